@@ -1,0 +1,182 @@
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Buf;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use crate::life::Life;
+use crate::observe::Observe;
+
+pin_project! {
+    /// The body of a response whose exchange is watched.
+    ///
+    /// Frames, trailers, `is_end_stream` and `size_hint` pass unchanged.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it ends the exchange: as completed if all announced bytes were
+    /// taken, as panicked if the body unwound, else as cancelled during the body.
+    pub struct ResponseBody<B, O>
+    where
+        O: Observe,
+    {
+        // An option for the same reason as in `ResponseFuture`; it is `Some`
+        // until the drop.
+        #[pin]
+        inner: Option<B>,
+        life: Option<Life<O>>,
+    }
+
+    impl<B, O> PinnedDrop for ResponseBody<B, O>
+    where
+        O: Observe,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if let Some(life) = this.life {
+                life.in_scope(|| this.inner.set(None));
+            }
+        }
+    }
+}
+
+impl<B, O: Observe> ResponseBody<B, O> {
+    pub(crate) const fn new(inner: B, life: Option<Life<O>>) -> Self {
+        Self {
+            inner: Some(inner),
+            life,
+        }
+    }
+}
+
+impl<B: Default, O: Observe> Default for ResponseBody<B, O> {
+    /// A body that belongs to no exchange.
+    fn default() -> Self {
+        Self::new(B::default(), None)
+    }
+}
+
+impl<B, O> Body for ResponseBody<B, O>
+where
+    B: Body,
+    B::Error: 'static,
+    O: Observe,
+{
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let mut this = self.project();
+        let Some(mut inner) = this.inner.as_mut().as_pin_mut() else {
+            return Poll::Ready(None);
+        };
+        let Some(life) = this.life.as_mut() else {
+            return inner.poll_frame(cx);
+        };
+        let frame = ready!(life.step(|| inner.as_mut().poll_frame(cx)));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    life.data(data.remaining());
+                    // A transport that sees the flag does not poll again.
+                    if inner.is_end_stream() {
+                        life.complete();
+                    }
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    life.trailers(trailers);
+                }
+            }
+            Some(Err(error)) => life.fail_body(error),
+            None => life.complete(),
+        }
+        if life.has_ended() {
+            *this.life = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl<B: fmt::Debug, O: Observe> fmt::Debug for ResponseBody<B, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "axum")]
+mod request {
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::task::{Context, Poll, ready};
+
+    use axum::BoxError;
+    use axum::body::Body as AxumBody;
+    use bytes::{Buf, Bytes};
+    use http_body::{Body, Frame, SizeHint};
+
+    use crate::facts::RequestBytes;
+
+    /// Counts a streamed request body as the service reads it.
+    pub(crate) fn count(body: &mut AxumBody) -> RequestBytes {
+        let read = Arc::new(AtomicU64::new(0));
+        *body = AxumBody::new(CountedBody {
+            inner: std::mem::take(body),
+            read: Arc::clone(&read),
+        });
+        RequestBytes::Counted(read)
+    }
+
+    struct CountedBody {
+        inner: AxumBody,
+        read: Arc<AtomicU64>,
+    }
+
+    impl Body for CountedBody {
+        type Data = Bytes;
+        // The error within axum's, which `AxumBody::new` puts into one again: axum
+        // looks just so deep for a length limit, and answers 400 for 413 otherwise.
+        type Error = BoxError;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+            if let Some(Ok(frame)) = &frame
+                && let Some(data) = frame.data_ref()
+            {
+                self.read
+                    .fetch_add(data.remaining() as u64, Ordering::Relaxed);
+            }
+            Poll::Ready(frame.map(|frame| frame.map_err(axum::Error::into_inner)))
+        }
+
+        fn is_end_stream(&self) -> bool {
+            self.inner.is_end_stream()
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            self.inner.size_hint()
+        }
+    }
+}
+
+#[cfg(feature = "axum")]
+pub(crate) use request::count;

@@ -1,0 +1,91 @@
+use std::any::Any;
+use std::error::Error;
+use std::io;
+
+type Boxed = Box<dyn Error + Send + Sync>;
+
+/// The error behind a value of any type, where the type is one of those that
+/// services use. A bound on the error would be simpler, but would keep the layer
+/// off services whose error is none.
+pub(crate) fn as_error(value: &dyn Any) -> Option<&(dyn Error + 'static)> {
+    if let Some(boxed) = value.downcast_ref::<Boxed>() {
+        return Some(&**boxed);
+    }
+    if let Some(boxed) = value.downcast_ref::<Box<dyn Error + Send>>() {
+        return Some(&**boxed);
+    }
+    #[cfg(feature = "axum")]
+    if let Some(error) = value.downcast_ref::<axum::Error>() {
+        return Some(error);
+    }
+    if let Some(error) = value.downcast_ref::<io::Error>() {
+        return Some(error);
+    }
+    if let Some(error) = value.downcast_ref::<tokio::time::error::Elapsed>() {
+        return Some(error);
+    }
+    value
+        .downcast_ref::<tower::timeout::error::Elapsed>()
+        .map(|error| error as &(dyn Error + 'static))
+}
+
+/// Whether the error, or one that caused it, is a timeout.
+pub(crate) fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+    // A chain of causes can be a ring only by mischief, but then it is endless.
+    const DEEPEST: usize = 32;
+    let mut cause = Some(error);
+    for _ in 0..DEEPEST {
+        let Some(error) = cause else { break };
+        if error.is::<tower::timeout::error::Elapsed>()
+            || error.is::<tokio::time::error::Elapsed>()
+            || error
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+        {
+            return true;
+        }
+        // The source of an `io::Error` is that of the error in it, which it skips.
+        cause = match error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+        {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_timeouts_apart() {
+        let elapsed: Boxed = Box::new(tower::timeout::error::Elapsed::new());
+        assert!(is_timeout(as_error(&elapsed).unwrap()));
+        assert!(is_timeout(
+            as_error(&io::Error::from(io::ErrorKind::TimedOut)).unwrap()
+        ));
+        assert!(is_timeout(
+            as_error(&io::Error::other(Outer(elapsed))).unwrap()
+        ));
+        assert!(!is_timeout(as_error(&io::Error::other("no")).unwrap()));
+        assert!(as_error(&"not an error").is_none());
+    }
+
+    #[derive(Debug)]
+    struct Outer(Boxed);
+
+    impl std::fmt::Display for Outer {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("outer")
+        }
+    }
+
+    impl Error for Outer {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&*self.0)
+        }
+    }
+}

@@ -1,0 +1,112 @@
+use std::fmt;
+use std::sync::Arc;
+
+use tower_layer::Layer;
+
+use crate::facts::Side;
+use crate::life::Watch;
+use crate::observe::Observe;
+use crate::service::ObserveService;
+
+/// Lets an observer watch every exchange that passes.
+///
+/// Put it outermost, so that what other layers answer is seen too. Costs no
+/// allocation of its own; clones share the observer.
+///
+/// # Examples
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::{Request, Response};
+/// use http_body_util::Full;
+/// use tower::{ServiceBuilder, ServiceExt};
+/// use tower_ops_observe::{Ending, Facts, Observe, ObserveLayer};
+///
+/// struct Print;
+///
+/// impl Observe for Print {
+///     type Exchange = ();
+///     fn on_request<B>(&self, _: &mut Request<B>, _: &mut Facts) {}
+///     fn on_end(&self, _: &mut (), ending: &Ending<'_>, facts: &Facts) {
+///         println!("{} {}", facts.method().as_str(), ending.outcome());
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let service = ServiceBuilder::new()
+///     .layer(ObserveLayer::new(Print))
+///     .service_fn(async |_: Request<()>| Ok::<_, std::io::Error>(Response::new(Full::<Bytes>::from("hello"))));
+/// let response = service.oneshot(Request::new(())).await;
+/// # drop(response);
+/// # }
+/// ```
+pub struct ObserveLayer<O: Observe> {
+    watch: Arc<Watch<O>>,
+}
+
+impl<O: Observe> ObserveLayer<O> {
+    /// Watches requests that come in.
+    #[must_use]
+    pub fn new(observer: O) -> Self {
+        Self::watching(observer, Side::Server)
+    }
+
+    /// Watches requests that go out, around a client.
+    #[must_use]
+    pub fn outgoing(observer: O) -> Self {
+        Self::watching(observer, Side::Client)
+    }
+
+    /// Names gRPC methods of this service, as `package.Service/Method`.
+    ///
+    /// A method that is not named is learned when it first answers with success,
+    /// with a stream, or with an error that only a method gives, such as
+    /// `NOT_FOUND`. Until then its calls count for `_OTHER`, like those of
+    /// methods that nobody registered. At most 1,024 methods are told apart.
+    #[must_use]
+    pub fn with_grpc_methods<M: AsRef<str>>(self, methods: impl IntoIterator<Item = M>) -> Self {
+        for method in methods {
+            let method = method.as_ref();
+            let method = method.strip_prefix('/').unwrap_or(method);
+            self.watch.methods.learn(Arc::from(method));
+        }
+        self
+    }
+
+    /// The observer.
+    #[must_use]
+    pub fn observer(&self) -> &O {
+        &self.watch.observer
+    }
+
+    fn watching(observer: O, side: Side) -> Self {
+        Self {
+            watch: Arc::new(Watch::new(observer, side)),
+        }
+    }
+}
+
+impl<S, O: Observe> Layer<S> for ObserveLayer<O> {
+    type Service = ObserveService<S, O>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ObserveService::new(inner, Arc::clone(&self.watch))
+    }
+}
+
+impl<O: Observe> Clone for ObserveLayer<O> {
+    fn clone(&self) -> Self {
+        Self {
+            watch: Arc::clone(&self.watch),
+        }
+    }
+}
+
+impl<O: Observe> fmt::Debug for ObserveLayer<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObserveLayer")
+            .field("side", &self.watch.side)
+            .finish_non_exhaustive()
+    }
+}
