@@ -1,0 +1,358 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use http::header::Entry;
+use http::{Extensions, HeaderMap, HeaderName, Request, Response};
+use tower_layer::Layer;
+use tower_ops_observe::{Ending, Facts, Observe, ObserveLayer, ObserveService};
+use tracing::level_filters::LevelFilter;
+
+use crate::current::{self, Swap};
+use crate::generate::Generator;
+use crate::id::{RequestId, X_REQUEST_ID};
+use crate::inbound::Inbound;
+
+/// Gives every request an id, and shows it to everyone who asks.
+///
+/// The id that a request brings in `x-request-id` is kept if it is valid, and
+/// replaced by a new one if not. From then on it stands in the request's headers
+/// and extensions, in the response's headers, in the field `request_id` of the
+/// span around this layer if there is one, and in [`RequestId::current`].
+///
+/// Costs at most two allocations, for the extension.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// use http::{Request, Response};
+/// use tower::{ServiceBuilder, ServiceExt};
+/// use tower_ops_request_id::{RequestId, RequestIdLayer};
+///
+/// let service = ServiceBuilder::new()
+///     .layer(RequestIdLayer::new())
+///     .service_fn(async |_: Request<()>| {
+///         let id = RequestId::current().expect("set below the layer");
+///         Ok::<_, std::convert::Infallible>(Response::new(id.to_string()))
+///     });
+/// let request = Request::builder().header("x-request-id", "abc").body(()).unwrap();
+/// let response = service.oneshot(request).await.unwrap();
+/// assert_eq!(response.headers()["x-request-id"], "abc");
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct RequestIdLayer {
+    ids: RequestIds,
+}
+
+impl RequestIdLayer {
+    /// Takes valid ids in `x-request-id`, makes UUIDs of version 4.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Uses another header, in the request and in the response.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName) -> Self {
+        self.ids = self.ids.with_header(name);
+        self
+    }
+
+    /// Makes new ids in another way.
+    #[must_use]
+    pub fn with_generator(mut self, generator: Generator) -> Self {
+        self.ids = self.ids.with_generator(generator);
+        self
+    }
+
+    /// Decides which inbound ids to take.
+    #[must_use]
+    pub fn with_inbound(mut self, inbound: Inbound) -> Self {
+        self.ids = self.ids.with_inbound(inbound);
+        self
+    }
+
+    /// Takes the trace id of a valid `traceparent` header ([W3C]) for a request
+    /// that brings no id of its own, where the policy accepts inbound ids.
+    ///
+    /// [W3C]: https://www.w3.org/TR/trace-context/#traceparent-header
+    #[must_use]
+    pub fn with_traceparent_fallback(mut self) -> Self {
+        self.ids = self.ids.with_traceparent_fallback();
+        self
+    }
+
+    /// How many invalid inbound ids were replaced so far.
+    #[must_use]
+    pub fn invalid_count(&self) -> u64 {
+        self.ids.invalid_count()
+    }
+}
+
+impl<S> Layer<S> for RequestIdLayer {
+    type Service = ObserveService<S, RequestIds>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ObserveLayer::new(self.ids.clone()).layer(inner)
+    }
+}
+
+/// The observer behind a [`RequestIdLayer`], to go into a tuple with others.
+///
+/// Put it first: the observers after it find the id in
+/// [`Facts::request_id`].
+#[derive(Clone, Debug)]
+pub struct RequestIds {
+    header: HeaderName,
+    generator: Generator,
+    inbound: Inbound,
+    traceparent: bool,
+    invalid: Arc<AtomicU64>,
+}
+
+impl RequestIds {
+    /// Takes valid ids in `x-request-id`, makes UUIDs of version 4.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            header: X_REQUEST_ID,
+            generator: Generator::default(),
+            inbound: Inbound::default(),
+            traceparent: false,
+            invalid: Arc::default(),
+        }
+    }
+
+    /// Uses another header, in the request and in the response.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName) -> Self {
+        self.header = name;
+        self
+    }
+
+    /// Makes new ids in another way.
+    #[must_use]
+    pub fn with_generator(mut self, generator: Generator) -> Self {
+        self.generator = generator;
+        self
+    }
+
+    /// Decides which inbound ids to take.
+    #[must_use]
+    pub fn with_inbound(mut self, inbound: Inbound) -> Self {
+        self.inbound = inbound;
+        self
+    }
+
+    /// Falls back on the trace id of `traceparent`.
+    #[must_use]
+    pub fn with_traceparent_fallback(mut self) -> Self {
+        self.traceparent = true;
+        self
+    }
+
+    /// How many invalid inbound ids were replaced so far.
+    #[must_use]
+    pub fn invalid_count(&self) -> u64 {
+        self.invalid.load(Ordering::Relaxed)
+    }
+
+    /// Finds the request's id, or gives it a new one in its headers.
+    pub(crate) fn assign<B>(&self, request: &mut Request<B>) -> Assigned {
+        // A layer of ours further out has already decided, and set the current
+        // id: asking for that first spares everyone else the look-up.
+        let outer = current::is_set()
+            .then(|| request.extensions().get::<RequestId>().cloned())
+            .flatten();
+        if !self.traceparent
+            && let Entry::Vacant(entry) = request.headers_mut().entry(&self.header)
+        {
+            let id = outer.unwrap_or_else(|| self.generator.generate());
+            entry.insert(id.as_header_value().clone());
+            return Assigned {
+                id: Some(id),
+                ..Assigned::default()
+            };
+        }
+
+        let mut assigned = Assigned::default();
+        let inbound = request.headers().contains_key(&self.header);
+        let accepted = self.inbound.accepts(request);
+        if inbound && accepted {
+            assigned.id = RequestId::extract_from(request.headers(), &self.header);
+            if assigned.id.is_some() {
+                return assigned;
+            }
+            assigned.replaced = true;
+            self.invalid.fetch_add(1, Ordering::Relaxed);
+        }
+        assigned.id = outer;
+        if assigned.id.is_none()
+            && self.traceparent
+            && accepted
+            && let Some((id, trace)) = from_traceparent(request.headers())
+        {
+            assigned.id = Some(id);
+            assigned.trace_id = Some(trace);
+        }
+        let id = assigned.id.get_or_insert_with(|| self.generator.generate());
+        request
+            .headers_mut()
+            .insert(self.header.clone(), id.as_header_value().clone());
+        assigned
+    }
+}
+
+impl Default for RequestIds {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What became of a request's id.
+#[derive(Default)]
+pub(crate) struct Assigned {
+    pub(crate) id: Option<RequestId>,
+    replaced: bool,
+    trace_id: Option<u128>,
+}
+
+impl Observe for RequestIds {
+    type Exchange = RequestIdExchange;
+
+    fn on_request<B>(&self, request: &mut Request<B>, facts: &mut Facts) -> RequestIdExchange {
+        let assigned = self.assign(request);
+        if assigned.replaced {
+            facts.set_request_id_replaced();
+        }
+        if let Some(trace_id) = assigned.trace_id {
+            facts.set_trace_id(trace_id);
+        }
+        if let Some(id) = &assigned.id {
+            extend(request.extensions_mut(), id.clone());
+            facts.set_request_id(id.as_header_value().clone());
+            // Spares a process without a subscriber the search for a span.
+            if LevelFilter::current() != LevelFilter::OFF {
+                tracing::Span::current().record("request_id", id.as_str());
+            }
+        }
+        RequestIdExchange(assigned.id)
+    }
+
+    fn on_response<B>(
+        &self,
+        exchange: &mut RequestIdExchange,
+        response: &mut Response<B>,
+        _facts: &mut Facts,
+    ) {
+        if let Some(id) = &exchange.0 {
+            response
+                .headers_mut()
+                .insert(self.header.clone(), id.as_header_value().clone());
+        }
+    }
+
+    fn on_end(&self, _: &mut RequestIdExchange, _: &Ending<'_>, _: &Facts) {}
+
+    fn in_scope<R>(&self, exchange: &mut RequestIdExchange, step: impl FnOnce() -> R) -> R {
+        let _current = Swap::enter(&mut exchange.0);
+        step()
+    }
+}
+
+/// One exchange's part of [`RequestIds`].
+#[derive(Debug)]
+pub struct RequestIdExchange(Option<RequestId>);
+
+/// Inserts the id so that the extensions will not have to grow again.
+///
+/// An empty map makes room for three entries with the first; axum alone adds
+/// three more, and growing then costs more than everything else here. A clone of
+/// a map has the room of its original, in a single allocation.
+fn extend(extensions: &mut Extensions, id: RequestId) {
+    static ROOMY: LazyLock<Extensions> = LazyLock::new(|| {
+        let mut roomy = Extensions::new();
+        roomy.insert([(); 0]);
+        roomy.insert([(); 1]);
+        roomy.insert([(); 2]);
+        roomy.insert([(); 3]);
+        roomy.clear();
+        roomy
+    });
+    if extensions.is_empty() {
+        extensions.clone_from(&ROOMY);
+    }
+    extensions.insert(id);
+}
+
+/// The trace id of a `traceparent`, as a request id and as a number.
+fn from_traceparent(headers: &HeaderMap) -> Option<(RequestId, u128)> {
+    let mut values = headers.get_all("traceparent").iter();
+    let (Some(text), None) = (values.next(), values.next()) else {
+        return None; // missing, or there more than once, which is invalid
+    };
+    let text = text.as_bytes();
+    // version "-" trace-id "-" parent-id "-" flags; later versions may add more.
+    let (version, rest) = text.split_at_checked(2)?;
+    let id: [u8; 32] = *rest.strip_prefix(b"-")?.first_chunk()?;
+    let parent = rest.get(33..50)?;
+    let flags = rest.get(50..53)?;
+    let after = &rest[53..];
+    let well_formed = is_hex(version)
+        && version != b"ff"
+        && is_hex(&id)
+        && parent[0] == b'-'
+        && is_hex(&parent[1..])
+        && parent[1..].iter().any(|digit| *digit != b'0')
+        && flags[0] == b'-'
+        && is_hex(&flags[1..])
+        && (after.is_empty() || (version != b"00" && after[0] == b'-'));
+    if !well_formed {
+        return None;
+    }
+    let number = u128::from_str_radix(std::str::from_utf8(&id).ok()?, 16).ok()?;
+    (number != 0).then_some((RequestId::from_ascii(&id)?, number))
+}
+
+fn is_hex(text: &[u8]) -> bool {
+    text.iter()
+        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn reads_traceparent() {
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        for (text, valid) in [
+            (format!("00-{trace}-00f067aa0ba902b7-01"), true),
+            (format!("cc-{trace}-00f067aa0ba902b7-01-more"), true),
+            (format!("00-{trace}-00f067aa0ba902b7-01-more"), false),
+            (format!("ff-{trace}-00f067aa0ba902b7-01"), false),
+            (format!("00-{trace}-0000000000000000-01"), false),
+            (format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)), false),
+            (
+                format!("00-{}-00f067aa0ba902b7-01", trace.to_uppercase()),
+                false,
+            ),
+            (format!("00-{trace}-00f067aa0ba902b7-0"), false),
+            (format!("00-{trace}"), false),
+            (String::new(), false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("traceparent", HeaderValue::from_str(&text).unwrap());
+            let found = from_traceparent(&headers);
+            assert_eq!(found.is_some(), valid, "{text}");
+            if let Some((id, number)) = found {
+                assert_eq!(id.as_str(), trace);
+                assert_eq!(format!("{number:032x}"), trace);
+            }
+        }
+    }
+}
