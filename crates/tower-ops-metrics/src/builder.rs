@@ -1,0 +1,239 @@
+use std::fmt;
+use std::sync::Arc;
+
+use metrics::Recorder;
+
+use crate::error::ConfigError;
+#[cfg(feature = "prometheus")]
+use crate::names;
+use crate::observer::Metrics;
+#[cfg(feature = "prometheus")]
+use crate::prometheus::Prometheus;
+use crate::registry::Registry;
+use crate::set::HistogramSeries;
+
+/// The conventions' buckets for request and call durations, in seconds.
+pub const DURATION_BUCKETS: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
+
+/// Our buckets for body sizes, in bytes: the conventions give none.
+pub const SIZE_BUCKETS: [f64; 7] = [
+    100.0,
+    1_000.0,
+    10_000.0,
+    100_000.0,
+    1_000_000.0,
+    10_000_000.0,
+    100_000_000.0,
+];
+
+/// The cap on series unless told otherwise.
+pub const DEFAULT_MAX_SERIES: usize = 10_000;
+
+/// Configures [`Metrics`]. Made by [`Metrics::builder`].
+#[derive(Clone)]
+pub struct MetricsBuilder {
+    prefix: String,
+    duration_buckets: Vec<f64>,
+    size_buckets: Vec<f64>,
+    max_series: usize,
+    recorder: Option<Arc<dyn Recorder + Send + Sync>>,
+}
+
+impl MetricsBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            prefix: String::new(),
+            duration_buckets: DURATION_BUCKETS.to_vec(),
+            size_buckets: SIZE_BUCKETS.to_vec(),
+            max_series: DEFAULT_MAX_SERIES,
+            recorder: None,
+        }
+    }
+
+    /// Puts a prefix before every name, such as `orders_`. None by default.
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Buckets of the durations and of the time to the first byte, in seconds.
+    /// [`DURATION_BUCKETS`] by default. A recorder of your own has its own.
+    #[must_use]
+    pub fn duration_buckets(mut self, bounds: impl Into<Vec<f64>>) -> Self {
+        self.duration_buckets = bounds.into();
+        self
+    }
+
+    /// Buckets of the body sizes, in bytes. [`SIZE_BUCKETS`] by default. A
+    /// recorder of your own has its own.
+    #[must_use]
+    pub fn size_buckets(mut self, bounds: impl Into<Vec<f64>>) -> Self {
+        self.size_buckets = bounds.into();
+        self
+    }
+
+    /// The most series that these metrics may grow to, as Prometheus counts
+    /// them: every bucket of a histogram is one. 10,000 by default, enough for
+    /// about 220 combinations of method, route, status and protocol version.
+    ///
+    /// What comes after that is counted for the route `{overflow}`, and in
+    /// `tower_ops_metrics_overflow_total`. Metrics of your own are not counted.
+    #[must_use]
+    pub const fn max_series(mut self, series: usize) -> Self {
+        self.max_series = series;
+        self
+    }
+
+    /// Records into this recorder, and not into the process's one.
+    #[must_use]
+    pub fn recorder(mut self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
+        self.recorder = Some(recorder);
+        self
+    }
+
+    /// Whether this can be built.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration is invalid; the error lists every problem.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        ConfigError::check(self.problems())
+    }
+
+    /// Whether this can be built [with a Prometheus recorder](Self::build_prometheus).
+    ///
+    /// # Errors
+    ///
+    /// If the configuration is invalid; the error lists every problem.
+    #[cfg(feature = "prometheus")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "prometheus")))]
+    pub fn check_prometheus(&self) -> Result<(), ConfigError> {
+        let mut problems = self.problems();
+        if self.recorder.is_some() {
+            problems.push(
+                "recorder: there is one already, and another would be made; give only one".into(),
+            );
+        }
+        ConfigError::check(problems)
+    }
+
+    /// Metrics that go to the process's recorder (or to the one that was given).
+    ///
+    /// Install the recorder before: instruments are resolved once, some of them
+    /// here, and those of no recorder stay without one.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration is invalid; the error lists every problem.
+    pub fn build(self) -> Result<Metrics, ConfigError> {
+        self.check()?;
+        Ok(self.into_metrics())
+    }
+
+    /// Metrics with a Prometheus recorder of their own, and the handle to it.
+    ///
+    /// The recorder's upkeep is driven by a thread for as long as the metrics or
+    /// the handle live. To let the rest of the process record into it as well, call
+    /// [`Prometheus::install`].
+    ///
+    /// # Errors
+    ///
+    /// If the configuration is invalid; the error lists every problem.
+    #[cfg(feature = "prometheus")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "prometheus")))]
+    pub fn build_prometheus(self) -> Result<(Metrics, Prometheus), ConfigError> {
+        self.check_prometheus()?;
+        let durations = [names::DURATION, names::FIRST_BYTE, names::RPC_DURATION];
+        let sizes = [names::REQUEST_SIZE, names::RESPONSE_SIZE];
+        let prometheus = Prometheus::new(
+            durations
+                .map(|name| (name, &self.duration_buckets[..]))
+                .into_iter()
+                .chain(sizes.map(|name| (name, &self.size_buckets[..]))),
+        );
+        let metrics = self.recorder(prometheus.recorder()).into_metrics();
+        Ok((metrics, prometheus))
+    }
+
+    fn into_metrics(self) -> Metrics {
+        let histogram = self.histogram_series();
+        let left = self.max_series - Metrics::fixed_series(histogram);
+        let registry = Registry::new(self.recorder, self.prefix, left);
+        Metrics::new(registry, histogram, left)
+    }
+
+    const fn histogram_series(&self) -> HistogramSeries {
+        HistogramSeries {
+            duration: self.duration_buckets.len() + 3,
+            size: self.size_buckets.len() + 3,
+        }
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if !is_prefix(&self.prefix) {
+            problems.push(format!(
+                "prefix: {:?} does not begin with a letter or _, or has a character other than \
+                 letters, digits and _",
+                self.prefix
+            ));
+        }
+        problems.extend(bucket_problem("duration_buckets", &self.duration_buckets));
+        problems.extend(bucket_problem("size_buckets", &self.size_buckets));
+        let least = Metrics::fixed_series(self.histogram_series());
+        if !(least..=MOST_SERIES).contains(&self.max_series) {
+            problems.push(format!(
+                "max_series: {} is not between {least}, what these buckets need at least, and {MOST_SERIES}",
+                self.max_series
+            ));
+        }
+        problems
+    }
+}
+
+/// The table of label sets is made in one piece: this bounds it to some 35 MB with
+/// the default buckets, and to 135 MB with a single one.
+const MOST_SERIES: usize = 10_000_000;
+
+fn is_prefix(prefix: &str) -> bool {
+    !prefix.starts_with(|first: char| first.is_ascii_digit())
+        && prefix
+            .chars()
+            .all(|each| each.is_ascii_alphanumeric() || each == '_')
+}
+
+fn bucket_problem(name: &str, bounds: &[f64]) -> Option<String> {
+    const MOST: usize = 200;
+    if bounds.is_empty() || bounds.len() > MOST {
+        return Some(format!(
+            "{name}: there are {} of them; give 1 to {MOST}",
+            bounds.len()
+        ));
+    }
+    if let Some(bound) = bounds.iter().find(|bound| !bound.is_finite()) {
+        return Some(format!("{name}: {bound} is not a number to compare with"));
+    }
+    bounds
+        .windows(2)
+        .find(|pair| pair[0] >= pair[1])
+        .map(|pair| {
+            format!(
+                "{name}: not ascending, {} stands before {}",
+                pair[0], pair[1]
+            )
+        })
+}
+
+impl fmt::Debug for MetricsBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetricsBuilder")
+            .field("prefix", &self.prefix)
+            .field("duration_buckets", &self.duration_buckets)
+            .field("size_buckets", &self.size_buckets)
+            .field("max_series", &self.max_series)
+            .finish_non_exhaustive()
+    }
+}
