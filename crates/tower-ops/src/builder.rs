@@ -1,0 +1,236 @@
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+
+use http::HeaderName;
+use tower_ops_health::Health;
+use tower_ops_metrics::{Metrics, MetricsBuilder, Prometheus};
+use tower_ops_observe::ObserveLayer;
+use tower_ops_request_id::RequestIds;
+use tower_ops_trace::Spans;
+
+use crate::error::ConfigError;
+use crate::layer::OpsLayer;
+use crate::ops::Ops;
+
+/// The Prometheus recorder that this crate installed for the process. A process
+/// can have one only; every `Ops` in it shares that one.
+static INSTALLED: Mutex<Option<Prometheus>> = Mutex::new(None);
+
+/// Configures an [`Ops`]. Made by [`Ops::builder`].
+#[derive(Debug)]
+pub struct OpsBuilder {
+    name: String,
+    ops_addr: String,
+    request_id_header: Option<String>,
+    request_ids: RequestIds,
+    metrics: MetricsBuilder,
+    recorder: Recorder,
+    spans: bool,
+    grpc_methods: Vec<String>,
+}
+
+/// Where the metrics go.
+#[derive(Debug)]
+enum Recorder {
+    /// Into one that is the process's as well, if the process has none yet.
+    Process,
+    /// Into one that only this `Ops` has.
+    Private,
+    /// Into the process's one, which the application installed.
+    Application(Prometheus),
+}
+
+impl OpsBuilder {
+    pub(crate) fn new(name: String) -> Self {
+        Self {
+            name,
+            ops_addr: "0.0.0.0:8080".into(),
+            request_id_header: None,
+            request_ids: RequestIds::new(),
+            metrics: Metrics::builder(),
+            recorder: Recorder::Process,
+            spans: true,
+            grpc_methods: Vec::new(),
+        }
+    }
+
+    /// Where the operations endpoint listens: an IP address and a port.
+    /// `0.0.0.0:8080` by default, since probes come to the pod's address. Port 0
+    /// takes a free one.
+    #[must_use]
+    pub fn ops_addr(mut self, addr: impl Into<String>) -> Self {
+        self.ops_addr = addr.into();
+        self
+    }
+
+    /// The header that carries the request id. `x-request-id` by default.
+    #[must_use]
+    pub fn request_id_header(mut self, name: impl Into<String>) -> Self {
+        self.request_id_header = Some(name.into());
+        self
+    }
+
+    /// Changes how request ids are taken in and made.
+    ///
+    /// ```
+    /// use tower_ops::Ops;
+    /// use tower_ops::request_id::Inbound;
+    ///
+    /// let ops = Ops::builder("edge").request_ids(|ids| ids.with_inbound(Inbound::replace()));
+    /// # let _ = ops;
+    /// ```
+    #[must_use]
+    pub fn request_ids(mut self, change: impl FnOnce(RequestIds) -> RequestIds) -> Self {
+        self.request_ids = change(self.request_ids);
+        self
+    }
+
+    /// Changes the metrics: prefix, buckets, cap on series.
+    ///
+    /// ```
+    /// use tower_ops::Ops;
+    ///
+    /// let ops = Ops::builder("orders").metrics(|metrics| metrics.prefix("orders_"));
+    /// # let _ = ops;
+    /// ```
+    #[must_use]
+    pub fn metrics(mut self, change: impl FnOnce(MetricsBuilder) -> MetricsBuilder) -> Self {
+        self.metrics = change(self.metrics);
+        self
+    }
+
+    /// Records into the recorder that the application has installed, and serves
+    /// it on `/metrics`: `Prometheus::from_handle(handle)`. Its upkeep is driven
+    /// from here on.
+    #[must_use]
+    pub fn prometheus(mut self, application: Prometheus) -> Self {
+        self.recorder = Recorder::Application(application);
+        self
+    }
+
+    /// Keeps the metrics out of the process's recorder: for tests, and for
+    /// several services in one process. `metrics::counter!` and the like do not
+    /// show up on `/metrics` then.
+    #[must_use]
+    pub fn private_recorder(mut self) -> Self {
+        self.recorder = Recorder::Private;
+        self
+    }
+
+    /// Opens no span for requests.
+    #[must_use]
+    pub const fn without_spans(mut self) -> Self {
+        self.spans = false;
+        self
+    }
+
+    /// Names the service's gRPC methods, as `package.Service/Method`, so that
+    /// they are known before their first answer.
+    #[must_use]
+    pub fn grpc_methods<M: Into<String>>(mut self, methods: impl IntoIterator<Item = M>) -> Self {
+        self.grpc_methods
+            .extend(methods.into_iter().map(Into::into));
+        self
+    }
+
+    /// Checks everything and builds.
+    ///
+    /// Installs a Prometheus recorder for the process, unless the process has
+    /// one or [`private_recorder`](Self::private_recorder) was called. If the
+    /// application has installed another, the metrics go there, and `/metrics`
+    /// says how to show them.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration is invalid; the error lists every problem.
+    pub fn build(self) -> Result<Ops, ConfigError> {
+        let mut problems = Vec::new();
+        if self.name.trim().is_empty() {
+            problems.push("name: is empty; give the service's name, such as \"orders\"".into());
+        }
+        let ops_addr = self.ops_addr.parse::<SocketAddr>();
+        if ops_addr.is_err() {
+            problems.push(format!(
+                "ops_addr: {:?} is not an IP address with a port, such as \"0.0.0.0:8080\"",
+                self.ops_addr
+            ));
+        }
+        let mut request_ids = self.request_ids;
+        match self
+            .request_id_header
+            .map(|name| HeaderName::try_from(name.clone()).map_err(|_| name))
+        {
+            None => {}
+            Some(Ok(name)) => request_ids = request_ids.with_header(name),
+            Some(Err(name)) => problems.push(format!(
+                "request_id_header: {name:?} is not a valid header name, such as \"x-request-id\""
+            )),
+        }
+        for method in &self.grpc_methods {
+            if !is_grpc_method(method) {
+                problems.push(format!(
+                    "grpc_methods: {method:?} does not look like \"package.Service/Method\""
+                ));
+            }
+        }
+        // Checked here and built below: a recorder is installed for good, so that
+        // must not happen for a configuration that is refused.
+        let metrics = match self.recorder {
+            Recorder::Application(_) => self.metrics.check(),
+            Recorder::Process | Recorder::Private => self.metrics.check_prometheus(),
+        };
+        if let Err(error) = metrics {
+            let inner = error.problems().iter();
+            problems.extend(inner.map(|problem| format!("metrics: {problem}")));
+        }
+        let refuse = |problems| Err(ConfigError::new(problems));
+        let (Ok(ops_addr), true) = (ops_addr, problems.is_empty()) else {
+            return refuse(problems);
+        };
+        let (metrics, prometheus) = match build_metrics(self.metrics, self.recorder) {
+            Ok(built) => built,
+            Err(error) => return refuse(error.problems().to_vec()),
+        };
+        let spans = self.spans.then(Spans::new);
+        let observe =
+            ObserveLayer::new((request_ids, metrics, spans)).with_grpc_methods(&self.grpc_methods);
+        Ok(Ops::new(
+            self.name,
+            ops_addr,
+            OpsLayer::new(observe),
+            Health::new(),
+            prometheus,
+        ))
+    }
+}
+
+fn build_metrics(
+    builder: MetricsBuilder,
+    recorder: Recorder,
+) -> Result<(Metrics, Option<Prometheus>), tower_ops_metrics::ConfigError> {
+    match recorder {
+        Recorder::Application(prometheus) => Ok((builder.build()?, Some(prometheus))),
+        Recorder::Private => {
+            let (metrics, prometheus) = builder.build_prometheus()?;
+            Ok((metrics, Some(prometheus)))
+        }
+        Recorder::Process => {
+            let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(prometheus) = &*installed {
+                return Ok((builder.build()?, Some(prometheus.clone())));
+            }
+            let (metrics, prometheus) = builder.clone().build_prometheus()?;
+            if prometheus.install().is_err() {
+                return Ok((builder.build()?, None));
+            }
+            *installed = Some(prometheus.clone());
+            Ok((metrics, Some(prometheus)))
+        }
+    }
+}
+
+fn is_grpc_method(method: &str) -> bool {
+    method.split_once('/').is_some_and(|(service, name)| {
+        !service.is_empty() && !name.is_empty() && !name.contains('/')
+    })
+}

@@ -1,0 +1,35 @@
+use std::error::Error;
+use std::fmt;
+
+/// What is wrong with a configuration: every problem, not just the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    problems: Vec<String>,
+}
+
+impl ConfigError {
+    pub(crate) const fn new(problems: Vec<String>) -> Self {
+        Self { problems }
+    }
+
+    /// The problems, each a sentence that begins with the setting's name.
+    #[must_use]
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.problems.len() {
+            1 => f.write_str("the configuration has a problem:")?,
+            many => write!(f, "the configuration has {many} problems:")?,
+        }
+        for problem in &self.problems {
+            write!(f, "\n  - {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for ConfigError {}

@@ -1,0 +1,102 @@
+use std::fmt;
+use std::time::Duration;
+
+use http::StatusCode;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::TimeoutLayer;
+use tower_layer::{Identity, Layer, Stack};
+use tower_ops_metrics::Metrics;
+use tower_ops_observe::{ObserveLayer, ObserveService};
+use tower_ops_request_id::RequestIds;
+use tower_ops_trace::Spans;
+
+/// Request ids, metrics and a span: the observers of the bundle, in one pass.
+pub type Observers = (RequestIds, Metrics, Option<Spans>);
+
+/// The layer of the bundle. Made by [`Ops::layer`](crate::Ops::layer).
+///
+/// Goes into `axum::Router::layer`, around a `Router`, into
+/// `tonic::transport::Server::layer`, and into a `ServiceBuilder`. Put it
+/// outermost.
+///
+/// # Examples
+///
+/// With a time limit, and an answer for a handler that panics:
+///
+/// ```
+/// use std::time::Duration;
+/// use axum::{Router, routing::get};
+/// use tower_ops::Ops;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let ops = Ops::builder("orders").build()?;
+/// let app: Router = Router::new()
+///     .route("/", get(|| async { "hello" }))
+///     .layer(ops.layer().with_timeout(Duration::from_secs(30)).with_catch_panic());
+/// # let _ = app;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct OpsLayer<L = Identity> {
+    observe: ObserveLayer<Observers>,
+    inner: L,
+}
+
+impl OpsLayer {
+    pub(crate) const fn new(observe: ObserveLayer<Observers>) -> Self {
+        Self {
+            observe,
+            inner: Identity::new(),
+        }
+    }
+}
+
+impl<L> OpsLayer<L> {
+    /// Answers `504 Gateway Timeout` if there is no response head after `limit`.
+    /// The body may take longer.
+    ///
+    /// The handler's future is dropped then. It is tower-http's timeout, inside
+    /// of the observers: its answer is counted and carries the request id.
+    #[must_use]
+    pub fn with_timeout(self, limit: Duration) -> OpsLayer<Stack<L, TimeoutLayer>> {
+        OpsLayer {
+            observe: self.observe,
+            inner: Stack::new(
+                self.inner,
+                TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, limit),
+            ),
+        }
+    }
+
+    /// Answers `500 Internal Server Error` when the handler panics, where the
+    /// client would see its connection closed otherwise. A panic in the body
+    /// still closes it: the head is out by then.
+    ///
+    /// It is tower-http's panic catcher, inside of the observers. A caught panic
+    /// counts as what it answers, a 500. Boxes the response's body.
+    #[must_use]
+    pub fn with_catch_panic(
+        self,
+    ) -> OpsLayer<Stack<L, CatchPanicLayer<tower_http::catch_panic::DefaultResponseForPanic>>> {
+        OpsLayer {
+            observe: self.observe,
+            inner: Stack::new(self.inner, CatchPanicLayer::new()),
+        }
+    }
+}
+
+impl<S, L: Layer<S>> Layer<S> for OpsLayer<L> {
+    type Service = ObserveService<L::Service, Observers>;
+
+    fn layer(&self, service: S) -> Self::Service {
+        self.observe.layer(self.inner.layer(service))
+    }
+}
+
+impl<L> fmt::Debug for OpsLayer<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpsLayer").finish_non_exhaustive()
+    }
+}

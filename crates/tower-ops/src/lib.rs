@@ -1,0 +1,78 @@
+//! What a Rust service needs to be operated, behind one builder.
+//!
+//! # Overview
+//!
+//! [`Ops`] gives a service request ids, Prometheus metrics, a tracing span for
+//! each request, and liveness, readiness and start-up probes. One
+//! [`layer`](Ops::layer) watches the application, on axum 0.8, tonic 0.14 and
+//! hyper 1; an operations endpoint on a port of its own answers `/metrics`,
+//! `/health`, `/ready` and `/startup`.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use axum::{Router, routing::get};
+//! use tokio::net::TcpListener;
+//! use tower_ops::Ops;
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let ops = Ops::builder("orders").build()?;
+//!     let app = Router::new()
+//!         .route("/orders/{id}", get(|| async { "an order" }))
+//!         .layer(ops.layer());
+//!     ops.serve(TcpListener::bind("0.0.0.0:3000").await?, app).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Place in the stack
+//!
+//! Put the layer outermost. Inside of `Router::layer` it knows the route by
+//! itself; around a `Router`, and for what is mounted with `nest_service`, a
+//! [`RouteHook`](observe::RouteHook) further in tells it.
+//!
+//! # Crates
+//!
+//! | module | crate | alone |
+//! |---|---|---|
+//! | [`observe`] | tower-ops-observe | the life of an exchange, for observers of your own |
+//! | [`request_id`] | tower-ops-request-id | request ids |
+//! | [`metrics`] | tower-ops-metrics | server metrics |
+//! | [`trace`] | tower-ops-trace | spans |
+//! | [`health`] | tower-ops-health | probes |
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `axum` (default) | routes from `MatchedPath`, the request id as an extractor |
+//! | `tonic` | interceptors for the request id |
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod builder;
+mod endpoint;
+mod error;
+mod last_word;
+mod layer;
+mod operations;
+mod ops;
+mod serve;
+
+pub use self::builder::OpsBuilder;
+pub use self::endpoint::Endpoint;
+pub use self::error::ConfigError;
+pub use self::layer::{Observers, OpsLayer};
+pub use self::operations::Operations;
+pub use self::ops::Ops;
+
+pub use tower_ops_health as health;
+pub use tower_ops_metrics as metrics;
+pub use tower_ops_observe as observe;
+pub use tower_ops_request_id as request_id;
+pub use tower_ops_trace as trace;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

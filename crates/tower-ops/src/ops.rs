@@ -1,0 +1,213 @@
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use tower_ops_health::Health;
+use tower_ops_metrics::Prometheus;
+use tower_service::Service;
+
+use crate::builder::OpsBuilder;
+use crate::endpoint::Endpoint;
+use crate::layer::OpsLayer;
+use crate::operations::Operations;
+use crate::serve;
+
+/// What a service needs to be operated, in one handle. Cheap to clone.
+///
+/// # Examples
+///
+/// ```no_run
+/// use axum::{Router, routing::get};
+/// use tokio::net::TcpListener;
+/// use tower_ops::Ops;
+///
+/// #[tokio::main]
+/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let ops = Ops::builder("orders").build()?;
+///     let app = Router::new()
+///         .route("/", get(|| async { "hello" }))
+///         .layer(ops.layer());
+///     ops.serve(TcpListener::bind("0.0.0.0:3000").await?, app).await?;
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Ops {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    name: String,
+    ops_addr: SocketAddr,
+    layer: OpsLayer,
+    health: Health,
+    prometheus: Option<Prometheus>,
+}
+
+impl Ops {
+    /// Begins with a service's name and the defaults.
+    #[must_use]
+    pub fn builder(name: impl Into<String>) -> OpsBuilder {
+        OpsBuilder::new(name.into())
+    }
+
+    pub(crate) fn new(
+        name: String,
+        ops_addr: SocketAddr,
+        layer: OpsLayer,
+        health: Health,
+        prometheus: Option<Prometheus>,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                name,
+                ops_addr,
+                layer,
+                health,
+                prometheus,
+            }),
+        }
+    }
+
+    /// The service's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// The layer to put around the application: request ids, metrics and a span.
+    ///
+    /// All layers of one `Ops` share their state, so it can go onto several
+    /// servers; put it around each request once.
+    #[must_use]
+    pub fn layer(&self) -> OpsLayer {
+        self.inner.layer.clone()
+    }
+
+    /// Liveness, readiness and start-up.
+    #[must_use]
+    pub fn health(&self) -> &Health {
+        &self.inner.health
+    }
+
+    /// The Prometheus recorder, unless the application installed one that this
+    /// `Ops` was not told of.
+    #[must_use]
+    pub fn prometheus(&self) -> Option<&Prometheus> {
+        self.inner.prometheus.as_ref()
+    }
+
+    /// The operations endpoint as a tower service: `/metrics`, `/health`,
+    /// `/ready`, `/startup`. For a server of your own; otherwise
+    /// [`serve`](Self::serve) and [`start_operations`](Self::start_operations)
+    /// put it on its own port.
+    #[must_use]
+    pub fn operations(&self) -> Operations {
+        Operations::new(
+            self.inner.health.probes(),
+            self.inner.prometheus.as_ref().map(Prometheus::service),
+        )
+    }
+
+    /// Starts the operations endpoint on its address, for those who serve the
+    /// application themselves (`axum::serve`, tonic, hyper).
+    ///
+    /// It runs on a thread and a runtime of its own, so that a stuck application
+    /// cannot make probes lie, until the returned handle is dropped. The service
+    /// is live but not ready: call [`mark_ready`](Health::mark_ready) on
+    /// [`health`](Self::health) when it can take requests.
+    ///
+    /// # Errors
+    ///
+    /// If the address is taken, or the thread cannot be started.
+    pub fn start_operations(&self) -> io::Result<Endpoint> {
+        Endpoint::start(self.inner.ops_addr, self.operations())
+    }
+
+    /// Serves the application on `listener` (HTTP/1.1 and HTTP/2, with upgrades)
+    /// and the operations endpoint on its own address, until SIGINT or SIGTERM.
+    ///
+    /// Marks the service ready, and not ready at the signal. Then no connection
+    /// is accepted any more, and those that are there get 15 seconds to finish.
+    /// An HTTP/1 request's head has to come within 75 seconds of its connection's
+    /// first bytes, or of the request before it.
+    ///
+    /// # Errors
+    ///
+    /// If the operations endpoint cannot be started. What goes wrong on a single
+    /// connection does not end the server.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future aborts all connections and ends the operations
+    /// endpoint.
+    pub async fn serve<S, B>(&self, listener: TcpListener, app: S) -> io::Result<()>
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Into<Box<dyn Error + Send + Sync>>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let signal = serve::signal()?;
+        self.serve_until(listener, app, signal).await
+    }
+
+    /// As [`serve`](Self::serve), until `shutdown` completes and whatever the
+    /// signals are.
+    ///
+    /// # Errors
+    ///
+    /// As [`serve`](Self::serve).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`serve`](Self::serve).
+    pub async fn serve_until<S, B>(
+        &self,
+        listener: TcpListener,
+        app: S,
+        shutdown: impl Future<Output = ()>,
+    ) -> io::Result<()>
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Into<Box<dyn Error + Send + Sync>>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let endpoint = self.start_operations()?;
+        tracing::info!(
+            name = self.name(),
+            app = listener.local_addr()?.to_string(),
+            operations = endpoint.addr().to_string(),
+            "serving"
+        );
+        self.health().mark_ready();
+        serve::serve(listener, app, async {
+            shutdown.await;
+            self.health().mark_not_ready();
+        })
+        .await;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Ops {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ops")
+            .field("name", &self.inner.name)
+            .field("ops_addr", &self.inner.ops_addr)
+            .field("health", &self.inner.health)
+            .finish_non_exhaustive()
+    }
+}

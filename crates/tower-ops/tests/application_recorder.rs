@@ -1,0 +1,57 @@
+//! A recorder that the application installed first. One test: a process has one, and keeps it.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy exempts the tests themselves, not their helpers"
+)]
+
+use std::convert::Infallible;
+
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use tower::{ServiceBuilder, ServiceExt};
+use tower_ops::Ops;
+use tower_ops::metrics::{Metrics, Prometheus};
+use tower_ops_testing::{Readied, ScriptedBody};
+
+async fn exchange(ops: &Ops) {
+    let service = ServiceBuilder::new()
+        .layer(ops.layer())
+        .service(Readied::from_fn(|_: Request<()>| async {
+            Ok::<_, Infallible>(Response::new(ScriptedBody::new()))
+        }));
+    assert!(service.oneshot(Request::new(())).await.is_ok());
+}
+
+async fn scrape(ops: &Ops) -> (u16, String) {
+    let request = Request::get("/metrics").body(()).unwrap();
+    let Ok(response) = ops.operations().oneshot(request).await;
+    assert!(response.headers().contains_key("x-tower-ops-version"));
+    let status = response.status().as_u16();
+    let Ok(body) = response.into_body().collect().await;
+    (status, String::from_utf8(body.to_bytes().to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn metrics_go_to_the_recorder_of_the_application_and_are_shown_if_it_is_told() {
+    // Stands for any recorder that the application built.
+    let (_, theirs): (_, Prometheus) = Metrics::builder().build_prometheus().unwrap();
+    theirs.install().unwrap();
+
+    let untold = Ops::builder("untold").build().unwrap();
+    exchange(&untold).await;
+    assert!(untold.prometheus().is_none());
+    let (status, text) = scrape(&untold).await;
+    assert_eq!(status, 404);
+    assert!(text.contains("Ops::builder(..).prometheus("), "{text}");
+
+    let told = Ops::builder("told").prometheus(theirs).build().unwrap();
+    exchange(&told).await;
+    let (status, text) = scrape(&told).await;
+    assert_eq!(status, 200);
+    let mut lines = text.lines();
+    let total = lines
+        .find(|line| line.starts_with("server_requests_total{"))
+        .unwrap();
+    assert!(total.ends_with(" 2"), "{total}");
+}
