@@ -161,6 +161,10 @@ impl OpsBuilder {
             .map(|name| HeaderName::try_from(name.clone()).map_err(|_| name))
         {
             None => {}
+            Some(Ok(name)) if is_of_http(&name) => problems.push(format!(
+                "request_id_header: {name} has a meaning of its own in HTTP; choose another, such \
+                 as \"x-request-id\""
+            )),
             Some(Ok(name)) => request_ids = request_ids.with_header(name),
             Some(Err(name)) => problems.push(format!(
                 "request_id_header: {name:?} is not a valid header name, such as \"x-request-id\""
@@ -227,6 +231,28 @@ fn build_metrics(
             Ok((metrics, Some(prometheus)))
         }
     }
+}
+
+/// Whether a server or a proxy acts on the header: an id in there breaks requests.
+fn is_of_http(name: &HeaderName) -> bool {
+    use http::header;
+
+    [
+        header::AUTHORIZATION,
+        header::CONNECTION,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONTENT_TYPE,
+        header::COOKIE,
+        header::EXPECT,
+        header::HOST,
+        header::SET_COOKIE,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ]
+    .contains(name)
 }
 
 fn is_grpc_method(method: &str) -> bool {

@@ -9,17 +9,20 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::runtime;
 use tokio::sync::{Semaphore, oneshot};
+use tokio::{runtime, time};
 
 use crate::operations::Operations;
 
 /// Probes and scrapers are few; whoever opens more has to wait.
 const MAX_CONNECTIONS: usize = 256;
 
-/// A prober has its request ready when it connects. Longer than the usual pause
-/// of a scraper, which hyper counts in (see `serve`).
-const HEAD: Duration = Duration::from_secs(75);
+/// A prober has its request ready when it connects, and one request is all that a
+/// connection is for: an idle one would keep others out.
+const HEAD: Duration = Duration::from_secs(10);
+
+/// How long one connection may take in all, with a client that reads slowly.
+const WHOLE: Duration = Duration::from_secs(30);
 
 /// The running operations endpoint. Made by
 /// [`Ops::start_operations`](crate::Ops::start_operations).
@@ -98,7 +101,9 @@ fn listen(addr: SocketAddr) -> io::Result<StdListener> {
 async fn accept_all(listener: TcpListener, operations: Operations) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD);
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .keep_alive(false);
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
             return;
@@ -110,7 +115,7 @@ async fn accept_all(listener: TcpListener, operations: Operations) {
         );
         tokio::spawn(async move {
             // A prober that goes away is no event.
-            let _ = connection.await;
+            let _ = time::timeout(WHOLE, connection).await;
             drop(slot);
         });
     }

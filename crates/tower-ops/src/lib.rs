@@ -52,9 +52,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod builder;
+mod client_io;
 mod endpoint;
 mod error;
-mod last_word;
 mod layer;
 mod operations;
 mod ops;
@@ -66,6 +66,7 @@ pub use self::error::ConfigError;
 pub use self::layer::{Observers, OpsLayer};
 pub use self::operations::Operations;
 pub use self::ops::Ops;
+pub use self::serve::shutdown_signal;
 
 pub use tower_ops_health as health;
 pub use tower_ops_metrics as metrics;

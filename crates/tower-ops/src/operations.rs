@@ -3,7 +3,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use std::future::{Ready, ready};
@@ -44,7 +44,7 @@ impl<B> Service<Request<B>> for Operations {
         let Ok(mut response) = match (request.uri().path(), &mut self.metrics) {
             ("/metrics", Some(metrics)) => box_body(metrics.call(request).into_inner()),
             ("/metrics", None) => Ok(foreign_recorder()),
-            ("/", _) => Ok(index()),
+            ("/", _) if matches!(*request.method(), Method::GET | Method::HEAD) => Ok(index()),
             _ => box_body(self.probes.call(request).into_inner()),
         };
         response.headers_mut().insert(VERSION_HEADER, VERSION);

@@ -157,7 +157,7 @@ impl Ops {
         B::Data: Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let signal = serve::signal()?;
+        let signal = serve::shutdown_signal()?;
         self.serve_until(listener, app, signal).await
     }
 
@@ -192,13 +192,29 @@ impl Ops {
             operations = endpoint.addr().to_string(),
             "serving"
         );
-        self.health().mark_ready();
+        let ready = Ready::mark(self.health());
         serve::serve(listener, app, async {
             shutdown.await;
-            self.health().mark_not_ready();
+            drop(ready);
         })
         .await;
         Ok(())
+    }
+}
+
+/// Ready for as long as it lives: also a server that is dropped is not any more.
+struct Ready<'a>(&'a Health);
+
+impl<'a> Ready<'a> {
+    fn mark(health: &'a Health) -> Self {
+        health.mark_ready();
+        Self(health)
+    }
+}
+
+impl Drop for Ready<'_> {
+    fn drop(&mut self) {
+        self.0.mark_not_ready();
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time;
 use tower_service::Service;
 
-use crate::last_word::LastWord;
+use crate::client_io::ClientIo;
 
 /// How long connections get to finish once the server stops.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -26,12 +26,37 @@ const DRAIN: Duration = Duration::from_secs(15);
 /// client that comes once a minute.
 const HEAD: Duration = Duration::from_secs(75);
 
+/// How long a client may take to show which protocol it speaks.
+const FIRST_BYTES: Duration = Duration::from_secs(30);
+
 /// How long to wait after an accept that failed for want of something that other
 /// connections hold, such as file descriptors.
 const BACK_OFF: Duration = Duration::from_secs(1);
 
-/// Completes on SIGINT or SIGTERM (Ctrl-C where there are no signals).
-pub(crate) fn signal() -> io::Result<impl Future<Output = ()>> {
+/// A future that completes on SIGINT or SIGTERM (on Ctrl-C where there are no
+/// signals): what [`Ops::serve`](crate::Ops::serve) stops at, for a server of
+/// your own.
+///
+/// From the call on, the signals do not end the process any more.
+///
+/// # Errors
+///
+/// If the signals cannot be listened to.
+///
+/// # Panics
+///
+/// Outside of a tokio runtime.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn run(listener: tokio::net::TcpListener, app: axum::Router) -> std::io::Result<()> {
+/// axum::serve(listener, app)
+///     .with_graceful_shutdown(tower_ops::shutdown_signal()?)
+///     .await
+/// # }
+/// ```
+pub fn shutdown_signal() -> io::Result<impl Future<Output = ()> + Send + use<>> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
@@ -72,29 +97,35 @@ where
 
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
-    let mut shutdown = pin!(shutdown);
-    loop {
-        let stream = tokio::select! {
-            stream = accept(&listener) => stream,
-            () = &mut shutdown => break,
-            // Reaps what has ended, so that the set does not grow with every
-            // connection that ever was.
-            Some(_) = connections.join_next() => continue,
-        };
-        let connection = http
-            .serve_connection_with_upgrades(
-                TokioIo::new(LastWord::new(stream)),
-                TowerToHyperService::new(app.clone()),
-            )
-            .into_owned();
-        let connection = graceful.watch(connection);
-        connections.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error, "a connection ended with an error");
-            }
-        });
+    {
+        let mut shutdown = pin!(shutdown);
+        // Kept over the turns of the loop: it may be waiting after an error.
+        let mut next = pin!(accept(&listener));
+        loop {
+            let stream = tokio::select! {
+                stream = &mut next => stream,
+                () = &mut shutdown => break,
+                // Reaps what has ended, so that the set does not grow with every
+                // connection that ever was.
+                Some(_) = connections.join_next() => continue,
+            };
+            next.set(accept(&listener));
+            let connection = http
+                .serve_connection_with_upgrades(
+                    TokioIo::new(ClientIo::new(stream, FIRST_BYTES)),
+                    TowerToHyperService::new(app.clone()),
+                )
+                .into_owned();
+            let connection = graceful.watch(connection);
+            connections.spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(error, "a connection ended with an error");
+                }
+            });
+        }
     }
 
+    // What has not been accepted yet is refused from here on.
     drop(listener);
     if time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
         tracing::warn!(

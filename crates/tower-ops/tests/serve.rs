@@ -407,7 +407,6 @@ async fn a_client_that_begins_a_request_and_stops_is_closed() {
 }
 
 #[tokio::test]
-#[ignore = "hyper-util waits for the first bytes without a limit"]
 async fn a_client_that_sends_nothing_is_closed() {
     closed_after("").await;
 }
