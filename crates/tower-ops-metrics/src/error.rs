@@ -2,7 +2,7 @@ use std::error::Error;
 use std::fmt;
 
 /// What is wrong with a configuration: every problem, not just the first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError {
     problems: Vec<String>,
 }
@@ -30,6 +30,14 @@ impl fmt::Display for ConfigError {
             write!(f, "\n  - {problem}")?;
         }
         Ok(())
+    }
+}
+
+/// As [`Display`](fmt::Display): this is what `main` prints when it returns the
+/// error, and what `expect` does.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

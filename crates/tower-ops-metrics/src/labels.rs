@@ -121,7 +121,7 @@ impl LabelKey {
             Outcome::Panicked => "panic",
             _ => match (self.grpc, self.status) {
                 (Some(code), _) if code.is_server_error() => code.as_str(),
-                (None, Some(status)) if status.is_server_error() => {
+                (None, Some(status)) if status.as_u16() >= 500 => {
                     return Some(Label::new(NAME, status.as_str().to_owned()));
                 }
                 _ => return None,

@@ -80,7 +80,8 @@ impl Outcome {
                 (None, Some(StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT)) => {
                     Class::Timeout
                 }
-                (None, Some(status)) if status.is_server_error() => Class::ServerError,
+                // RFC 9110, section 15: what has no class is to be taken for a 5xx.
+                (None, Some(status)) if status.as_u16() >= 500 => Class::ServerError,
                 (None, Some(status)) if status.is_client_error() => Class::ClientError,
                 (None, _) => Class::Success,
             },
@@ -205,8 +206,9 @@ impl<'a> Ending<'a> {
 
     /// The gRPC status: from the trailers, else from the head (a trailers-only
     /// response). [`GrpcCode::Unknown`] for a gRPC response that completed
-    /// without one; `None` for other responses, and for one that was cut
-    /// before its status.
+    /// without one; what the HTTP status stands for where a layer answered a
+    /// known method in plain HTTP; `None` for other responses, and for one that
+    /// was cut before its status.
     #[must_use]
     pub const fn grpc_status(&self) -> Option<GrpcCode> {
         self.grpc

@@ -76,6 +76,7 @@ impl<O: Observe> Life<O> {
     }
 
     /// Runs the service's code: its call, or a poll.
+    #[inline]
     pub(crate) fn step<R>(&mut self, step: impl FnOnce() -> R) -> R {
         let (watch, state) = self.parts();
         state.stepping = true;
@@ -147,6 +148,7 @@ impl<O: Observe> Life<O> {
             .is_none_or(|state| state.ended)
     }
 
+    #[inline]
     fn parts(&mut self) -> (&Watch<O>, &mut State<O>) {
         let state = self.state.as_deref_mut().and_then(Option::as_mut);
         (&self.watch, state.expect("only the drop takes the state"))
@@ -170,12 +172,13 @@ impl<O: Observe> Drop for Life<O> {
 }
 
 impl<O: Observe> State<O> {
+    #[inline]
     fn in_scope<R>(&mut self, watch: &Watch<O>, step: impl FnOnce() -> R) -> R {
-        if self.head_at.is_some() {
-            // With the head out, the routing is done.
-            return watch.observer.in_scope(&mut self.exchange, step);
-        }
-        let _scope = RouteScope::enter(&mut self.facts.route, watch.side == Side::Server);
+        // With the head out, the routing is done.
+        let _scope = self
+            .head_at
+            .is_none()
+            .then(|| RouteScope::enter(&mut self.facts.route, watch.side == Side::Server));
         watch.observer.in_scope(&mut self.exchange, step)
     }
 
@@ -213,8 +216,14 @@ impl<O: Observe> State<O> {
 
     fn grpc_head(&mut self, watch: &Watch<O>, headers: &HeaderMap) {
         if !grpc::is_grpc(headers) {
-            // The request only said that it was gRPC.
-            self.facts.rpc = Rpc::No;
+            if matches!(self.facts.rpc, Rpc::Known(_)) {
+                // A layer around the method answered in plain HTTP: a timeout, a
+                // panic catcher. The call is one all the same.
+                self.grpc = self.status.map(GrpcCode::from_http);
+            } else {
+                // The request only said that it was gRPC.
+                self.facts.rpc = Rpc::No;
+            }
             return;
         }
         self.grpc = GrpcCode::from_headers(headers);

@@ -68,8 +68,13 @@ pub trait Observe {
     fn on_end(&self, exchange: &mut Self::Exchange, ending: &Ending<'_>, facts: &Facts);
 
     /// Runs one step of the exchange: the call of the service, a poll of its
-    /// future or of its body, or their drop. For what has to stand in a
-    /// thread-local meanwhile, such as a span. Must call `step` once.
+    /// future or of its body, or the drop of one that did not end by itself. For
+    /// what has to stand in a thread-local meanwhile, such as a span.
+    ///
+    /// Must call `step`: the exchange cannot go on without, and panics.
+    // Inlined, all of them: what a step returns holds a response's head, which
+    // every call on the way would move.
+    #[inline(always)]
     fn in_scope<R>(&self, exchange: &mut Self::Exchange, step: impl FnOnce() -> R) -> R {
         let _ = exchange;
         step()
@@ -100,6 +105,7 @@ impl<O: Observe> Observe for Arc<O> {
         O::on_end(self, exchange, ending, facts);
     }
 
+    #[inline(always)]
     fn in_scope<R>(&self, exchange: &mut Self::Exchange, step: impl FnOnce() -> R) -> R {
         O::in_scope(self, exchange, step)
     }
@@ -137,6 +143,7 @@ impl<O: Observe> Observe for Option<O> {
         }
     }
 
+    #[inline(always)]
     fn in_scope<R>(&self, exchange: &mut Self::Exchange, step: impl FnOnce() -> R) -> R {
         match (self, exchange) {
             (Some(observer), Some(exchange)) => observer.in_scope(exchange, step),
@@ -192,6 +199,7 @@ macro_rules! observe_tuple {
                 $($o.on_end($e, ending, facts);)+
             }
 
+            #[inline(always)]
             fn in_scope<R>(
                 &self,
                 exchange: &mut Self::Exchange,

@@ -362,3 +362,23 @@ async fn a_refusal_in_the_head_teaches_no_method() {
     let answered = route(&recorder, &layer, "/a.B/C", ok()).await;
     assert_eq!(answered.as_deref(), Some("a.B/C"));
 }
+
+/// A timeout or a panic catcher around the method answers in plain HTTP.
+#[tokio::test(start_paused = true)]
+async fn a_known_method_that_is_answered_in_plain_http_stays_a_call() {
+    for (status, code) in [
+        (504, GrpcCode::Unavailable),
+        (500, GrpcCode::Unknown),
+        (401, GrpcCode::Unauthenticated),
+    ] {
+        let recorder = Recorder::new();
+        let layer = ObserveLayer::new(recorder.clone()).with_grpc_methods(["/a.B/C"]);
+        let answer = Response::builder().status(status);
+        let answer = answer.body(ScriptedBody::new().end_stream_flag(true));
+        drop(drive::answer(&layer, call("/a.B/C"), answer.unwrap()).await);
+
+        let ended = recorder.only();
+        assert_eq!(ended.route.as_deref(), Some("a.B/C"));
+        assert_eq!(ended.grpc, Some(code), "{status}");
+    }
+}

@@ -1,4 +1,4 @@
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -10,28 +10,19 @@ use tokio::task::JoinHandle;
 use crate::id::RequestId;
 
 thread_local! {
-    static CURRENT: Cell<Option<RequestId>> = const { Cell::new(None) };
+    static CURRENT: RefCell<Option<RequestId>> = const { RefCell::new(None) };
 }
 
 pub(crate) fn get() -> Option<RequestId> {
     CURRENT
-        .try_with(|slot| {
-            let id = slot.take();
-            slot.set(id.clone());
-            id
-        })
+        .try_with(|slot| slot.borrow().clone())
         .ok()
         .flatten()
 }
 
 pub(crate) fn is_set() -> bool {
     CURRENT
-        .try_with(|slot| {
-            let id = slot.take();
-            let is_set = id.is_some();
-            slot.set(id);
-            is_set
-        })
+        .try_with(|slot| slot.borrow().is_some())
         .unwrap_or(false)
 }
 
@@ -54,7 +45,7 @@ impl Drop for Swap<'_> {
 
 fn swap(id: &mut Option<RequestId>) {
     // An error means that the thread is ending: nobody will ask any more.
-    let _ = CURRENT.try_with(|slot| *id = slot.replace(id.take()));
+    let _ = CURRENT.try_with(|slot| std::mem::swap(&mut *slot.borrow_mut(), id));
 }
 
 /// Spawns a task that keeps the current request id.

@@ -256,6 +256,7 @@ impl Observe for RequestIds {
 
     fn on_end(&self, _: &mut RequestIdExchange, _: &Ending<'_>, _: &Facts) {}
 
+    #[inline]
     fn in_scope<R>(&self, exchange: &mut RequestIdExchange, step: impl FnOnce() -> R) -> R {
         let _current = Swap::enter(&mut exchange.0);
         step()

@@ -130,6 +130,7 @@ impl Observe for Spans {
         exchange.span = Span::none();
     }
 
+    #[inline]
     fn in_scope<R>(&self, exchange: &mut SpanExchange, step: impl FnOnce() -> R) -> R {
         let _entered = exchange.span.enter();
         step()
