@@ -1,4 +1,5 @@
 use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -6,12 +7,12 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use std::future::{Ready, ready};
-use tower_ops_health::Probes;
+use tower_ops_health::{Probe, Probes};
 use tower_ops_metrics::MetricsService;
 use tower_service::Service;
 
 const VERSION_HEADER: HeaderName = HeaderName::from_static("x-tower-ops-version");
+const INDEX: &str = "/metrics\n/health\n/ready\n/startup\n";
 const VERSION: HeaderValue = HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
 
 /// The operations endpoint as a tower service: `/metrics`, `/health`, `/ready`
@@ -40,12 +41,17 @@ impl<B> Service<Request<B>> for Operations {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        let path = request.uri().path();
+        let read = matches!(*request.method(), Method::GET | Method::HEAD);
         // The services answer at once; `into_inner` of a ready future gives it.
-        let Ok(mut response) = match (request.uri().path(), &mut self.metrics) {
+        let Ok(mut response) = match (path, &mut self.metrics) {
             ("/metrics", Some(metrics)) => box_body(metrics.call(request).into_inner()),
             ("/metrics", None) => Ok(foreign_recorder()),
-            ("/", _) if matches!(*request.method(), Method::GET | Method::HEAD) => Ok(index()),
-            _ => box_body(self.probes.call(request).into_inner()),
+            ("/", _) if read => Ok(text(StatusCode::OK, INDEX)),
+            _ if Probe::ALL.iter().any(|probe| probe.path() == path) => {
+                box_body(self.probes.call(request).into_inner())
+            }
+            _ => Ok(not_found()),
         };
         response.headers_mut().insert(VERSION_HEADER, VERSION);
         ready(Ok(response))
@@ -61,8 +67,13 @@ where
     response.map(|response| response.map(BodyExt::boxed_unsync))
 }
 
-fn index() -> Answer {
-    text(StatusCode::OK, "/metrics\n/health\n/ready\n/startup\n")
+fn not_found() -> Answer {
+    let paths = r#"{"error":"not found","paths":["/","/metrics","/health","/ready","/startup"]}"#;
+    let mut response = Response::new(Full::from(format!("{paths}\n")).boxed_unsync());
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
 }
 
 fn foreign_recorder() -> Answer {
