@@ -1,0 +1,134 @@
+use crate::{Workload, peers};
+
+/// One row of the comparison: a name, what it is compared against, and how it is built.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Stack {
+    /// What the command line calls it.
+    pub name: &'static str,
+    /// What the table calls it.
+    pub title: &'static str,
+    /// The name of the stack that it adds to, or its own if it adds to nothing.
+    pub base: &'static str,
+    /// How many times its instructions have to be counted: 3, and the median taken, where maps are
+    /// seeded at random, else 1.
+    pub counts: usize,
+    build: fn() -> Workload,
+}
+
+impl Stack {
+    const fn new(name: &'static str, title: &'static str, build: fn() -> Workload) -> Self {
+        Self {
+            name,
+            title,
+            base: "identity",
+            counts: 1,
+            build,
+        }
+    }
+
+    const fn over(self, base: &'static str) -> Self {
+        Self { base, ..self }
+    }
+
+    const fn seeded_at_random(self) -> Self {
+        Self { counts: 3, ..self }
+    }
+
+    /// The stack of that name.
+    #[must_use]
+    pub fn find(name: &str) -> Option<&'static Self> {
+        STACKS.iter().find(|stack| stack.name == name)
+    }
+
+    /// Builds the stack. Only one a process: some install a global recorder or subscriber.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside a tokio runtime, and for a second stack with a global of the same kind.
+    #[must_use]
+    pub fn build(&self) -> Workload {
+        (self.build)()
+    }
+}
+
+/// Every stack, in the order of the table.
+pub const STACKS: &[Stack] = &[
+    Stack::new("bare", "bare router", Workload::bare).over("bare"),
+    Stack::new("identity", "identity layer", peers::identity).over("bare"),
+    Stack::new(
+        "request-id-pair",
+        "tower-http request-id pair",
+        peers::request_id_pair,
+    ),
+    Stack::new(
+        "trace",
+        "tower-http TraceLayer, no subscriber",
+        peers::trace,
+    ),
+    Stack::new(
+        "trace-json",
+        "tower-http TraceLayer, JSON at INFO",
+        peers::trace_json,
+    ),
+    Stack::new("prometheus", "axum-prometheus", peers::prometheus).seeded_at_random(),
+    Stack::new(
+        "otel",
+        "opentelemetry-instrumentation-tower, no-op providers",
+        peers::otel,
+    ),
+    Stack::new(
+        "otel-metrics",
+        "opentelemetry-instrumentation-tower, SDK metrics",
+        peers::otel_metrics,
+    )
+    .seeded_at_random(),
+    Stack::new("peers", "peers' whole stack, no subscriber", peers::whole).seeded_at_random(),
+    Stack::new(
+        "peers-json",
+        "peers' whole stack, JSON at INFO",
+        peers::whole_json,
+    )
+    .seeded_at_random(),
+    Stack::new(
+        "ours-request-id",
+        "**tower-ops** request id",
+        crate::ours::request_id,
+    ),
+    Stack::new(
+        "ours-metrics",
+        "**tower-ops** metrics",
+        crate::ours::metrics,
+    ),
+    Stack::new(
+        "ours-trace",
+        "**tower-ops** trace, no subscriber",
+        crate::ours::trace,
+    ),
+    Stack::new(
+        "ours",
+        "**tower-ops** bundle, no subscriber",
+        crate::ours::bundle,
+    ),
+    Stack::new(
+        "ours-whole",
+        "**tower-ops** bundle, timeout, catch-panic, no subscriber",
+        crate::ours::whole,
+    ),
+    Stack::new(
+        "ours-whole-json",
+        "**tower-ops** bundle, timeout, catch-panic, JSON at INFO",
+        crate::ours::whole_json,
+    ),
+    Stack::new(
+        "ours-around",
+        "**tower-ops** bundle around the router",
+        crate::ours::around,
+    )
+    .over("bare"),
+    Stack::new(
+        "ours-around-hook",
+        "**tower-ops** bundle around the router, route by hook",
+        crate::ours::around_with_hook,
+    ),
+];
