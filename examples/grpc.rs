@@ -1,0 +1,212 @@
+//! A tonic service: request ids, metrics by gRPC status, and probes.
+//!
+//! ```text
+//! cargo run --example grpc
+//! ```
+//!
+//! It listens on `GRPC_ADDR` (127.0.0.1:50051), its operations endpoint on `OPS_ADDR`
+//! (127.0.0.1:8080). The service is `playground.Echo`, see `proto/playground.proto`; it answers
+//! server reflection, so that grpcurl needs no file. From a second terminal:
+//!
+//! ```text
+//! $ grpcurl -plaintext -d '{"message":"hello"}' 127.0.0.1:50051 playground.Echo/Unary
+//! {
+//!   "message": "hello"
+//! }
+//! $ grpcurl -plaintext -d '{"messages":1,"code":5,"message":"gone"}' 127.0.0.1:50051 playground.Echo/Fail
+//! {
+//!   "message": "0"
+//! }
+//! ERROR:
+//!   Code: NotFound
+//!   Message: gone
+//! $ curl -s http://127.0.0.1:8080/metrics | grep rpc_server_call_duration_seconds_count
+//! rpc_server_call_duration_seconds_count{…rpc_method="playground.Echo/Unary",rpc_response_status_code="OK"} 1
+//! rpc_server_call_duration_seconds_count{…rpc_method="playground.Echo/Fail",rpc_response_status_code="NOT_FOUND"} 1
+//! ```
+//!
+//! And without grpcurl:
+//!
+//! ```text
+//! $ printf '\0\0\0\0\7\n\5hello' | curl -s --http2-prior-knowledge --data-binary @- \
+//!     -H 'content-type: application/grpc' -H 'te: trailers' --output - \
+//!     http://127.0.0.1:50051/playground.Echo/Unary | strings
+//! hello
+//! ```
+use std::{env, error::Error, io, time::Duration};
+
+use futures_util::stream::{self, BoxStream, StreamExt};
+use tokio::{net::TcpListener, time::sleep};
+use tonic::{
+    Code, Request, Response, Status,
+    transport::{Server, server::TcpIncoming},
+};
+use tower_ops::Ops;
+use tower_ops_examples::playground::{
+    EchoReply, EchoRequest, FILE_DESCRIPTOR_SET, FailRequest, StreamRequest,
+    echo_server::{Echo, EchoServer},
+};
+
+/// How long running calls may take to end once the process is asked to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+/// The most messages a client may ask for.
+const MAX_MESSAGES: u32 = 1_000_000;
+/// The longest wait between two messages: an hour.
+const MAX_DELAY_MS: u32 = 3_600_000;
+/// The longest status message in bytes: it travels in a header.
+const MAX_STATUS_MESSAGE: usize = 1024;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let grpc_addr = env::var("GRPC_ADDR").unwrap_or_else(|_| "127.0.0.1:50051".to_owned());
+    let ops_addr = env::var("OPS_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
+    let ops = Ops::builder("grpc")
+        .ops_addr(ops_addr)
+        // Optional: a method that is not named here is learned when it first answers.
+        .grpc_methods([
+            "playground.Echo/Unary",
+            "playground.Echo/ServerStream",
+            "playground.Echo/Fail",
+        ])
+        .build()?;
+
+    let listener = TcpListener::bind(&grpc_addr)
+        .await
+        .map_err(|error| format!("cannot listen on {grpc_addr}: {error}"))?;
+    let own = listener.local_addr()?;
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    // The same twice: some clients, Python's grpcio among them, know only the older version.
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+    };
+    let (reflection_v1, reflection_v1alpha) =
+        (reflection().build_v1()?, reflection().build_v1alpha()?);
+
+    // Runs until it is dropped.
+    let operations = ops.start_operations()?;
+    ops.health().mark_ready();
+    eprintln!(
+        "gRPC on http://{own}, operations on http://{}",
+        operations.addr()
+    );
+
+    let (stop, stop_in_time) = (stop_signal()?, stop_signal()?);
+    let server = Server::builder()
+        .layer(ops.layer())
+        .add_service(EchoServer::new(Playground))
+        .add_service(reflection_v1)
+        .add_service(reflection_v1alpha)
+        .serve_with_incoming_shutdown(incoming, async {
+            stop.await;
+            ops.health().mark_not_ready();
+        });
+    let give_up = async {
+        stop_in_time.await;
+        sleep(DRAIN).await;
+    };
+    tokio::select! {
+        served = server => served?,
+        () = give_up => eprintln!("some calls still ran after {DRAIN:?}"),
+    }
+    Ok(())
+}
+
+struct Playground;
+
+#[tonic::async_trait]
+impl Echo for Playground {
+    async fn unary(&self, request: Request<EchoRequest>) -> Result<Response<EchoReply>, Status> {
+        let EchoRequest { message } = request.into_inner();
+        Ok(Response::new(EchoReply { message }))
+    }
+
+    type ServerStreamStream = BoxStream<'static, Result<EchoReply, Status>>;
+
+    async fn server_stream(
+        &self,
+        request: Request<StreamRequest>,
+    ) -> Result<Response<Self::ServerStreamStream>, Status> {
+        let StreamRequest {
+            message,
+            count,
+            delay_ms,
+        } = request.into_inner();
+        at_most("count", count, MAX_MESSAGES)?;
+        at_most("delay_ms", delay_ms, MAX_DELAY_MS)?;
+
+        let delay = Duration::from_millis(delay_ms.into());
+        let replies = stream::iter(0..count).then(move |number| {
+            let message = message.clone();
+            async move {
+                if number > 0 && !delay.is_zero() {
+                    sleep(delay).await;
+                }
+                Ok(EchoReply { message })
+            }
+        });
+        Ok(Response::new(replies.boxed()))
+    }
+
+    type FailStream = BoxStream<'static, Result<EchoReply, Status>>;
+
+    async fn fail(
+        &self,
+        request: Request<FailRequest>,
+    ) -> Result<Response<Self::FailStream>, Status> {
+        let FailRequest {
+            messages,
+            code,
+            message,
+        } = request.into_inner();
+        at_most("messages", messages, MAX_MESSAGES)?;
+        if !(1..=16).contains(&code) {
+            let why = format!("code is {code}: Fail needs a gRPC status from 1 to 16");
+            return Err(Status::invalid_argument(why));
+        }
+        if message.len() > MAX_STATUS_MESSAGE {
+            let why = format!(
+                "message has {} bytes: at most {MAX_STATUS_MESSAGE}",
+                message.len()
+            );
+            return Err(Status::invalid_argument(why));
+        }
+
+        let replies = stream::iter(0..messages).map(|number| {
+            Ok(EchoReply {
+                message: number.to_string(),
+            })
+        });
+        let failure = Status::new(Code::from_i32(code), message);
+        let failure = stream::once(async { Err(failure) });
+        Ok(Response::new(replies.chain(failure).boxed()))
+    }
+}
+
+fn at_most(what: &str, value: u32, limit: u32) -> Result<(), Status> {
+    if value > limit {
+        let why = format!("{what} is {value}: at most {limit}");
+        return Err(Status::invalid_argument(why));
+    }
+    Ok(())
+}
+
+/// Completes on Ctrl-C or SIGTERM.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        Ok(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        })
+    }
+    #[cfg(not(unix))]
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
+}

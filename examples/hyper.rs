@@ -1,0 +1,125 @@
+//! Bare hyper: an accept loop of your own, with the operations layer and endpoint.
+//!
+//! ```text
+//! cargo run --example hyper
+//! ```
+//!
+//! It listens on `APP_ADDR` (127.0.0.1:3000), its operations endpoint on `OPS_ADDR`
+//! (127.0.0.1:8080). From a second terminal:
+//!
+//! ```text
+//! $ curl -i http://127.0.0.1:3000/hello -H 'x-request-id: demo-1'
+//! HTTP/1.1 200 OK
+//! x-request-id: demo-1
+//! content-length: 22
+//! date: Sat, 21 Nov 2026 00:15:55 GMT
+//!
+//! GET /hello, id demo-1
+//! $ curl -s http://127.0.0.1:8080/metrics | grep ^server_requests_total
+//! server_requests_total{outcome="completed",class="success"} 1
+//! ```
+use std::{convert::Infallible, env, error::Error, io, pin::pin, time::Duration};
+
+use http::{Request, Response};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::TcpListener,
+    time::{sleep, timeout},
+};
+use tower::ServiceBuilder;
+use tower_ops::{Ops, observe::RouteHook, request_id::RequestId};
+
+/// How long running requests may take to end once the process is asked to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let app_addr = env::var("APP_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
+    let ops_addr = env::var("OPS_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
+    let ops = Ops::builder("hyper").ops_addr(ops_addr).build()?;
+
+    let service = ServiceBuilder::new()
+        .layer(ops.layer())
+        // Bare hyper has no router: these requests all count under one route.
+        .layer(RouteHook::named("/{*path}"))
+        .service_fn(answer);
+    let service = TowerToHyperService::new(service);
+
+    let listener = TcpListener::bind(&app_addr)
+        .await
+        .map_err(|error| format!("cannot listen on {app_addr}: {error}"))?;
+    // Runs until it is dropped.
+    let operations = ops.start_operations()?;
+    ops.health().mark_ready();
+    eprintln!(
+        "application on http://{}, operations on http://{}",
+        listener.local_addr()?,
+        operations.addr()
+    );
+
+    let connections = GracefulShutdown::new();
+    let mut stop = pin!(stop_signal()?);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut stop => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _peer)) => stream,
+            Err(error) => {
+                // Out of file descriptors, most likely: some have to be closed first.
+                eprintln!("cannot accept: {error}");
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let service = service.clone();
+        let watcher = connections.watcher();
+        tokio::spawn(async move {
+            let server = auto::Builder::new(TokioExecutor::new());
+            let connection = server.serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = watcher.watch(connection).await {
+                eprintln!("connection failed: {error}");
+            }
+        });
+    }
+
+    ops.health().mark_not_ready();
+    drop(listener);
+    if timeout(DRAIN, connections.shutdown()).await.is_err() {
+        eprintln!("some requests still ran after {DRAIN:?}");
+    }
+    Ok(())
+}
+
+async fn answer<B>(request: Request<B>) -> Result<Response<String>, Infallible> {
+    let id = RequestId::current();
+    let id = id.as_ref().map_or("none", RequestId::as_str);
+    let path = request.uri().path();
+    let text = format!("{} {path}, id {id}\n", request.method());
+    Ok(Response::new(text))
+}
+
+/// Completes on Ctrl-C or SIGTERM.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        Ok(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        })
+    }
+    #[cfg(not(unix))]
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
+}
