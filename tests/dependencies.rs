@@ -1,0 +1,68 @@
+//! What a crate brings along when it is added alone.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+#[test]
+fn request_id_alone_brings_at_most_20_crates() {
+    let crates = tree("tower-ops-request-id");
+    assert!(crates.len() <= 20, "{} crates: {crates:#?}", crates.len());
+    for unwanted in ["axum", "tonic", "opentelemetry", "hyper"] {
+        assert!(
+            !crates.iter().any(|name| name.starts_with(unwanted)),
+            "{unwanted}"
+        );
+    }
+}
+
+#[test]
+fn no_crate_depends_on_its_own_floor_or_above() {
+    // Each crate, and what of ours it may bring along.
+    let houses: [(&str, &[&str]); 6] = [
+        ("tower-ops-observe", &[]),
+        ("tower-ops-health", &[]),
+        ("tower-ops-request-id", &["tower-ops-observe"]),
+        ("tower-ops-metrics", &["tower-ops-observe"]),
+        ("tower-ops-trace", &["tower-ops-observe"]),
+        (
+            "tower-ops",
+            &[
+                "tower-ops-observe",
+                "tower-ops-health",
+                "tower-ops-request-id",
+                "tower-ops-metrics",
+                "tower-ops-trace",
+            ],
+        ),
+    ];
+    for (name, allowed) in houses {
+        for found in tree(name) {
+            let ours = found.starts_with("tower-ops") && found != name;
+            assert!(
+                !ours || allowed.contains(&found.as_str()),
+                "{name} needs {found}"
+            );
+        }
+    }
+}
+
+/// The crates that a crate brings along, itself included.
+fn tree(package: &str) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--edges", "normal", "--prefix", "none"])
+        .args(["--format", "{p}", "--package", package])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .map(str::to_owned)
+        .collect()
+}
