@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::{HeaderValue, Method, Request, Version, uri::Scheme};
 use tokio::time::Instant;
 
+use crate::peer;
 use crate::route::Route;
 
 static UNMATCHED: Route = Route::UNMATCHED;
@@ -160,7 +161,11 @@ impl Facts {
             request_id: None,
             request_id_replaced: false,
             trace_id: None,
-            peer: None,
+            // Who calls out talks to somebody else than who called in.
+            peer: match side {
+                Side::Server => peer::current(),
+                Side::Client => None,
+            },
             connection: None,
         }
     }
@@ -270,7 +275,8 @@ impl Facts {
         self.trace_id = Some(id);
     }
 
-    /// The socket address of the peer.
+    /// The socket address of the peer: told by a [`PeerService`](crate::PeerService)
+    /// further out, or by an observer.
     #[must_use]
     pub const fn peer(&self) -> Option<SocketAddr> {
         self.peer

@@ -108,7 +108,7 @@ async fn accept_all(listener: TcpListener, operations: Operations) {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
             return;
         };
-        let stream = crate::serve::accept(&listener).await;
+        let (stream, _) = crate::serve::accept(&listener).await;
         let connection = http.serve_connection(
             TokioIo::new(stream),
             TowerToHyperService::new(operations.clone()),

@@ -1,6 +1,7 @@
 use std::error::Error;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time;
+use tower_ops_observe::PeerService;
 use tower_service::Service;
 
 use crate::client_io::ClientIo;
@@ -102,8 +104,8 @@ where
         // Kept over the turns of the loop: it may be waiting after an error.
         let mut next = pin!(accept(&listener));
         loop {
-            let stream = tokio::select! {
-                stream = &mut next => stream,
+            let (stream, peer) = tokio::select! {
+                accepted = &mut next => accepted,
                 () = &mut shutdown => break,
                 // Reaps what has ended, so that the set does not grow with every
                 // connection that ever was.
@@ -113,7 +115,7 @@ where
             let connection = http
                 .serve_connection_with_upgrades(
                     TokioIo::new(ClientIo::new(stream, FIRST_BYTES)),
-                    TowerToHyperService::new(app.clone()),
+                    TowerToHyperService::new(PeerService::new(app.clone(), peer)),
                 )
                 .into_owned();
             let connection = graceful.watch(connection);
@@ -136,14 +138,14 @@ where
 }
 
 /// The next connection, whatever has to be survived until it comes.
-pub(crate) async fn accept(listener: &TcpListener) -> TcpStream {
+pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 // Responses go out when they are written, not when the peer has
                 // acknowledged the last ones. Fails only on a dead connection.
                 let _ = stream.set_nodelay(true);
-                return stream;
+                return (stream, peer);
             }
             Err(error) if is_of_connection(&error) => {}
             Err(error) => {
