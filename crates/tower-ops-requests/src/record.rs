@@ -1,0 +1,206 @@
+use std::net::SocketAddr;
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tower_ops_observe::{Class, KnownMethod, Route};
+
+use crate::metadata::Metadata;
+use crate::outcome::Kind;
+use crate::progress::{End, Progress};
+use crate::text::Texts;
+use crate::thread;
+
+/// All that is known about one piece of work: the one allocation that it costs.
+///
+/// Shared by the registry, the history, and the handles that annotate it. Only
+/// the task that drives the work writes its progress, so that plain stores will
+/// do.
+pub(crate) struct Record {
+    pub(crate) id: u64,
+    /// In nanoseconds, as all times here, since the registry was made.
+    pub(crate) started: u64,
+    /// `None` for a task.
+    pub(crate) method: Option<KnownMethod>,
+    /// The id of the record in which this one began.
+    pub(crate) parent: Option<NonZeroU64>,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) connection: Option<u64>,
+    /// 0 for none, as the trace context has it.
+    pub(crate) trace_id: u128,
+    /// From a client, and not fit for a label or a log line as it is.
+    pub(crate) texts: Texts,
+    /// As it was known at the beginning; the name, for a task.
+    pub(crate) early_route: Option<Route>,
+    /// As it became known further in.
+    late_route: OnceLock<Route>,
+    progress: AtomicU32,
+    bytes_sent: AtomicU64,
+    /// Nanoseconds from the start to the head, and to the end; 0 for not yet.
+    head_after: AtomicU64,
+    end_after: AtomicU64,
+    reported_slow: AtomicBool,
+    /// What most requests do not have.
+    extra: OnceLock<Box<Mutex<Extra>>>,
+}
+
+#[derive(Default)]
+pub(crate) struct Extra {
+    pub(crate) metadata: Metadata,
+    pub(crate) verdict: Option<Verdict>,
+    pub(crate) error: Option<Box<str>>,
+}
+
+/// What the work itself says about its end.
+pub(crate) struct Verdict {
+    pub(crate) class: Class,
+    pub(crate) reason: Box<str>,
+}
+
+impl Record {
+    /// What one takes on the heap: itself, its two counts, and what an allocator
+    /// may add.
+    pub(crate) const BYTES: usize = size_of::<Self>() + 48;
+
+    pub(crate) const fn empty() -> Self {
+        Self {
+            id: 0,
+            started: 0,
+            method: None,
+            parent: None,
+            peer: None,
+            connection: None,
+            trace_id: 0,
+            texts: Texts::EMPTY,
+            early_route: None,
+            late_route: OnceLock::new(),
+            progress: AtomicU32::new(0),
+            bytes_sent: AtomicU64::new(0),
+            head_after: AtomicU64::new(0),
+            end_after: AtomicU64::new(0),
+            reported_slow: AtomicBool::new(false),
+            extra: OnceLock::new(),
+        }
+    }
+
+    /// Begins anew, in place: whoever had it before is over. What else there is
+    /// to know of the work is for its owner to fill in.
+    #[inline]
+    pub(crate) fn begin(&mut self, kind: Kind, started: u64) {
+        self.id = thread::next_id();
+        self.started = started;
+        self.late_route.take();
+        self.extra.take();
+        *self.progress.get_mut() = Progress::new(kind).pack();
+        *self.bytes_sent.get_mut() = 0;
+        *self.head_after.get_mut() = 0;
+        *self.end_after.get_mut() = 0;
+        *self.reported_slow.get_mut() = false;
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        Progress::unpack(self.progress.load(Ordering::Acquire))
+    }
+
+    /// Also publishes what was stored before.
+    pub(crate) fn set_progress(&self, progress: Progress) {
+        self.progress.store(progress.pack(), Ordering::Release);
+    }
+
+    pub(crate) fn route(&self) -> Option<&Route> {
+        self.late_route.get().or(self.early_route.as_ref())
+    }
+
+    /// Takes the route that is known by now, if it is another one.
+    pub(crate) fn learn_route(&self, route: Option<&Route>) {
+        let Some(route) = route else { return };
+        // Nearly always it is a clone of the very same.
+        let known = self.early_route.as_ref().map(Route::as_str);
+        if known.is_some_and(|known| std::ptr::eq(known, route.as_str()) || known == route.as_str())
+        {
+            return;
+        }
+        if self.late_route.get().is_none() {
+            let _ = self.late_route.set(route.clone());
+        }
+    }
+
+    pub(crate) fn bytes_sent(&self) -> u64 {
+        self.bytes_sent.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add_bytes_sent(&self, bytes: u64) {
+        // There is but one who adds: no need for a locked instruction.
+        self.bytes_sent
+            .store(self.bytes_sent().wrapping_add(bytes), Ordering::Relaxed);
+    }
+
+    /// It is over, so long after its start.
+    pub(crate) fn end(&self, after: u64, progress: Progress, end: End) {
+        self.end_after.store(after.max(1), Ordering::Relaxed);
+        self.set_progress(Progress {
+            end: Some(end),
+            ..progress
+        });
+    }
+
+    pub(crate) fn set_time_to_head(&self, after: u64) {
+        self.head_after.store(after.max(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn time_to_head(&self) -> Option<Duration> {
+        duration(self.head_after.load(Ordering::Relaxed))
+    }
+
+    /// From the start to the end.
+    pub(crate) fn duration(&self) -> Option<Duration> {
+        duration(self.end_after.load(Ordering::Relaxed))
+    }
+
+    /// When it ended; for what has not, the start, which sorts it first.
+    pub(crate) fn ended(&self) -> u64 {
+        self.started + self.end_after.load(Ordering::Relaxed)
+    }
+
+    /// Whether nobody has reported it as slow before.
+    pub(crate) fn report_slow(&self) -> bool {
+        !self.reported_slow.swap(true, Ordering::Relaxed)
+    }
+
+    pub(crate) fn was_reported_slow(&self) -> bool {
+        self.reported_slow.load(Ordering::Relaxed)
+    }
+
+    /// `None` for most.
+    pub(crate) fn extra(&self) -> Option<MutexGuard<'_, Extra>> {
+        self.extra.get().map(|extra| lock(extra))
+    }
+
+    pub(crate) fn extra_or_new(&self) -> MutexGuard<'_, Extra> {
+        lock(self.extra.get_or_init(Default::default))
+    }
+}
+
+fn lock(extra: &Mutex<Extra>) -> MutexGuard<'_, Extra> {
+    extra.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) const SECOND: u64 = 1_000_000_000;
+
+/// 584 years are enough.
+pub(crate) const fn nanos(duration: Duration) -> u64 {
+    duration
+        .as_secs()
+        .saturating_mul(SECOND)
+        .saturating_add(duration.subsec_nanos() as u64)
+}
+
+/// As it is stored: 0 says that it is not known, and so 1 stands for none at all.
+const fn duration(nanos: u64) -> Option<Duration> {
+    match nanos {
+        0 => None,
+        1 => Some(Duration::ZERO),
+        nanos => Some(Duration::from_nanos(nanos)),
+    }
+}

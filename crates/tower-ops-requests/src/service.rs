@@ -1,0 +1,202 @@
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::fmt;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::request::Parts;
+use http::{Method, Request, Response};
+use serde::Serialize;
+use tower_service::Service;
+
+use crate::query::{Cursor, Query};
+use crate::response::{Answer, RequestsBody};
+use crate::snapshot::RequestSnapshot;
+use crate::tracker::RequestTracker;
+
+/// Answers what is in flight, what ended, and the statistics, as JSON.
+///
+/// | path | answers | parameters |
+/// |---|---|---|
+/// | `/requests` | in flight, the oldest first | `limit`, `after` |
+/// | `/requests/history` | ended, the latest first | `outcome`, `route`, `limit` |
+/// | `/requests/stats` | [`Stats`](crate::Stats) | |
+///
+/// `limit` is 100 unless given, and 1,000 at most. Where there is more in flight,
+/// the answer has a `next`: give it as `after` to get the following page. Pages
+/// stay in step when requests end in between. `outcome` is an
+/// [outcome](crate::TrackedOutcome) or a [class](tower_ops_observe::Class);
+/// `route` is a route's template or a task's name, percent-encoded. After the
+/// [last endings](RequestTracker::history) the history lists those of the
+/// [failed](RequestTracker::failed) and of the [slowest](RequestTracker::slowest)
+/// that are no longer among them.
+///
+/// Who may not see [details](Self::details) gets the same listings with what a
+/// client sent, who it is and what was noted about it left out, as `null`.
+///
+/// Paths must match exactly. Made by [`RequestTracker::service`]. Always ready to
+/// be called; answers at once.
+#[derive(Clone)]
+pub struct RequestsService {
+    tracker: RequestTracker,
+    details: Details,
+}
+
+#[derive(Clone)]
+enum Details {
+    Always(bool),
+    If(Arc<dyn Fn(&Parts) -> bool + Send + Sync>),
+}
+
+impl RequestTracker {
+    /// A service that answers `/requests`, `/requests/history` and
+    /// `/requests/stats`, without details: see [`RequestsService::details`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use axum::Router;
+    /// use tower_ops_requests::RequestTracker;
+    ///
+    /// let tracker = RequestTracker::new();
+    /// // On a port of its own, that only operators reach:
+    /// let operations: Router =
+    ///     Router::new().fallback_service(tracker.service().details(true));
+    /// ```
+    #[must_use]
+    pub fn service(&self) -> RequestsService {
+        RequestsService {
+            tracker: self.clone(),
+            details: Details::Always(false),
+        }
+    }
+}
+
+impl RequestsService {
+    /// Whether everybody sees paths, peers, request ids and notes. Nobody does by
+    /// default.
+    #[must_use]
+    pub fn details(mut self, everybody: bool) -> Self {
+        self.details = Details::Always(everybody);
+        self
+    }
+
+    /// Lets those see details of whose request this is true.
+    #[must_use]
+    pub fn details_if(mut self, may: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.details = Details::If(Arc::new(may));
+        self
+    }
+
+    fn answer(&self, parts: &Parts) -> Answer {
+        let ask = match parts.uri.path() {
+            "/requests" => Self::in_flight,
+            "/requests/history" => Self::history,
+            "/requests/stats" => Self::stats,
+            _ => return Answer::not_found(),
+        };
+        if !matches!(parts.method, Method::GET | Method::HEAD) {
+            return Answer::method_not_allowed();
+        }
+        ask(self, parts)
+    }
+
+    fn in_flight(&self, parts: &Parts) -> Answer {
+        const PARAMETERS: &[&str] = &["limit", "after"];
+        let asked = Query::parse(query(parts), PARAMETERS)
+            .and_then(|query| Ok((query.limit()?, query.after()?)));
+        let (limit, after) = match asked {
+            Ok(asked) => asked,
+            Err(bad) => return Answer::bad_query(&bad, PARAMETERS),
+        };
+        let registry = &self.tracker.inner.registry;
+        let total = registry.in_flight();
+        let (page, next) = registry.page(after, limit);
+        Answer::ok(&Listing {
+            requests: self.shown(self.tracker.running(&page), parts),
+            in_flight: Some(total),
+            next: next.map(Cursor::to_text),
+        })
+    }
+
+    fn history(&self, parts: &Parts) -> Answer {
+        const PARAMETERS: &[&str] = &["outcome", "route", "limit"];
+        let asked = Query::parse(query(parts), PARAMETERS)
+            .and_then(|query| Ok((query.filter()?, query.limit()?)));
+        let (filter, limit) = match asked {
+            Ok(asked) => asked,
+            Err(bad) => return Answer::bad_query(&bad, PARAMETERS),
+        };
+        let registry = &self.tracker.inner.registry;
+        let mut records = registry.history();
+        let mut seen: HashSet<u64> = records.iter().map(|record| record.id).collect();
+        let mut apart = [registry.failed(), registry.slowest()].concat();
+        apart.retain(|record| seen.insert(record.id));
+        apart.sort_by_cached_key(|record| std::cmp::Reverse((record.ended(), record.id)));
+        records.extend(apart);
+        let now = registry.now();
+        let matching = records
+            .iter()
+            .map(|record| RequestSnapshot::new(record, now))
+            .filter(|snapshot| filter.matches(snapshot));
+        Answer::ok(&Listing {
+            requests: self.shown(matching.take(limit).collect(), parts),
+            in_flight: None,
+            next: None,
+        })
+    }
+
+    fn stats(&self, parts: &Parts) -> Answer {
+        match Query::parse(query(parts), &[]) {
+            Ok(_) => Answer::ok(&self.tracker.stats()),
+            Err(bad) => Answer::bad_query(&bad, &[]),
+        }
+    }
+
+    fn shown(&self, requests: Vec<RequestSnapshot>, parts: &Parts) -> Vec<RequestSnapshot> {
+        let all = match &self.details {
+            Details::Always(all) => *all,
+            Details::If(may) => may(parts),
+        };
+        if all {
+            return requests;
+        }
+        let without = requests.into_iter().map(RequestSnapshot::without_details);
+        without.collect()
+    }
+}
+
+#[derive(Serialize)]
+struct Listing {
+    requests: Vec<RequestSnapshot>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_flight: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+fn query(parts: &Parts) -> &str {
+    parts.uri.query().unwrap_or_default()
+}
+
+impl<B> Service<Request<B>> for RequestsService {
+    type Response = Response<RequestsBody>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (parts, _) = request.into_parts();
+        ready(Ok(self.answer(&parts).into_response(&parts.method)))
+    }
+}
+
+impl fmt::Debug for RequestsService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestsService").finish_non_exhaustive()
+    }
+}

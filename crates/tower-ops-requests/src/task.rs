@@ -1,0 +1,294 @@
+use std::any::Any;
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+use std::num::NonZeroU64;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use pin_project_lite::pin_project;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, Timeout, timeout};
+use tower_ops_observe::{Class, Phase, Route};
+
+use crate::cause;
+use crate::current::{self, Swap};
+use crate::metadata::{Metadata, bounded_display};
+use crate::outcome::{Kind, TrackedOutcome};
+use crate::progress::{End, Progress};
+use crate::record::Record;
+use crate::registry::{Ended, Seat};
+use crate::routes::LONGEST_NAME;
+use crate::text::bounded;
+use crate::tracker::RequestTracker;
+
+impl RequestTracker {
+    /// Tracks work that is no request: a job, a consumer, a timer.
+    ///
+    /// It is in flight from this call on, and ends with one of five outcomes:
+    ///
+    /// | what happens | outcome | class |
+    /// |---|---|---|
+    /// | `Ok` | `completed` | success |
+    /// | `Err` | `failed` | server error |
+    /// | `Err` with a timeout, or caused by one | `timed_out` | timeout |
+    /// | dropped, before or between its polls | `cancelled` | cancelled |
+    /// | a panic in its poll | `panicked` | server error |
+    ///
+    /// Begun within a request or within other tracked work, it knows that as its
+    /// parent, and has its request id and its trace id: also if it is spawned
+    /// afterwards. What begins within it has it as its parent. `name` must not
+    /// come from a client: statistics count by it. For no metadata pass `()`.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of `future`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_ops_requests::RequestTracker;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let tracker = RequestTracker::new();
+    /// let ingest = async { Err::<(), _>("line 7 is no order") };
+    /// let result = tracker.track("ingest", [("file", "orders.csv")], ingest).await;
+    /// assert!(result.is_err());
+    /// let ended = &tracker.history()[0];
+    /// assert_eq!(ended.name.as_deref(), Some("ingest"));
+    /// assert_eq!(ended.outcome.unwrap().as_str(), "failed");
+    /// # }
+    /// ```
+    pub fn track<F, T, E>(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        metadata: impl Into<Metadata>,
+        future: F,
+    ) -> Tracked<F>
+    where
+        F: Future<Output = Result<T, E>>,
+        E: 'static,
+    {
+        Tracked {
+            inner: Some(future),
+            life: Some(Life::begin(self, name.into(), metadata.into())),
+            judge: judge::<T, E>,
+        }
+    }
+
+    /// As [`track`](Self::track), and drops `future` if it takes longer than
+    /// `limit`: its outcome is `timed_out` then.
+    ///
+    /// # Errors
+    ///
+    /// The outer result is an error if the limit was reached; the inner one is
+    /// that of `future`.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with time, as [`tokio::time::timeout`] does.
+    pub fn track_timeout<F, T, E>(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        metadata: impl Into<Metadata>,
+        limit: Duration,
+        future: F,
+    ) -> Tracked<Timeout<F>>
+    where
+        F: Future<Output = Result<T, E>>,
+        E: 'static,
+    {
+        Tracked {
+            inner: Some(timeout(limit, future)),
+            life: Some(Life::begin(self, name.into(), metadata.into())),
+            judge: judge_timeout::<T, E>,
+        }
+    }
+}
+
+/// How a task ended, and its error.
+type Judged = (TrackedOutcome, Option<String>);
+
+fn judge<T, E: 'static>(result: &Result<T, E>) -> Judged {
+    let Err(error) = result else {
+        return (TrackedOutcome::Completed, None);
+    };
+    let error = error as &dyn Any;
+    let outcome = if cause::as_error(error).is_some_and(cause::is_timeout) {
+        TrackedOutcome::TimedOut
+    } else {
+        TrackedOutcome::Failed
+    };
+    (outcome, cause::display(error))
+}
+
+fn judge_timeout<T, E: 'static>(result: &Result<Result<T, E>, Elapsed>) -> Judged {
+    match result {
+        Ok(result) => judge(result),
+        Err(elapsed) => (TrackedOutcome::TimedOut, Some(elapsed.to_string())),
+    }
+}
+
+pin_project! {
+    /// A future whose end is tracked. Made by [`RequestTracker::track`] and
+    /// [`RequestTracker::track_timeout`].
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Tracked<F>
+    where
+        F: Future,
+    {
+        // An option, so that it can be dropped as the current work: what it
+        // tracks or notes in its drop belongs to it as well.
+        #[pin]
+        inner: Option<F>,
+        life: Option<Life>,
+        judge: fn(&F::Output) -> Judged,
+    }
+
+    impl<F> PinnedDrop for Tracked<F>
+    where
+        F: Future,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if let Some(life) = this.life {
+                let _current = Swap::enter(&mut life.record);
+                this.inner.set(None);
+            }
+        }
+    }
+}
+
+impl<F: Future> Future for Tracked<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let mut this = self.project();
+        let (Some(inner), Some(life)) = (this.inner.as_mut().as_pin_mut(), this.life.as_mut())
+        else {
+            panic!("a Tracked was polled after it had completed");
+        };
+        let output = ready!(life.step(|| inner.poll(cx)));
+        let (outcome, error) = (this.judge)(&output);
+        // It ends when all of it is gone.
+        life.in_scope(|| this.inner.set(None));
+        if let Some(life) = this.life.take() {
+            life.end(outcome, error);
+        }
+        Poll::Ready(output)
+    }
+}
+
+impl<F: Future> fmt::Debug for Tracked<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tracked").finish_non_exhaustive()
+    }
+}
+
+/// One task, from its call to its end. Whatever drops it ends it.
+struct Life {
+    tracker: RequestTracker,
+    record: Option<Arc<Record>>,
+    seat: Seat,
+    started: Instant,
+    /// Set while the future runs. If it is still set when this is dropped, the
+    /// future unwound; `std::thread::panicking` is also true for somebody else's
+    /// panic.
+    stepping: bool,
+}
+
+impl Life {
+    fn begin(tracker: &RequestTracker, name: Cow<'static, str>, metadata: Metadata) -> Self {
+        let name = match name {
+            Cow::Borrowed(name) => Route::from_static(bounded(name, LONGEST_NAME)),
+            Cow::Owned(name) => Route::from(Arc::from(bounded(&name, LONGEST_NAME))),
+        };
+        let started = Instant::now();
+        let (record, seat) = current::with(|parent| {
+            let registry = &tracker.inner.registry;
+            registry.begin(Kind::Task, started, |record| {
+                record.method = None;
+                record.parent = parent.and_then(|parent| NonZeroU64::new(parent.id));
+                record.peer = None;
+                record.connection = None;
+                record.trace_id = parent.map_or(0, |parent| parent.trace_id);
+                record.early_route = Some(name);
+                let id = parent.map_or(&[][..], |parent| parent.texts.id_bytes());
+                record.texts.fill(id, "");
+            })
+        });
+        if !metadata.is_empty() {
+            record.extra_or_new().metadata = metadata;
+        }
+        Self {
+            tracker: tracker.clone(),
+            record: Some(record),
+            seat,
+            started,
+            stepping: false,
+        }
+    }
+
+    fn step<R>(&mut self, step: impl FnOnce() -> R) -> R {
+        self.stepping = true;
+        let result = self.in_scope(step);
+        self.stepping = false;
+        result
+    }
+
+    fn in_scope<R>(&mut self, step: impl FnOnce() -> R) -> R {
+        let _current = Swap::enter(&mut self.record);
+        step()
+    }
+
+    fn end(mut self, outcome: TrackedOutcome, error: Option<String>) {
+        self.end_once(outcome, error);
+    }
+
+    fn end_once(&mut self, outcome: TrackedOutcome, error: Option<String>) {
+        let Some(record) = self.record.take() else {
+            return;
+        };
+        if let Some(error) = error {
+            record.extra_or_new().error = Some(bounded_display(&error));
+        }
+        let class = match outcome {
+            TrackedOutcome::Completed => Class::Success,
+            TrackedOutcome::TimedOut => Class::Timeout,
+            TrackedOutcome::Cancelled => Class::Cancelled,
+            _ => Class::ServerError,
+        };
+        let mut end = End {
+            outcome,
+            class,
+            grpc: None,
+        };
+        end.heed_verdict(&record);
+        let ended = Ended {
+            end,
+            duration: self.started.elapsed(),
+        };
+        let progress = Progress {
+            phase: Phase::Body,
+            ..Progress::new(Kind::Task)
+        };
+        let registry = &self.tracker.inner.registry;
+        registry.end(&self.seat, record, progress, ended);
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.end_once(
+            if self.stepping {
+                TrackedOutcome::Panicked
+            } else {
+                TrackedOutcome::Cancelled
+            },
+            None,
+        );
+    }
+}

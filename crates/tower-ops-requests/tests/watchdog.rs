@@ -1,0 +1,178 @@
+//! Slow requests are reported while they run: once, and not if they are something else.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy exempts the tests themselves, not their helpers"
+)]
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::{HeaderValue, Response, header};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use tokio::time::{advance, sleep};
+use tower_ops_requests::RequestTracker;
+use tower_ops_testing::ScriptedBody;
+
+#[path = "support/drive.rs"]
+mod drive;
+use drive::{answer, get};
+
+/// Counts what is counted under the one name.
+#[derive(Default)]
+struct Slow(Arc<AtomicU64>);
+
+impl Recorder for Slow {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        assert_eq!(key.name(), "server_slow_requests_total");
+        Counter::from_arc(Arc::clone(&self.0))
+    }
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+struct Watched {
+    tracker: RequestTracker,
+    counted: Arc<AtomicU64>,
+}
+
+impl Watched {
+    fn new() -> Self {
+        let slow = Slow::default();
+        let counted = Arc::clone(&slow.0);
+        let tracker = RequestTracker::builder()
+            .slow_after(Duration::from_secs(30))
+            .recorder(Arc::new(slow))
+            .build()
+            .unwrap();
+        tokio::spawn(tracker.watch());
+        Self { tracker, counted }
+    }
+
+    fn count(&self) -> u64 {
+        self.counted.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_request_is_reported_once_while_it_runs() {
+    let watched = Watched::new();
+    let response = answer(
+        &watched.tracker,
+        get("/"),
+        Response::new(ScriptedBody::new().stalled()),
+    );
+    sleep(Duration::from_secs(29)).await;
+    assert_eq!(watched.count(), 0);
+    // It looks every 3 s.
+    sleep(Duration::from_secs(4)).await;
+    assert_eq!(watched.count(), 1);
+    assert_eq!(watched.tracker.in_flight_count(), 1);
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!(watched.count(), 1);
+    drop(response);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_does_not_stick_to_the_record_when_it_is_used_again() {
+    let watched = Watched::new();
+    let open = || {
+        let body = ScriptedBody::new().stalled();
+        answer(&watched.tracker, get("/"), Response::new(body))
+    };
+    for reports in 1..=3 {
+        // More than the history keeps, and one of them gets the record of the last slow one.
+        let slow: Vec<_> = (0..2_000).map(|_| open()).collect();
+        sleep(Duration::from_secs(40)).await;
+        assert_eq!(watched.count(), reports * 2_000);
+        drop(slow);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ended_in_time_streams_and_tasks_are_not_reported() {
+    let watched = Watched::new();
+    drive::exchange(&watched.tracker, "/quick");
+    let mut events = Response::new(ScriptedBody::new().stalled());
+    let event_stream = HeaderValue::from_static("text/event-stream");
+    events
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, event_stream);
+    let _stream = answer(&watched.tracker, get("/events"), events);
+    let consumer = pending::<Result<(), Infallible>>();
+    let _task = watched.tracker.track("consumer", (), consumer);
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!(watched.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_watch_ends_with_the_tracker_and_without_a_threshold_at_once() {
+    let tracker = RequestTracker::new();
+    let watch = tokio::spawn(tracker.watch());
+    sleep(Duration::from_secs(60)).await;
+    assert!(!watch.is_finished());
+    drop(tracker);
+    watch.await.unwrap();
+
+    let silent = RequestTracker::builder().slow_after(None).build().unwrap();
+    silent.watch().await;
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_warning_has_the_facts_and_a_client_cannot_forge_a_line() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .finish();
+    let _default = tracing::subscriber::set_default(subscriber);
+    let watched = Watched::new();
+    let mut request = get("/a%0Ab");
+    // Not visible ASCII, but a header may have it.
+    let hostile = HeaderValue::from_bytes(b"x\tWARN forged \xc3\xbc").unwrap();
+    request.headers_mut().insert("x-request-id", hostile);
+    let body = ScriptedBody::new().stalled();
+    let _response = answer(&watched.tracker, request, Response::new(body));
+    advance(Duration::from_secs(40)).await;
+    sleep(Duration::from_secs(4)).await;
+    assert_eq!(watched.count(), 1);
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(log.lines().count(), 1, "{log}");
+    for fact in [
+        "WARN",
+        "a request is slow and still running",
+        "method=\"GET\"",
+        "route=\"{unmatched}\"",
+        "path=\"/a%0Ab\"",
+        "request_id=\"x\\tWARN forged ü\"",
+        "phase=\"body\"",
+        "age_ms=4",
+    ] {
+        assert!(log.contains(fact), "{fact} is not in {log}");
+    }
+}
