@@ -115,7 +115,11 @@ type Refusal = (StatusCode, String);
 async fn main() -> Result<(), Box<dyn Error>> {
     let app_addr = env::var("APP_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let ops_addr = env::var("OPS_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
-    let ops = Ops::builder("playground").ops_addr(&ops_addr).build()?;
+    let ops = Ops::builder("playground")
+        .ops_addr(&ops_addr)
+        // Nothing here is secret: `/requests` shows everybody who asked for what.
+        .request_details(true)
+        .build()?;
 
     let listener = TcpListener::bind(&app_addr)
         .await

@@ -106,13 +106,19 @@ pub const STACKS: &[Stack] = &[
         crate::ours::trace,
     ),
     Stack::new(
-        "ours",
-        "**tower-ops** bundle, no subscriber",
-        crate::ours::bundle,
+        "ours-requests",
+        "**tower-ops** request tracking",
+        crate::ours::requests,
     ),
     Stack::new(
+        "ours-without-requests",
+        "**tower-ops** bundle without request tracking",
+        crate::ours::without_requests,
+    ),
+    Stack::new("ours", "**tower-ops** bundle", crate::ours::bundle),
+    Stack::new(
         "ours-whole",
-        "**tower-ops** bundle, timeout, catch-panic, no subscriber",
+        "**tower-ops** bundle, timeout, catch-panic",
         crate::ours::whole,
     ),
     Stack::new(
@@ -124,6 +130,12 @@ pub const STACKS: &[Stack] = &[
         "ours-around",
         "**tower-ops** bundle around the router",
         crate::ours::around,
+    )
+    .over("bare"),
+    Stack::new(
+        "ours-around-without-requests",
+        "**tower-ops** bundle without request tracking, around the router",
+        crate::ours::around_without_requests,
     )
     .over("bare"),
     Stack::new(

@@ -154,8 +154,9 @@ impl MetricsBuilder {
                 .into_iter()
                 .chain(sizes.map(|name| (name, &self.size_buckets[..]))),
         );
-        let metrics = self.recorder(prometheus.recorder()).into_metrics();
-        Ok((metrics, prometheus))
+        let mut builder = self;
+        builder.recorder = prometheus.recorder();
+        Ok((builder.into_metrics(), prometheus))
     }
 
     fn into_metrics(self) -> Metrics {

@@ -101,11 +101,12 @@ impl Prometheus {
         }
     }
 
-    pub(crate) fn recorder(&self) -> Arc<dyn metrics::Recorder + Send + Sync> {
-        match &self.inner.recorder {
-            Some(recorder) => recorder.clone(),
-            None => Arc::new(metrics::NoopRecorder),
-        }
+    /// The recorder, for what records into it besides the process: `None` if it
+    /// is the application's, of which there is only a handle.
+    #[must_use]
+    pub fn recorder(&self) -> Option<Arc<dyn metrics::Recorder + Send + Sync>> {
+        let recorder = self.inner.recorder.clone()?;
+        Some(recorder)
     }
 }
 

@@ -1,16 +1,17 @@
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderName;
 use tower_ops_health::Health;
 use tower_ops_metrics::{Metrics, MetricsBuilder, Prometheus};
 use tower_ops_observe::ObserveLayer;
 use tower_ops_request_id::RequestIds;
+use tower_ops_requests::{RequestTracker, RequestTrackerBuilder};
 use tower_ops_trace::Spans;
 
 use crate::error::ConfigError;
 use crate::layer::OpsLayer;
-use crate::ops::Ops;
+use crate::ops::{Ops, Parts};
 
 /// The Prometheus recorder that this crate installed for the process. A process
 /// can have one only; every `Ops` in it shares that one.
@@ -25,6 +26,8 @@ pub struct OpsBuilder {
     request_ids: RequestIds,
     metrics: MetricsBuilder,
     recorder: Recorder,
+    requests: Option<RequestTrackerBuilder>,
+    request_details: bool,
     spans: bool,
     grpc_methods: Vec<String>,
 }
@@ -49,6 +52,8 @@ impl OpsBuilder {
             request_ids: RequestIds::new(),
             metrics: Metrics::builder(),
             recorder: Recorder::Process,
+            requests: Some(RequestTracker::builder()),
+            request_details: false,
             spans: true,
             grpc_methods: Vec::new(),
         }
@@ -114,6 +119,43 @@ impl OpsBuilder {
     #[must_use]
     pub fn private_recorder(mut self) -> Self {
         self.recorder = Recorder::Private;
+        self
+    }
+
+    /// Changes how requests are tracked: the length of the history, the age from
+    /// which on a request counts as slow.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_ops::Ops;
+    ///
+    /// let ops = Ops::builder("orders")
+    ///     .requests(|requests| requests.slow_after(Duration::from_secs(5)));
+    /// # let _ = ops;
+    /// ```
+    #[must_use]
+    pub fn requests(
+        mut self,
+        change: impl FnOnce(RequestTrackerBuilder) -> RequestTrackerBuilder,
+    ) -> Self {
+        self.requests = self.requests.map(change);
+        self
+    }
+
+    /// Tracks no requests: `/requests` is not there, and a request costs an
+    /// allocation less.
+    #[must_use]
+    pub fn without_requests(mut self) -> Self {
+        self.requests = None;
+        self
+    }
+
+    /// Whether `/requests` on the operations endpoint shows everybody the paths,
+    /// peers, request ids and notes of requests. It does not by default: they
+    /// come from clients, or are about them.
+    #[must_use]
+    pub const fn request_details(mut self, everybody: bool) -> Self {
+        self.request_details = everybody;
         self
     }
 
@@ -187,25 +229,55 @@ impl OpsBuilder {
             let inner = error.problems().iter();
             problems.extend(inner.map(|problem| format!("metrics: {problem}")));
         }
+        if let Some(Err(error)) = self.requests.as_ref().map(RequestTrackerBuilder::check) {
+            let inner = error.problems().iter();
+            problems.extend(inner.map(|problem| format!("requests: {problem}")));
+        }
         let refuse = |problems| Err(ConfigError::new(problems));
         let (Ok(ops_addr), true) = (ops_addr, problems.is_empty()) else {
             return refuse(problems);
         };
+        let private = matches!(self.recorder, Recorder::Private);
         let (metrics, prometheus) = match build_metrics(self.metrics, self.recorder) {
             Ok(built) => built,
             Err(error) => return refuse(error.problems().to_vec()),
         };
+        // What is not the process's recorder has to be told.
+        let recorder = prometheus
+            .as_ref()
+            .filter(|_| private)
+            .and_then(Prometheus::recorder);
+        let tracker = match self
+            .requests
+            .map(|requests| build_tracker(requests, recorder))
+        {
+            None => None,
+            Some(Ok(tracker)) => Some(tracker),
+            Some(Err(error)) => return refuse(error.problems().to_vec()),
+        };
         let spans = self.spans.then(Spans::new);
-        let observe =
-            ObserveLayer::new((request_ids, metrics, spans)).with_grpc_methods(&self.grpc_methods);
-        Ok(Ops::new(
-            self.name,
+        let observe = ObserveLayer::new((request_ids, tracker.clone(), metrics, spans))
+            .with_grpc_methods(&self.grpc_methods);
+        Ok(Ops::new(Parts {
+            name: self.name,
             ops_addr,
-            OpsLayer::new(observe),
-            Health::new(),
+            layer: OpsLayer::new(observe),
+            health: Health::new(),
             prometheus,
-        ))
+            tracker,
+            request_details: self.request_details,
+        }))
     }
+}
+
+fn build_tracker(
+    mut builder: RequestTrackerBuilder,
+    recorder: Option<Arc<dyn ::metrics::Recorder + Send + Sync>>,
+) -> Result<RequestTracker, tower_ops_requests::ConfigError> {
+    if let Some(recorder) = recorder {
+        builder = builder.recorder(recorder);
+    }
+    builder.build()
 }
 
 fn build_metrics(

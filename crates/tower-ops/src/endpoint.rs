@@ -1,4 +1,5 @@
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
@@ -42,7 +43,11 @@ struct Running {
 }
 
 impl Endpoint {
-    pub(crate) fn start(addr: SocketAddr, operations: Operations) -> io::Result<Self> {
+    pub(crate) fn start(
+        addr: SocketAddr,
+        operations: Operations,
+        watch: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<Self> {
         let listener = listen(addr).map_err(|error| {
             let text = format!(
                 "the operations endpoint cannot listen on {addr}: {error}; choose another \
@@ -62,6 +67,8 @@ impl Endpoint {
         let thread = thread::Builder::new()
             .name("operations".into())
             .spawn(move || {
+                // Here, so that it also reports what a stuck application hangs on.
+                runtime.spawn(watch);
                 runtime.block_on(async {
                     tokio::select! {
                         () = accept_all(listener, operations) => {}

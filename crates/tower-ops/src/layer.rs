@@ -8,10 +8,12 @@ use tower_layer::{Identity, Layer, Stack};
 use tower_ops_metrics::Metrics;
 use tower_ops_observe::{ObserveLayer, ObserveService};
 use tower_ops_request_id::RequestIds;
+use tower_ops_requests::RequestTracker;
 use tower_ops_trace::Spans;
 
-/// Request ids, metrics and a span: the observers of the bundle, in one pass.
-pub type Observers = (RequestIds, Metrics, Option<Spans>);
+/// Request ids, tracking, metrics and a span: the observers of the bundle, in one
+/// pass.
+pub type Observers = (RequestIds, Option<RequestTracker>, Metrics, Option<Spans>);
 
 /// The layer of the bundle. Made by [`Ops::layer`](crate::Ops::layer).
 ///

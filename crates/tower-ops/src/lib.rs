@@ -2,11 +2,11 @@
 //!
 //! # Overview
 //!
-//! [`Ops`] gives a service request ids, Prometheus metrics, a tracing span for
-//! each request, and liveness, readiness and start-up probes. One
+//! [`Ops`] gives a service request ids, a list of what is in flight and what
+//! ended, Prometheus metrics, a tracing span for each request, and liveness, readiness and start-up probes. One
 //! [`layer`](Ops::layer) watches the application, on axum 0.8, tonic 0.14 and
 //! hyper 1; an operations endpoint on a port of its own answers `/metrics`,
-//! `/health`, `/ready` and `/startup`.
+//! `/requests`, `/health`, `/ready` and `/startup`.
 //!
 //! # Example
 //!
@@ -38,6 +38,7 @@
 //! |---|---|---|
 //! | [`observe`] | tower-ops-observe | the life of an exchange, for observers of your own |
 //! | [`request_id`] | tower-ops-request-id | request ids |
+//! | [`requests`] | tower-ops-requests | what is in flight, and what ended |
 //! | [`metrics`] | tower-ops-metrics | server metrics |
 //! | [`trace`] | tower-ops-trace | spans |
 //! | [`health`] | tower-ops-health | probes |
@@ -72,6 +73,7 @@ pub use tower_ops_health as health;
 pub use tower_ops_metrics as metrics;
 pub use tower_ops_observe as observe;
 pub use tower_ops_request_id as request_id;
+pub use tower_ops_requests as requests;
 pub use tower_ops_trace as trace;
 
 #[cfg(doctest)]

@@ -9,27 +9,48 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use tower_ops_health::{Probe, Probes};
 use tower_ops_metrics::MetricsService;
+use tower_ops_requests::RequestsService;
 use tower_service::Service;
 
 const VERSION_HEADER: HeaderName = HeaderName::from_static("x-tower-ops-version");
-const INDEX: &str = "/metrics\n/health\n/ready\n/startup\n";
 const VERSION: HeaderValue = HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
 
-/// The operations endpoint as a tower service: `/metrics`, `/health`, `/ready`
-/// and `/startup`. Made by [`Ops::operations`](crate::Ops::operations).
+/// The operations endpoint as a tower service: `/metrics`, `/requests`,
+/// `/health`, `/ready` and `/startup`. Made by
+/// [`Ops::operations`](crate::Ops::operations).
 ///
 /// Every response carries `x-tower-ops-version`.
 #[derive(Clone, Debug)]
 pub struct Operations {
     probes: Probes,
     metrics: Option<MetricsService>,
+    requests: Option<RequestsService>,
 }
 
 impl Operations {
-    pub(crate) const fn new(probes: Probes, metrics: Option<MetricsService>) -> Self {
-        Self { probes, metrics }
+    pub(crate) const fn new(
+        probes: Probes,
+        metrics: Option<MetricsService>,
+        requests: Option<RequestsService>,
+    ) -> Self {
+        Self {
+            probes,
+            metrics,
+            requests,
+        }
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &'static str> {
+        let requests = self.requests.as_ref().map(|_| REQUESTS);
+        let probes = Probe::ALL.iter().map(|probe| probe.path());
+        ["/metrics"]
+            .into_iter()
+            .chain(requests.into_iter().flatten())
+            .chain(probes)
     }
 }
+
+const REQUESTS: [&str; 3] = ["/requests", "/requests/history", "/requests/stats"];
 
 impl<B> Service<Request<B>> for Operations {
     type Response = Response<UnsyncBoxBody<Bytes, Infallible>>;
@@ -44,14 +65,17 @@ impl<B> Service<Request<B>> for Operations {
         let path = request.uri().path();
         let read = matches!(*request.method(), Method::GET | Method::HEAD);
         // The services answer at once; `into_inner` of a ready future gives it.
-        let Ok(mut response) = match (path, &mut self.metrics) {
-            ("/metrics", Some(metrics)) => box_body(metrics.call(request).into_inner()),
-            ("/metrics", None) => Ok(foreign_recorder()),
-            ("/", _) if read => Ok(text(StatusCode::OK, INDEX)),
+        let Ok(mut response) = match (path, &mut self.metrics, &mut self.requests) {
+            ("/metrics", Some(metrics), _) => box_body(metrics.call(request).into_inner()),
+            ("/metrics", None, _) => Ok(foreign_recorder()),
+            ("/", ..) if read => Ok(self.index()),
+            (path, _, Some(requests)) if REQUESTS.contains(&path) => {
+                box_body(requests.call(request).into_inner())
+            }
             _ if Probe::ALL.iter().any(|probe| probe.path() == path) => {
                 box_body(self.probes.call(request).into_inner())
             }
-            _ => Ok(not_found()),
+            _ => Ok(self.not_found()),
         };
         response.headers_mut().insert(VERSION_HEADER, VERSION);
         ready(Ok(response))
@@ -67,27 +91,31 @@ where
     response.map(|response| response.map(BodyExt::boxed_unsync))
 }
 
-fn not_found() -> Answer {
-    let paths = r#"{"error":"not found","paths":["/","/metrics","/health","/ready","/startup"]}"#;
-    let mut response = Response::new(Full::from(format!("{paths}\n")).boxed_unsync());
-    *response.status_mut() = StatusCode::NOT_FOUND;
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, json);
-    response
+impl Operations {
+    fn index(&self) -> Answer {
+        let lines = self.paths().flat_map(|path| [path, "\n"]).collect();
+        answer(StatusCode::OK, TEXT, lines)
+    }
+
+    fn not_found(&self) -> Answer {
+        let paths: Vec<_> = self.paths().collect();
+        let json = format!("{{\"error\":\"not found\",\"paths\":{paths:?}}}\n");
+        answer(StatusCode::NOT_FOUND, "application/json", json)
+    }
 }
 
 fn foreign_recorder() -> Answer {
-    text(
-        StatusCode::NOT_FOUND,
-        "The application installed a metrics recorder of its own, and the metrics go there.\n\
-         To show it here: Ops::builder(..).prometheus(Prometheus::from_handle(handle))\n",
-    )
+    let text = "The application installed a metrics recorder of its own, and the metrics go there.\n\
+         To show it here: Ops::builder(..).prometheus(Prometheus::from_handle(handle))\n";
+    answer(StatusCode::NOT_FOUND, TEXT, text.into())
 }
 
-fn text(status: StatusCode, text: &'static str) -> Answer {
+const TEXT: &str = "text/plain; charset=utf-8";
+
+fn answer(status: StatusCode, content_type: &'static str, text: String) -> Answer {
     let mut response = Response::new(Full::from(text).boxed_unsync());
     *response.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(CONTENT_TYPE, plain);
+    let content_type = HeaderValue::from_static(content_type);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
 }

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tower_ops_health::Health;
 use tower_ops_metrics::Prometheus;
+use tower_ops_requests::RequestTracker;
 use tower_service::Service;
 
 use crate::builder::OpsBuilder;
@@ -40,15 +41,18 @@ use crate::serve;
 /// ```
 #[derive(Clone)]
 pub struct Ops {
-    inner: Arc<Inner>,
+    inner: Arc<Parts>,
 }
 
-struct Inner {
-    name: String,
-    ops_addr: SocketAddr,
-    layer: OpsLayer,
-    health: Health,
-    prometheus: Option<Prometheus>,
+/// What a builder has made.
+pub(crate) struct Parts {
+    pub(crate) name: String,
+    pub(crate) ops_addr: SocketAddr,
+    pub(crate) layer: OpsLayer,
+    pub(crate) health: Health,
+    pub(crate) prometheus: Option<Prometheus>,
+    pub(crate) tracker: Option<RequestTracker>,
+    pub(crate) request_details: bool,
 }
 
 impl Ops {
@@ -58,21 +62,9 @@ impl Ops {
         OpsBuilder::new(name.into())
     }
 
-    pub(crate) fn new(
-        name: String,
-        ops_addr: SocketAddr,
-        layer: OpsLayer,
-        health: Health,
-        prometheus: Option<Prometheus>,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
         Self {
-            inner: Arc::new(Inner {
-                name,
-                ops_addr,
-                layer,
-                health,
-                prometheus,
-            }),
+            inner: Arc::new(parts),
         }
     }
 
@@ -104,8 +96,15 @@ impl Ops {
         self.inner.prometheus.as_ref()
     }
 
-    /// The operations endpoint as a tower service: `/metrics`, `/health`,
-    /// `/ready`, `/startup`. For a server of your own; otherwise
+    /// What is in flight and what ended, unless
+    /// [`without_requests`](OpsBuilder::without_requests) was called.
+    #[must_use]
+    pub fn requests(&self) -> Option<&RequestTracker> {
+        self.inner.tracker.as_ref()
+    }
+
+    /// The operations endpoint as a tower service: `/metrics`, `/requests`,
+    /// `/health`, `/ready`, `/startup`. For a server of your own; otherwise
     /// [`serve`](Self::serve) and [`start_operations`](Self::start_operations)
     /// put it on its own port.
     #[must_use]
@@ -113,6 +112,10 @@ impl Ops {
         Operations::new(
             self.inner.health.probes(),
             self.inner.prometheus.as_ref().map(Prometheus::service),
+            self.inner
+                .tracker
+                .as_ref()
+                .map(|tracker| tracker.service().details(self.inner.request_details)),
         )
     }
 
@@ -128,7 +131,13 @@ impl Ops {
     ///
     /// If the address is taken, or the thread cannot be started.
     pub fn start_operations(&self) -> io::Result<Endpoint> {
-        Endpoint::start(self.inner.ops_addr, self.operations())
+        let watch = self.inner.tracker.as_ref().map(RequestTracker::watch);
+        let watch = async move {
+            if let Some(watch) = watch {
+                watch.await;
+            }
+        };
+        Endpoint::start(self.inner.ops_addr, self.operations(), watch)
     }
 
     /// Serves the application on `listener` (HTTP/1.1 and HTTP/2, with upgrades)

@@ -301,3 +301,50 @@ async fn it_counts_a_grpc_call_by_its_trailers_with_a_request_id() {
         assert!(series.contains(label), "{series}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_tracked_with_the_id_that_the_client_sees() {
+    let ops = ops();
+    let app = routes().layer(ops.layer());
+    let (_, headers, _) = ask(app, "/users/42").await;
+    let tracker = ops.requests().unwrap();
+    let [ended] = &tracker.history()[..] else {
+        panic!("not one: {:?}", tracker.history());
+    };
+    assert_eq!(ended.request_id.as_deref(), Some(id(&headers)));
+    assert_eq!(ended.route.as_ref().unwrap().as_str(), "/users/{id}");
+    assert_eq!(ended.path.as_deref(), Some("/users/42"));
+    assert_eq!(tracker.in_flight_count(), 0);
+}
+
+#[tokio::test]
+async fn without_requests_nothing_is_tracked_and_nothing_else_changes() {
+    let builder = Ops::builder("test").private_recorder().without_requests();
+    let ops = builder.build().unwrap();
+    let app = routes().layer(ops.layer());
+    assert_eq!(ask(app, "/users/42").await.0, 200);
+    assert!(ops.requests().is_none());
+    let labels = [r#"http_route="/users/{id}""#];
+    assert_one(&ops, &labels, ["completed", "success"]);
+    let answer = ops
+        .operations()
+        .oneshot(Request::get("/requests").body(()).unwrap());
+    assert_eq!(answer.await.unwrap().status(), 404);
+}
+
+#[tokio::test]
+async fn details_of_requests_are_shown_only_if_told() {
+    for (told, shown) in [(false, false), (true, true)] {
+        let builder = Ops::builder("test")
+            .private_recorder()
+            .request_details(told);
+        let ops = builder.build().unwrap();
+        ask(routes().layer(ops.layer()), "/users/42").await;
+        let history = Request::get("/requests/history").body(()).unwrap();
+        let answer = ops.operations().oneshot(history).await.unwrap();
+        let text = answer.into_body().collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        assert!(text.contains("/users/{id}"), "{text}");
+        assert_eq!(text.contains("/users/42"), shown, "{text}");
+    }
+}

@@ -65,8 +65,24 @@ fn the_request_id_header_is_a_header_name() {
         problems(|builder| builder.request_id_header(&long)).len(),
         1
     );
+    for name in [
+        "content-length",
+        "Host",
+        "connection",
+        "transfer-encoding",
+        "cookie",
+    ] {
+        let found = problems(|builder| builder.request_id_header(name));
+        assert_one(&found, "request_id_header", &name.to_lowercase());
+    }
     let found = problems(|builder| builder.request_id_header("X-Correlation-ID"));
     assert_eq!(found, [""; 0]);
+}
+
+#[test]
+fn problems_of_the_tracking_are_named_as_theirs() {
+    let found = problems(|builder| builder.requests(|it| it.max_history(0)));
+    assert_one(&found, "requests", "max_history");
 }
 
 #[test]
