@@ -23,6 +23,8 @@
 //! $ curl -s http://127.0.0.1:8080/metrics | grep rpc_server_call_duration_seconds_count
 //! rpc_server_call_duration_seconds_count{…rpc_method="playground.Echo/Unary",rpc_response_status_code="OK"} 1
 //! rpc_server_call_duration_seconds_count{…rpc_method="playground.Echo/Fail",rpc_response_status_code="NOT_FOUND"} 1
+//! $ curl -s 'http://127.0.0.1:8080/requests/history?limit=1'
+//! {"requests":[{"id":2,…"route":"playground.Echo/Fail",…"outcome":"completed",…"grpc_status":"NOT_FOUND",…}]}
 //! ```
 //!
 //! And without grpcurl:
@@ -39,7 +41,10 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::{net::TcpListener, time::sleep};
 use tonic::{
     Code, Request, Response, Status,
-    transport::{Server, server::TcpIncoming},
+    transport::{
+        Server,
+        server::{TcpConnectInfo, TcpIncoming},
+    },
 };
 use tower_ops::Ops;
 use tower_ops_examples::playground::{
@@ -68,6 +73,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
             "playground.Echo/ServerStream",
             "playground.Echo/Fail",
         ])
+        // `ops.serve` knows the peers; tonic's own server has to be asked.
+        .requests(|requests| {
+            requests.peer(|extensions| extensions.get::<TcpConnectInfo>()?.remote_addr())
+        })
+        .request_details(true)
         .build()?;
 
     let listener = TcpListener::bind(&grpc_addr)

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
+use tonic::transport::Endpoint;
+use tower_ops_examples::playground::{FailRequest, echo_client::EchoClient};
 use tower_ops_testing::RawHttp1;
 use tower_ops_tests::Service;
 
@@ -131,6 +133,35 @@ async fn text_from_a_client_is_escaped_and_statistics_add_up() {
     let (status, text) = service.ops_get("/requests/history?outcome=nonsense").await;
     assert_eq!(status, 400);
     assert!(text.contains("cancelled_during_body"), "{text}");
+}
+
+#[tokio::test]
+async fn a_grpc_call_is_listed_with_its_method_its_status_and_its_peer() {
+    let service = Service::start("grpc").await;
+    let endpoint = Endpoint::from_shared(format!("http://{}", service.app())).unwrap();
+    let mut client = EchoClient::new(endpoint.connect().await.unwrap());
+    let fail = FailRequest {
+        messages: 2,
+        code: 5,
+        message: "gone".into(),
+    };
+    let mut messages = client.fail(fail).await.unwrap().into_inner();
+    while messages
+        .message()
+        .await
+        .is_ok_and(|message| message.is_some())
+    {}
+
+    let history = until(&service, "/requests/history", |history| {
+        history["requests"][0]["outcome"] == "completed"
+    })
+    .await;
+    let call = &history["requests"][0];
+    assert_eq!(call["route"], "playground.Echo/Fail");
+    assert_eq!(call["grpc_status"], "NOT_FOUND");
+    assert_eq!(call["class"], "client_error");
+    assert!(call["bytes_sent"].as_u64().unwrap() > 0);
+    assert!(call["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
 }
 
 /// Asks until the answer is as expected: a server learns of an end a little later
