@@ -35,7 +35,7 @@
 //!     http://127.0.0.1:50051/playground.Echo/Unary | strings
 //! hello
 //! ```
-use std::{env, error::Error, io, time::Duration};
+use std::{env, error::Error, time::Duration};
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::{net::TcpListener, time::sleep};
@@ -101,7 +101,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         operations.addr()
     );
 
-    let (stop, stop_in_time) = (stop_signal()?, stop_signal()?);
+    let (stop, stop_in_time) = (tower_ops::shutdown_signal()?, tower_ops::shutdown_signal()?);
     let server = Server::builder()
         .layer(ops.layer())
         .add_service(EchoServer::new(Playground))
@@ -199,24 +199,4 @@ fn at_most(what: &str, value: u32, limit: u32) -> Result<(), Status> {
         return Err(Status::invalid_argument(why));
     }
     Ok(())
-}
-
-/// Completes on Ctrl-C or SIGTERM.
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        Ok(async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        })
-    }
-    #[cfg(not(unix))]
-    Ok(async {
-        let _ = tokio::signal::ctrl_c().await;
-    })
 }

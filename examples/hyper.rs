@@ -18,7 +18,7 @@
 //! $ curl -s http://127.0.0.1:8080/metrics | grep ^server_requests_total
 //! server_requests_total{outcome="completed",class="success"} 1
 //! ```
-use std::{convert::Infallible, env, error::Error, io, pin::pin, time::Duration};
+use std::{convert::Infallible, env, error::Error, pin::pin, time::Duration};
 
 use http::{Request, Response};
 use hyper_util::{
@@ -62,7 +62,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     );
 
     let connections = GracefulShutdown::new();
-    let mut stop = pin!(stop_signal()?);
+    let mut stop = pin!(tower_ops::shutdown_signal()?);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -102,24 +102,4 @@ async fn answer<B>(request: Request<B>) -> Result<Response<String>, Infallible> 
     let path = request.uri().path();
     let text = format!("{} {path}, id {id}\n", request.method());
     Ok(Response::new(text))
-}
-
-/// Completes on Ctrl-C or SIGTERM.
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        Ok(async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        })
-    }
-    #[cfg(not(unix))]
-    Ok(async {
-        let _ = tokio::signal::ctrl_c().await;
-    })
 }

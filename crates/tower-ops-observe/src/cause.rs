@@ -29,8 +29,21 @@ pub(crate) fn as_error(value: &dyn Any) -> Option<&(dyn Error + 'static)> {
         .map(|error| error as &(dyn Error + 'static))
 }
 
-/// Whether the error, or one that caused it, is a timeout.
-pub(crate) fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+/// Whether the error, or one that caused it, is a timeout: of tower, of tokio, or
+/// an I/O error of that kind.
+///
+/// The rule by which an exchange is [`TimedOut`](crate::Outcome::TimedOut), for
+/// those who watch other things by the same rule.
+///
+/// ```
+/// use std::io;
+/// use tower_ops_observe::is_timeout;
+///
+/// assert!(is_timeout(&io::Error::from(io::ErrorKind::TimedOut)));
+/// assert!(!is_timeout(&io::Error::other("full")));
+/// ```
+#[must_use]
+pub fn is_timeout(error: &(dyn Error + 'static)) -> bool {
     // A chain of causes can be a ring only by mischief, but then it is endless.
     const DEEPEST: usize = 32;
     let mut cause = Some(error);

@@ -86,6 +86,7 @@ mod route;
 mod service;
 
 pub use self::body::ResponseBody;
+pub use self::cause::is_timeout;
 pub use self::ending::{Class, Ending, Outcome, Phase};
 pub use self::facts::{Facts, KnownMethod, Side};
 pub use self::future::ResponseFuture;

@@ -1,4 +1,4 @@
-//! What went wrong: the rule of tower-ops-observe, for tasks.
+//! What there is to say about the error of a task.
 
 use std::any::Any;
 use std::error::Error;
@@ -37,27 +37,4 @@ pub(crate) fn display(value: &dyn Any) -> Option<String> {
         return Some((*text).to_owned());
     }
     as_error(value).map(ToString::to_string)
-}
-
-/// Whether the error, or one that caused it, is a timeout.
-pub(crate) fn is_timeout(error: &(dyn Error + 'static)) -> bool {
-    // A chain of causes can be a ring only by mischief, but then it is endless.
-    const DEEPEST: usize = 32;
-    let mut cause = Some(error);
-    for _ in 0..DEEPEST {
-        let Some(error) = cause else { break };
-        let io = error.downcast_ref::<io::Error>();
-        if error.is::<tower::timeout::error::Elapsed>()
-            || error.is::<tokio::time::error::Elapsed>()
-            || io.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
-        {
-            return true;
-        }
-        // The source of an `io::Error` is that of the error in it, which it skips.
-        cause = match io.and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    false
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, Timeout, timeout};
-use tower_ops_observe::{Class, Phase, Route};
+use tower_ops_observe::{Class, Phase, Route, is_timeout};
 
 use crate::cause;
 use crate::current::{self, Swap};
@@ -117,7 +117,7 @@ fn judge<T, E: 'static>(result: &Result<T, E>) -> Judged {
         return (TrackedOutcome::Completed, None);
     };
     let error = error as &dyn Any;
-    let outcome = if cause::as_error(error).is_some_and(cause::is_timeout) {
+    let outcome = if cause::as_error(error).is_some_and(is_timeout) {
         TrackedOutcome::TimedOut
     } else {
         TrackedOutcome::Failed
