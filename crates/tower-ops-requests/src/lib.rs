@@ -86,7 +86,6 @@ mod query;
 mod record;
 mod registry;
 mod reservoir;
-mod response;
 mod routes;
 mod service;
 mod shard_stats;
@@ -108,12 +107,12 @@ pub use self::idle::StillRunning;
 pub use self::metadata::Metadata;
 pub use self::observer::{RequestExchange, RequestTrackerLayer};
 pub use self::outcome::{Kind, TrackedOutcome};
-pub use self::response::RequestsBody;
 pub use self::service::RequestsService;
 pub use self::snapshot::RequestSnapshot;
 pub use self::stats::{Rates, RouteSummary, Stats};
 pub use self::task::Tracked;
 pub use self::tracker::RequestTracker;
+pub use tower_ops_answer::AnswerBody;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

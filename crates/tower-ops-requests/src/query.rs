@@ -1,100 +1,40 @@
-//! What the service is asked, and what is wrong with a question.
+//! What the service is asked.
 
+use tower_ops_answer::{BadQuery, Query};
 use tower_ops_observe::Class;
 
 use crate::outcome::TrackedOutcome;
 use crate::snapshot::RequestSnapshot;
 
-/// How many are listed unless told otherwise, and at most.
-pub(crate) const DEFAULT_LIMIT: usize = 100;
-pub(crate) const MOST: usize = 1_000;
-
-/// Parameters, each at most once.
-pub(crate) struct Query<'a> {
-    pairs: Vec<(String, String)>,
-    valid: &'a [&'static str],
-}
-
-/// What is wrong with a question, in words for whoever asked. Quotes nothing of it.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct BadQuery {
-    pub(crate) message: String,
-}
-
-impl BadQuery {
-    fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-        }
-    }
-}
-
-impl<'a> Query<'a> {
-    pub(crate) fn parse(query: &str, valid: &'a [&'static str]) -> Result<Self, BadQuery> {
-        let mut pairs: Vec<(String, String)> = Vec::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            if !valid.contains(&&*name) {
-                return Err(BadQuery::new(
-                    "there is a parameter that this path does not have",
-                ));
-            }
-            if pairs.iter().any(|(known, _)| *known == name) {
-                return Err(BadQuery::new(format!("{name}: given more than once")));
-            }
-            pairs.push((name.into_owned(), value.into_owned()));
-        }
-        Ok(Self { pairs, valid })
-    }
-
-    pub(crate) fn limit(&self) -> Result<usize, BadQuery> {
-        let Some(limit) = self.get("limit") else {
-            return Ok(DEFAULT_LIMIT);
-        };
-        match limit.parse() {
-            Ok(limit @ 1..=MOST) => Ok(limit),
-            _ => Err(BadQuery::new(format!(
-                "limit: not a number from 1 to {MOST}"
-            ))),
-        }
-    }
-
-    pub(crate) fn after(&self) -> Result<Option<Cursor>, BadQuery> {
-        let Some(text) = self.get("after") else {
-            return Ok(None);
-        };
-        let cursor = text.split_once('-').and_then(|(nanos, id)| {
-            Some(Cursor {
-                nanos: nanos.parse().ok()?,
-                id: id.parse().ok()?,
-            })
-        });
-        match cursor {
-            Some(cursor) => Ok(Some(cursor)),
-            None => Err(BadQuery::new(
-                "after: not the \"next\" of an earlier answer of this process",
-            )),
-        }
-    }
-
-    pub(crate) fn filter(&self) -> Result<Filter, BadQuery> {
-        let outcome = match self.get("outcome") {
-            None => Ended::Anyhow,
-            Some(text) => Ended::parse(text).ok_or_else(|| {
-                BadQuery::new(format!("outcome: not one of {}", Ended::names().join(", ")))
-            })?,
-        };
-        Ok(Filter {
-            outcome,
-            route: self.get("route").map(Into::into),
+pub(crate) fn after(query: &Query<'_>) -> Result<Option<Cursor>, BadQuery> {
+    let Some(text) = query.get("after") else {
+        return Ok(None);
+    };
+    let cursor = text.split_once('-').and_then(|(nanos, id)| {
+        Some(Cursor {
+            nanos: nanos.parse().ok()?,
+            id: id.parse().ok()?,
         })
+    });
+    match cursor {
+        Some(cursor) => Ok(Some(cursor)),
+        None => Err(BadQuery::new(
+            "after: not the \"next\" of an earlier answer of this process",
+        )),
     }
+}
 
-    fn get(&self, name: &str) -> Option<&str> {
-        // A name that is not valid could never be given.
-        debug_assert!(self.valid.contains(&name));
-        let pair = self.pairs.iter().find(|(known, _)| known == name);
-        pair.map(|(_, value)| value.as_str())
-    }
+pub(crate) fn filter(query: &Query<'_>) -> Result<Filter, BadQuery> {
+    let outcome = match query.get("outcome") {
+        None => Ended::Anyhow,
+        Some(text) => Ended::parse(text).ok_or_else(|| {
+            BadQuery::new(format!("outcome: not one of {}", Ended::names().join(", ")))
+        })?,
+    };
+    Ok(Filter {
+        outcome,
+        route: query.get("route").map(Into::into),
+    })
 }
 
 /// A place in the listing of what is in flight: after the work that started so

@@ -8,10 +8,10 @@ use std::task::{Context, Poll};
 use http::request::Parts;
 use http::{Method, Request, Response};
 use serde::Serialize;
+use tower_ops_answer::{Answer, AnswerBody, Query};
 use tower_service::Service;
 
-use crate::query::{Cursor, Query};
-use crate::response::{Answer, RequestsBody};
+use crate::query::{self, Cursor};
 use crate::snapshot::RequestSnapshot;
 use crate::tracker::RequestTracker;
 
@@ -94,18 +94,18 @@ impl RequestsService {
             "/requests" => Self::in_flight,
             "/requests/history" => Self::history,
             "/requests/stats" => Self::stats,
-            _ => return Answer::not_found(),
+            _ => return Answer::not_found(PATHS),
         };
         if !matches!(parts.method, Method::GET | Method::HEAD) {
-            return Answer::method_not_allowed();
+            return Answer::method_not_allowed(&["GET", "HEAD"]);
         }
         ask(self, parts)
     }
 
     fn in_flight(&self, parts: &Parts) -> Answer {
         const PARAMETERS: &[&str] = &["limit", "after"];
-        let asked = Query::parse(query(parts), PARAMETERS)
-            .and_then(|query| Ok((query.limit()?, query.after()?)));
+        let asked = Query::parse(asked(parts), PARAMETERS)
+            .and_then(|query| Ok((query.limit()?, query::after(&query)?)));
         let (limit, after) = match asked {
             Ok(asked) => asked,
             Err(bad) => return Answer::bad_query(&bad, PARAMETERS),
@@ -122,8 +122,8 @@ impl RequestsService {
 
     fn history(&self, parts: &Parts) -> Answer {
         const PARAMETERS: &[&str] = &["outcome", "route", "limit"];
-        let asked = Query::parse(query(parts), PARAMETERS)
-            .and_then(|query| Ok((query.filter()?, query.limit()?)));
+        let asked = Query::parse(asked(parts), PARAMETERS)
+            .and_then(|query| Ok((query::filter(&query)?, query.limit()?)));
         let (filter, limit) = match asked {
             Ok(asked) => asked,
             Err(bad) => return Answer::bad_query(&bad, PARAMETERS),
@@ -148,7 +148,7 @@ impl RequestsService {
     }
 
     fn stats(&self, parts: &Parts) -> Answer {
-        match Query::parse(query(parts), &[]) {
+        match Query::parse(asked(parts), &[]) {
             Ok(_) => Answer::ok(&self.tracker.stats()),
             Err(bad) => Answer::bad_query(&bad, &[]),
         }
@@ -167,6 +167,8 @@ impl RequestsService {
     }
 }
 
+const PATHS: &[&str] = &["/requests", "/requests/history", "/requests/stats"];
+
 #[derive(Serialize)]
 struct Listing {
     requests: Vec<RequestSnapshot>,
@@ -176,12 +178,12 @@ struct Listing {
     next: Option<String>,
 }
 
-fn query(parts: &Parts) -> &str {
+fn asked(parts: &Parts) -> &str {
     parts.uri.query().unwrap_or_default()
 }
 
 impl<B> Service<Request<B>> for RequestsService {
-    type Response = Response<RequestsBody>;
+    type Response = Response<AnswerBody>;
     type Error = Infallible;
     type Future = Ready<Result<Self::Response, Self::Error>>;
 

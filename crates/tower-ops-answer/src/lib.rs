@@ -1,0 +1,24 @@
+//! How the services of tower-ops read a query and answer in JSON.
+//!
+//! A part of the crates that have such a service, and of no use alone; its API
+//! may change with any release.
+//!
+//! Every answer is JSON that ends in a newline, with `content-length`,
+//! `cache-control: no-store` and `x-content-type-options: nosniff`. HEAD gets the
+//! headers that GET would, and no body. What went wrong is an object with the
+//! member `error`, and what would have been right beside it. Nothing of the request
+//! is quoted.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod answer;
+mod body;
+mod query;
+
+pub use self::answer::Answer;
+pub use self::body::AnswerBody;
+pub use self::query::{BadQuery, DEFAULT_LIMIT, MAX_LIMIT, Query};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
