@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::{HeaderValue, Method, Request, Version, uri::Scheme};
 use tokio::time::Instant;
 
-use crate::peer;
 use crate::route::Route;
 
 static UNMATCHED: Route = Route::UNMATCHED;
@@ -161,11 +160,7 @@ impl Facts {
             request_id: None,
             request_id_replaced: false,
             trace_id: None,
-            // Who calls out talks to somebody else than who called in.
-            peer: match side {
-                Side::Server => peer::current(),
-                Side::Client => None,
-            },
+            peer: None,
             connection: None,
         }
     }
@@ -275,8 +270,7 @@ impl Facts {
         self.trace_id = Some(id);
     }
 
-    /// The socket address of the peer: told by a [`PeerService`](crate::PeerService)
-    /// further out, or by an observer.
+    /// The socket address of the peer, if an observer told it.
     #[must_use]
     pub const fn peer(&self) -> Option<SocketAddr> {
         self.peer

@@ -80,7 +80,6 @@ mod grpc;
 mod layer;
 mod life;
 mod observe;
-mod peer;
 mod pool;
 mod route;
 mod service;
@@ -93,7 +92,6 @@ pub use self::future::ResponseFuture;
 pub use self::grpc::GrpcCode;
 pub use self::layer::ObserveLayer;
 pub use self::observe::Observe;
-pub use self::peer::{PeerFuture, PeerService};
 pub use self::route::{Route, RouteHook, RouteHookService};
 pub use self::service::ObserveService;
 

@@ -6,15 +6,12 @@
 )]
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt;
-use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_ops_observe::{
-    Ending, Facts, Observe, ObserveLayer, Outcome, PeerService, Route, RouteHook, Side,
-};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
+use tower_ops_observe::{Ending, Facts, Observe, ObserveLayer, Outcome, Route, RouteHook, Side};
 use tower_ops_testing::{Readied, ScriptedBody};
 
 #[path = "support/record.rs"]
@@ -326,36 +323,4 @@ async fn nested_incoming_layers_share_the_route() {
     .await;
     assert_eq!(inner.route().as_deref(), Some("/static/{*path}"));
     assert_eq!(outer.route().as_deref(), Some("/static/{*path}"));
-}
-
-#[tokio::test]
-async fn a_peer_service_tells_the_peer_to_what_is_further_in() {
-    let recorder = Recorder::new();
-    let peer = ([192, 0, 2, 1], 4_711).into();
-    let observed = ObserveLayer::new((Peers::default(), recorder));
-    let seen = observed.observer().0.clone();
-    let app = observed.layer(service_fn(|_: Request<()>| async {
-        Ok::<_, Infallible>(Response::new(ScriptedBody::new()))
-    }));
-    drop(
-        PeerService::new(app.clone(), peer)
-            .oneshot(Request::new(()))
-            .await,
-    );
-    drop(app.oneshot(Request::new(())).await);
-    assert_eq!(*seen.0.lock().unwrap(), [Some(peer), None]);
-}
-
-/// Notes the peer of every request.
-#[derive(Clone, Default)]
-struct Peers(Arc<Mutex<Vec<Option<SocketAddr>>>>);
-
-impl Observe for Peers {
-    type Exchange = ();
-
-    fn on_request<B>(&self, _: &mut Request<B>, facts: &mut Facts) {
-        self.0.lock().unwrap().push(facts.peer());
-    }
-
-    fn on_end(&self, (): &mut (), _: &Ending<'_>, _: &Facts) {}
 }
