@@ -85,7 +85,9 @@ impl Answer {
         Self::json(status, &Problem::new(error))
     }
 
-    fn json(status: StatusCode, content: &impl Serialize) -> Self {
+    /// `status` with `content`.
+    #[must_use]
+    pub fn json(status: StatusCode, content: &impl Serialize) -> Self {
         let (status, json) = match serde_json::to_vec(content) {
             Ok(mut json) => {
                 // So that a terminal's prompt stays in its column.

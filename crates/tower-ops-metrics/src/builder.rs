@@ -37,6 +37,7 @@ pub struct MetricsBuilder {
     prefix: String,
     duration_buckets: Vec<f64>,
     size_buckets: Vec<f64>,
+    other_buckets: Vec<(String, Vec<f64>)>,
     max_series: usize,
     recorder: Option<Arc<dyn Recorder + Send + Sync>>,
 }
@@ -47,6 +48,7 @@ impl MetricsBuilder {
             prefix: String::new(),
             duration_buckets: DURATION_BUCKETS.to_vec(),
             size_buckets: SIZE_BUCKETS.to_vec(),
+            other_buckets: Vec::new(),
             max_series: DEFAULT_MAX_SERIES,
             recorder: None,
         }
@@ -72,6 +74,19 @@ impl MetricsBuilder {
     #[must_use]
     pub fn size_buckets(mut self, bounds: impl Into<Vec<f64>>) -> Self {
         self.size_buckets = bounds.into();
+        self
+    }
+
+    /// Buckets of a histogram that others record into the Prometheus recorder of
+    /// [`build_prometheus`](Self::build_prometheus), whatever the prefix. Without
+    /// buckets, the exporter makes a summary of it.
+    #[must_use]
+    pub fn histogram_buckets(
+        mut self,
+        name: impl Into<String>,
+        bounds: impl Into<Vec<f64>>,
+    ) -> Self {
+        self.other_buckets.push((name.into(), bounds.into()));
         self
     }
 
@@ -152,7 +167,12 @@ impl MetricsBuilder {
             durations
                 .map(|name| (name, &self.duration_buckets[..]))
                 .into_iter()
-                .chain(sizes.map(|name| (name, &self.size_buckets[..]))),
+                .chain(sizes.map(|name| (name, &self.size_buckets[..])))
+                .chain(
+                    self.other_buckets
+                        .iter()
+                        .map(|(name, bounds)| (&**name, &bounds[..])),
+                ),
         );
         let mut builder = self;
         builder.recorder = prometheus.recorder();
@@ -184,6 +204,10 @@ impl MetricsBuilder {
         }
         problems.extend(bucket_problem("duration_buckets", &self.duration_buckets));
         problems.extend(bucket_problem("size_buckets", &self.size_buckets));
+        for (name, bounds) in &self.other_buckets {
+            let setting = format!("histogram_buckets of {name:?}");
+            problems.extend(bucket_problem(&setting, bounds));
+        }
         let least = Metrics::fixed_series(self.histogram_series());
         if !(least..=MOST_SERIES).contains(&self.max_series) {
             problems.push(format!(

@@ -1,0 +1,221 @@
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep};
+
+use crate::Peer;
+
+/// What connections come from.
+pub trait Listener: Send + 'static {
+    /// The stream of one.
+    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection.
+    ///
+    /// # Errors
+    ///
+    /// What the system says. [`Acceptor::accept`] goes on after any.
+    ///
+    /// # Cancel safety
+    ///
+    /// Must be cancel safe: a connection must not be lost.
+    fn next(&mut self) -> impl Future<Output = io::Result<(Self::Io, Peer)>> + Send;
+
+    /// Where it listens, for a log.
+    fn address(&self) -> String;
+}
+
+impl Listener for TcpListener {
+    type Io = TcpStream;
+
+    async fn next(&mut self) -> io::Result<(TcpStream, Peer)> {
+        let (stream, peer) = self.accept().await?;
+        // Responses go out when they are written, not when the peer has
+        // acknowledged the last ones. Fails only on a dead connection.
+        let _ = stream.set_nodelay(true);
+        bound_unsent(&stream);
+        Ok((stream, Peer::from(&peer)))
+    }
+
+    fn address(&self) -> String {
+        self.local_addr()
+            .map_or_else(|error| error.to_string(), |addr| addr.to_string())
+    }
+}
+
+/// How much the kernel holds for a client that does not take it. Otherwise that is
+/// up to 4 MiB for each connection, which a client gets for the price of a request.
+/// What the network has under way comes on top, so that no throughput is lost.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+fn bound_unsent(stream: &TcpStream) {
+    const UNSENT: u32 = 64 * 1024;
+    // For memory only; a system that refuses serves as before.
+    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT);
+}
+
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+fn bound_unsent(_: &TcpStream) {}
+
+#[cfg(unix)]
+impl Listener for tokio::net::UnixListener {
+    type Io = tokio::net::UnixStream;
+
+    async fn next(&mut self) -> io::Result<(Self::Io, Peer)> {
+        let (stream, peer) = self.accept().await?;
+        Ok((stream, Peer::from(&peer)))
+    }
+
+    fn address(&self) -> String {
+        match self.local_addr() {
+            Ok(addr) => format!("unix:{addr:?}"),
+            Err(error) => error.to_string(),
+        }
+    }
+}
+
+/// How long to wait after an accept that failed for want of something that other
+/// connections hold, such as file descriptors: at first, and at most.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+
+/// How often the same trouble is told.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// Accepts connections, whatever has to be survived in between. One for each
+/// listener; it remembers what it has been through.
+#[derive(Debug)]
+pub struct Acceptor<L> {
+    listener: L,
+    wait: Option<Duration>,
+    told: Option<Instant>,
+}
+
+impl<L: Listener> Acceptor<L> {
+    /// Accepts from `listener`.
+    #[must_use]
+    pub const fn new(listener: L) -> Self {
+        Self {
+            listener,
+            wait: None,
+            told: None,
+        }
+    }
+
+    /// The listener.
+    #[must_use]
+    pub const fn listener(&self) -> &L {
+        &self.listener
+    }
+
+    /// The next connection.
+    ///
+    /// An error about one connection, which went away while it waited, is skipped.
+    /// After any other, most of all when the process is out of file descriptors, it
+    /// waits, longer and longer up to a second, says so once in ten seconds, and
+    /// tries again.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no connection is lost, and a wait that was begun is not
+    /// forgotten.
+    pub async fn accept(&mut self) -> (L::Io, Peer) {
+        loop {
+            if let Some(wait) = self.wait {
+                sleep(wait).await;
+            }
+            match self.listener.next().await {
+                Ok(accepted) => {
+                    self.wait = None;
+                    return accepted;
+                }
+                Err(error) if is_of_connection(&error) => {}
+                Err(error) => self.back_off(&error),
+            }
+        }
+    }
+
+    fn back_off(&mut self, error: &io::Error) {
+        let wait = self.wait.map_or(BACK_OFF.0, |wait| wait * 2);
+        self.wait = Some(wait.min(BACK_OFF.1));
+        if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            self.told = Some(Instant::now());
+            tracing::error!(
+                %error,
+                listener = self.listener.address(),
+                "cannot accept connections, trying again; if there are too many open files, raise \
+                 the limit or set max_connections"
+            );
+        }
+    }
+}
+
+/// Whether the error is about the one connection that went away while it waited.
+fn is_of_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use tokio::io::DuplexStream;
+
+    use super::*;
+
+    struct Scripted(VecDeque<io::ErrorKind>);
+
+    impl Listener for Scripted {
+        type Io = DuplexStream;
+
+        async fn next(&mut self) -> io::Result<(DuplexStream, Peer)> {
+            match self.0.pop_front() {
+                Some(kind) => Err(kind.into()),
+                None => Ok((tokio::io::duplex(1).0, Peer::Unknown)),
+            }
+        }
+
+        fn address(&self) -> String {
+            "scripted".into()
+        }
+    }
+
+    async fn takes(errors: impl IntoIterator<Item = io::ErrorKind>) -> Duration {
+        let mut acceptor = Acceptor::new(Scripted(errors.into_iter().collect()));
+        let begun = Instant::now();
+        acceptor.accept().await;
+        let took = begun.elapsed();
+        acceptor.accept().await;
+        assert_eq!(begun.elapsed(), took, "the trouble is over");
+        took
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn goes_on_after_errors_and_waits_longer_each_time() {
+        use io::ErrorKind::{ConnectionAborted, Other};
+
+        let millis = Duration::from_millis;
+        assert_eq!(takes([]).await, millis(0));
+        assert_eq!(takes([ConnectionAborted; 100]).await, millis(0));
+        assert_eq!(takes([Other]).await, millis(5));
+        assert_eq!(takes([Other; 4]).await, millis(5 + 10 + 20 + 40));
+        // 5, 10, … 640 and then a second each time.
+        assert_eq!(takes([Other; 12]).await, millis(1_275 + 4 * 1_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_survives_being_dropped() {
+        let mut acceptor = Acceptor::new(Scripted([io::ErrorKind::Other; 2].into()));
+        let short = tokio::time::timeout(Duration::from_millis(1), acceptor.accept());
+        short.await.unwrap_err();
+        let begun = Instant::now();
+        acceptor.accept().await;
+        assert!(begun.elapsed() >= Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,277 @@
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::builder::ConnectionsBuilder;
+use crate::drain::DrainReport;
+use crate::limits::OnLimit;
+use crate::metrics::ListenerMetrics;
+use crate::shared::Shared;
+use crate::tracked::{Listed, Tracked};
+use crate::{CloseReason, Connection, ConnectionSnapshot, Peer, RejectReason};
+
+/// The connections of a server: all of them, their limits and their end. Cheap to
+/// clone.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_ops_connections::Connections;
+///
+/// # fn main() -> Result<(), tower_ops_connections::ConfigError> {
+/// let connections = Connections::builder()
+///     .idle_timeout(Duration::from_secs(120))
+///     .max_connections(10_000)
+///     .build()?;
+/// assert_eq!(connections.len(), 0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Connections {
+    pub(crate) shared: Arc<Shared>,
+    listener: Arc<ListenerMetrics>,
+}
+
+/// Room for one more connection. Made by [`Connections::room`].
+#[derive(Debug)]
+#[must_use = "the room is taken as long as this lives"]
+pub struct Room {
+    connections: Connections,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Connections {
+    /// With the defaults, which are safe in production: see
+    /// [`ConnectionsBuilder`].
+    #[must_use]
+    pub fn new() -> Self {
+        ConnectionsBuilder::default().build_checked()
+    }
+
+    /// Begins with the defaults.
+    pub fn builder() -> ConnectionsBuilder {
+        ConnectionsBuilder::default()
+    }
+
+    pub(crate) fn from_shared(shared: Arc<Shared>, listener: &str) -> Self {
+        Self {
+            listener: shared.listener(listener),
+            shared,
+        }
+    }
+
+    /// The same connections, with another `listener` in the metrics of those that
+    /// are accepted by what is returned. `default` unless told.
+    ///
+    /// Takes names from the program: each has its own series, for good.
+    #[must_use]
+    pub fn named(&self, listener: &str) -> Self {
+        Self::from_shared(Arc::clone(&self.shared), listener)
+    }
+
+    /// Waits until there is room for one more connection, if there is a limit that
+    /// waits. An accept loop asks for room first and accepts then, so that what
+    /// waits does so in the kernel's queue.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; whoever asks again is last in the queue.
+    pub async fn room(&self) -> Room {
+        let permit = match &self.shared.room {
+            Some(room) if self.shared.limits.on_limit == OnLimit::Wait => {
+                // Never closed.
+                Arc::clone(room).acquire_owned().await.ok()
+            }
+            _ => None,
+        };
+        Room {
+            connections: self.clone(),
+            permit,
+        }
+    }
+
+    /// Tracks a stream that was accepted: waits for [room](Self::room) first.
+    ///
+    /// # Errors
+    ///
+    /// If there are too many connections; the stream is dropped then.
+    ///
+    /// # Cancel safety
+    ///
+    /// The stream is dropped with the future.
+    ///
+    /// # Examples
+    ///
+    /// An accept loop by hand, with hyper-util:
+    ///
+    /// ```no_run
+    /// # use hyper::body::Incoming;
+    /// # use http::{Request, Response};
+    /// # use tower_ops_connections::{Acceptor, Connections};
+    /// # async fn run(listener: tokio::net::TcpListener, connections: Connections) {
+    /// let mut acceptor = Acceptor::new(listener);
+    /// loop {
+    ///     let room = connections.room().await;
+    ///     let (stream, peer) = acceptor.accept().await;
+    ///     let Ok(io) = room.accept(stream, peer) else {
+    ///         continue;
+    ///     };
+    ///     let app = tower::service_fn(async |_: Request<Incoming>| {
+    ///         Ok::<_, std::convert::Infallible>(Response::new(String::new()))
+    ///     });
+    ///     let service = io.connection().service(app);
+    ///     // and serve TokioIo::new(io) with TowerToHyperService::new(service)
+    /// #   let _: (_, fn(&mut Request<Incoming>)) = (service, |_| ());
+    /// }
+    /// # }
+    /// ```
+    pub async fn accept<I>(
+        &self,
+        io: I,
+        peer: impl Into<Peer> + Send,
+    ) -> Result<Tracked<I>, RejectReason> {
+        self.room().await.accept(io, peer)
+    }
+
+    /// How many connections are open.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.open()
+    }
+
+    /// Whether no connection is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The connection of that number, if it is open. Looks through a 64th of them.
+    #[must_use]
+    pub fn get(&self, id: u64) -> Option<Connection> {
+        self.shared.shards.find(id)
+    }
+
+    /// Closes the connection of that number in order; after the grace, whatever is
+    /// in flight is cut off. `false` if it is not there, or is being closed already.
+    #[expect(clippy::must_use_candidate, reason = "the close is what counts")]
+    pub fn close(&self, id: u64) -> bool {
+        self.get(id)
+            .is_some_and(|connection| connection.request_close(CloseReason::Manual))
+    }
+
+    /// What connections are like, those with the smallest numbers first, from the
+    /// one after `after` on. Copies at most `limit`, but looks at every one.
+    #[must_use]
+    pub fn snapshot(&self, after: u64, limit: usize) -> Vec<ConnectionSnapshot> {
+        let mut ids = std::collections::BinaryHeap::new();
+        for connection in self.shared.shards.all() {
+            if connection.id() > after {
+                ids.push(Numbered(connection));
+                if ids.len() > limit {
+                    ids.pop();
+                }
+            }
+        }
+        let sorted = ids.into_sorted_vec();
+        let snapshots = sorted.iter().map(|it| ConnectionSnapshot::of(&it.0));
+        snapshots.collect()
+    }
+
+    /// Closes every connection in order, and those that come from now on: h1 after
+    /// its exchange, h2 after its streams, upgraded ones are
+    /// [told](Connection::closing). Cuts off what is left at the deadline.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the connections stay told, and nothing is cut off
+    /// at the deadline.
+    pub fn drain(&self, deadline: Duration) -> impl Future<Output = DrainReport> + Send + 'static {
+        Arc::clone(&self.shared).drain(deadline)
+    }
+
+    /// Whether a drain has begun.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.shared.draining.load(Ordering::SeqCst)
+    }
+}
+
+impl Room {
+    /// Tracks a stream that was accepted.
+    ///
+    /// # Errors
+    ///
+    /// If there are too many connections, in all or of this peer. The stream is
+    /// dropped then, which closes it.
+    pub fn accept<I>(self, io: I, peer: impl Into<Peer>) -> Result<Tracked<I>, RejectReason> {
+        self.admit(peer.into())
+            .map(|listed| Tracked::new(io, listed))
+    }
+
+    pub(crate) fn admit(self, peer: Peer) -> Result<Listed, RejectReason> {
+        let Connections { shared, listener } = self.connections;
+        let refuse = |reason| {
+            shared.reject(&listener, peer, reason);
+            Err(reason)
+        };
+        let permit = match (self.permit, &shared.room) {
+            (None, Some(room)) => match Arc::clone(room).try_acquire_owned() {
+                Ok(permit) => Some(permit),
+                Err(_) => return refuse(RejectReason::MaxConnections),
+            },
+            (permit, _) => permit,
+        };
+        let per_ip = match shared.reserve_for(peer) {
+            Ok(per_ip) => per_ip,
+            Err(reason) => return refuse(reason),
+        };
+        let (connection, key) = shared.insert(peer, &listener);
+        shared.ensure_reaper();
+        Ok(Listed::new(connection, key, permit, per_ip))
+    }
+}
+
+/// Ordered by number.
+struct Numbered(Connection);
+
+impl PartialEq for Numbered {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id() == other.0.id()
+    }
+}
+
+impl Eq for Numbered {}
+
+impl PartialOrd for Numbered {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Numbered {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.id().cmp(&other.0.id())
+    }
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections")
+            .field("listener", &self.listener.name)
+            .field("open", &self.len())
+            .field("limits", &self.shared.limits)
+            .finish_non_exhaustive()
+    }
+}

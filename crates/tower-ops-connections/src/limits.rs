@@ -1,0 +1,198 @@
+//! The limits, and what they say of one connection at one moment.
+
+use std::time::Duration;
+
+use crate::record::Record;
+use crate::{CloseReason, Protocol};
+
+/// A peer that moves fewer bytes a second than this, on average over the stall
+/// timeout, makes no progress: slow enough for any honest link.
+const SLOWEST_BYTES_A_SECOND: u64 = 240;
+
+/// What to do when there are as many connections as there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum OnLimit {
+    /// Accept no more until one ends. What comes waits in the kernel's queue.
+    #[default]
+    Wait,
+    /// Accept it, close it at once, and count it.
+    Reject,
+}
+
+/// What happens to connections after an upgrade, such as WebSockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Upgraded {
+    /// They are idle when no byte went either way for the idle timeout.
+    #[default]
+    ReapByBytes,
+    /// They are never idle. Maximum age and shutdown still hold.
+    Exempt,
+}
+
+/// How HTTP/2 connections are closed where hyper's own shutdown cannot be reached:
+/// under `axum::serve` and tonic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Http2Close {
+    /// A GOAWAY frame goes out first, and after the grace the end of the stream.
+    #[default]
+    GoAway,
+    /// The stream just ends. For TLS below, where frames cannot be told.
+    Eof,
+}
+
+/// Every setting of how connections live, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) first_byte: Option<Duration>,
+    pub(crate) header: Option<Duration>,
+    pub(crate) idle: Option<Duration>,
+    pub(crate) max_age: Option<Duration>,
+    pub(crate) max_age_jitter: f64,
+    pub(crate) max_requests: Option<u64>,
+    pub(crate) grace: Duration,
+    pub(crate) stall: Option<Duration>,
+    pub(crate) max_connections: Option<usize>,
+    pub(crate) on_limit: OnLimit,
+    pub(crate) max_per_ip: Option<usize>,
+    pub(crate) check_interval: Option<Duration>,
+    pub(crate) http2_close: Http2Close,
+    pub(crate) upgraded: Upgraded,
+}
+
+/// What is to be done about a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Leave,
+    /// Close it, unless a request begins first.
+    CloseIdle,
+    Close(CloseReason),
+    /// It was told, and had its time.
+    Force,
+    /// As `Leave`, but nothing tells its exchanges: only bytes can be judged.
+    Unseen,
+}
+
+impl Limits {
+    /// Judges `record` at `now`, without changing it.
+    pub(crate) fn judge(&self, record: &Record, now: Duration) -> Verdict {
+        let seen = record.state.seen();
+        let since = |then: Duration| now.saturating_sub(then);
+        let over = |then: Duration, limit: Option<Duration>| {
+            limit.is_some_and(|limit| since(then) >= limit)
+        };
+
+        if !seen.is_open() {
+            return self.judge_closing(record, now);
+        }
+        if record
+            .max_age()
+            .is_some_and(|limit| since(record.opened) >= limit)
+        {
+            return Verdict::Close(CloseReason::MaxAge);
+        }
+        if record.stalled(now, self.stall) {
+            return Verdict::Close(CloseReason::Stalled);
+        }
+        let protocol = record.protocol();
+        if protocol == Protocol::Upgraded {
+            let reaped = self.upgraded == Upgraded::ReapByBytes && !seen.is_busy();
+            return if reaped && over(record.last_byte(), self.idle) {
+                Verdict::Close(CloseReason::Idle)
+            } else {
+                Verdict::Leave
+            };
+        }
+        if seen.is_busy() {
+            return Verdict::Leave;
+        }
+        if protocol == Protocol::Unknown && record.bytes_read() == 0 {
+            return if over(record.opened, self.first_byte) {
+                Verdict::Close(CloseReason::FirstByteTimeout)
+            } else if over(record.opened, self.idle) {
+                Verdict::CloseIdle
+            } else {
+                Verdict::Leave
+            };
+        }
+        if let Some(head) = record.head_begun() {
+            // Whoever sees no exchanges cannot tell a head from a body.
+            return if !record.is_served() {
+                self.judge_unseen(record, now)
+            } else if over(head, self.header) {
+                Verdict::Close(CloseReason::HeaderTimeout)
+            } else {
+                Verdict::Leave
+            };
+        }
+        if !record.is_served() {
+            return self.judge_unseen(record, now);
+        }
+        // What is not written yet belongs to an exchange that only seems over.
+        if !record.is_write_blocked() && over(record.idle_since(), self.idle) {
+            return Verdict::CloseIdle;
+        }
+        Verdict::Leave
+    }
+
+    /// Nobody told of exchanges on this connection: then it is idle when no byte
+    /// went either way, and never while some wait to be written.
+    fn judge_unseen(&self, record: &Record, now: Duration) -> Verdict {
+        let quiet = now.saturating_sub(record.last_byte());
+        match self.idle {
+            Some(limit) if quiet >= limit && !record.is_write_blocked() => Verdict::CloseIdle,
+            _ => Verdict::Unseen,
+        }
+    }
+
+    fn judge_closing(&self, record: &Record, now: Duration) -> Verdict {
+        let seen = record.state.seen();
+        let told = now.saturating_sub(record.closing_since());
+        // The loop that owns the connection's future sees to its end, up to an
+        // upgrade, which is out of its hands.
+        let ours = !record.is_driven() || record.protocol() == Protocol::Upgraded;
+        // A request in flight gets the time that it needs. Only a drain has a
+        // deadline, and whoever closes by hand means it.
+        let waits = seen.is_busy() && seen.reason() != Some(CloseReason::Manual);
+        if ours && !seen.is_forced() && !waits && told >= self.grace {
+            Verdict::Force
+        } else {
+            Verdict::Leave
+        }
+    }
+
+    /// How often the connections are looked at.
+    pub(crate) fn pass(&self) -> Duration {
+        const SHORTEST: Duration = Duration::from_millis(250);
+        const LONGEST: Duration = Duration::from_secs(60);
+        let limits = [
+            self.first_byte,
+            self.header,
+            self.idle,
+            self.max_age,
+            self.stall,
+            Some(self.grace),
+        ];
+        let smallest = limits.into_iter().flatten().min().unwrap_or(LONGEST);
+        self.check_interval
+            .unwrap_or_else(|| (smallest / 10).clamp(SHORTEST, LONGEST))
+    }
+}
+
+impl Record {
+    /// Whether the peer is what the connection waits for, and hardly moves.
+    fn stalled(&self, now: Duration, limit: Option<Duration>) -> bool {
+        let Some(limit) = limit else { return false };
+        let enough = limit.as_secs().max(1) * SLOWEST_BYTES_A_SECOND;
+        let written = self
+            .writing
+            .is_stalled(now, limit, self.bytes_written(), enough);
+        // Both are asked, since asking also moves their windows on.
+        let read = self
+            .reading
+            .is_stalled(now, limit, self.bytes_read(), enough);
+        written || read
+    }
+}

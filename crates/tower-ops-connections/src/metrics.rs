@@ -1,0 +1,162 @@
+//! What is counted. One set of handles for each listener, resolved when the
+//! listener is named.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
+
+use crate::record::Record;
+use crate::{CloseReason, Protocol, RejectReason};
+
+const ACTIVE: &str = "server_active_connections";
+const IDLE: &str = "server_idle_connections";
+const OPENED: &str = "server_connections_total";
+const CLOSED: &str = "server_connections_closed_total";
+const REJECTED: &str = "server_connections_rejected_total";
+const DURATION: &str = "server_connection_duration_seconds";
+const REQUESTS: &str = "server_connection_requests";
+const BYTES: &str = "server_connection_bytes_total";
+const PASS: &str = "server_reaper_pass_seconds";
+
+/// Where metrics go: the recorder that was given, or the process's.
+#[derive(Clone)]
+pub(crate) struct Sink(pub(crate) Option<Arc<dyn Recorder + Send + Sync>>);
+
+impl Sink {
+    pub(crate) fn with<T>(&self, register: impl FnOnce(&dyn Recorder) -> T) -> T {
+        match &self.0 {
+            Some(recorder) => register(&**recorder),
+            None => metrics::with_recorder(register),
+        }
+    }
+
+    pub(crate) fn listener(&self, name: &str) -> ListenerMetrics {
+        self.with(|recorder| ListenerMetrics::register(recorder, name))
+    }
+
+    pub(crate) fn pass(&self) -> Histogram {
+        self.with(|recorder| recorder.register_histogram(&Key::from_static_name(PASS), METADATA))
+    }
+}
+
+const METADATA: &Metadata<'static> =
+    &Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+/// The handles of one listener.
+pub(crate) struct ListenerMetrics {
+    pub(crate) name: Box<str>,
+    active: [Gauge; Protocol::ALL.len()],
+    pub(crate) idle: Gauge,
+    opened: Counter,
+    closed: [Counter; CloseReason::ALL.len()],
+    rejected: [Counter; RejectReason::ALL.len()],
+    duration: [Histogram; Protocol::ALL.len()],
+    requests: [Histogram; Protocol::ALL.len()],
+    read: Counter,
+    written: Counter,
+}
+
+impl ListenerMetrics {
+    fn register(recorder: &dyn Recorder, name: &str) -> Self {
+        describe(recorder);
+        let listener = Label::new("listener", name.to_owned());
+        let key = |metric: &'static str, label: Option<(&'static str, &'static str)>| {
+            let mut labels = vec![listener.clone()];
+            labels.extend(label.map(|(label, value)| Label::from_static_parts(label, value)));
+            Key::from_parts(metric, labels)
+        };
+        let protocol =
+            |metric, protocol: Protocol| key(metric, Some(("protocol", protocol.as_str())));
+        Self {
+            name: name.into(),
+            active: Protocol::ALL
+                .map(|it| recorder.register_gauge(&protocol(ACTIVE, it), METADATA)),
+            idle: recorder.register_gauge(&key(IDLE, None), METADATA),
+            opened: recorder.register_counter(&key(OPENED, None), METADATA),
+            closed: CloseReason::ALL.map(|reason| {
+                let key = key(CLOSED, Some(("reason", reason.as_str())));
+                recorder.register_counter(&key, METADATA)
+            }),
+            rejected: RejectReason::ALL.map(|reason| {
+                let key = key(REJECTED, Some(("reason", reason.as_str())));
+                recorder.register_counter(&key, METADATA)
+            }),
+            duration: Protocol::ALL
+                .map(|it| recorder.register_histogram(&protocol(DURATION, it), METADATA)),
+            requests: Protocol::ALL
+                .map(|it| recorder.register_histogram(&protocol(REQUESTS, it), METADATA)),
+            read: recorder.register_counter(&key(BYTES, Some(("direction", "read"))), METADATA),
+            written: recorder
+                .register_counter(&key(BYTES, Some(("direction", "written"))), METADATA),
+        }
+    }
+
+    pub(crate) fn opened(&self) {
+        self.opened.increment(1);
+        self.active[Protocol::Unknown.index()].increment(1.0);
+    }
+
+    pub(crate) fn change_protocol(&self, before: Protocol, after: Protocol) {
+        self.active[before.index()].decrement(1.0);
+        self.active[after.index()].increment(1.0);
+    }
+
+    pub(crate) fn rejected(&self, reason: RejectReason) {
+        self.rejected[reason.index()].increment(1);
+    }
+
+    pub(crate) fn closed(&self, record: &Record, reason: CloseReason, age: Duration) {
+        let protocol = record.protocol().index();
+        self.active[protocol].decrement(1.0);
+        self.closed[reason.index()].increment(1);
+        self.duration[protocol].record(age.as_secs_f64());
+        #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 requests")]
+        self.requests[protocol].record(record.exchanges() as f64);
+        self.tell_bytes(record);
+    }
+
+    /// Counts what went since the last time. Told by whoever holds the record: the
+    /// reaper while it is listed, and its I/O when it no longer is.
+    pub(crate) fn tell_bytes(&self, record: &Record) {
+        use std::sync::atomic::Ordering::Relaxed;
+
+        let (read, written) = (record.bytes_read(), record.bytes_written());
+        let more = read.wrapping_sub(record.told_read.swap(read, Relaxed));
+        if more > 0 {
+            self.read.increment(more);
+        }
+        let more = written.wrapping_sub(record.told_written.swap(written, Relaxed));
+        if more > 0 {
+            self.written.increment(more);
+        }
+    }
+}
+
+fn describe(recorder: &dyn Recorder) {
+    let gauge = |name: &'static str, text: &'static str| {
+        recorder.describe_gauge(KeyName::from(name), None, text.into());
+    };
+    let counter = |name: &'static str, text: &'static str| {
+        recorder.describe_counter(KeyName::from(name), None, text.into());
+    };
+    let histogram = |name: &'static str, unit: Option<Unit>, text: &'static str| {
+        recorder.describe_histogram(KeyName::from(name), unit, text.into());
+    };
+    gauge(ACTIVE, "Connections that are open");
+    gauge(
+        IDLE,
+        "Connections without an exchange in flight, as of the reaper's last pass",
+    );
+    counter(OPENED, "Connections that were accepted");
+    counter(CLOSED, "Connections that ended, by reason");
+    counter(REJECTED, "Connections that were refused, by reason");
+    histogram(DURATION, Some(Unit::Seconds), "How long connections lived");
+    histogram(REQUESTS, None, "How many requests came on one connection");
+    counter(BYTES, "Bytes read from connections and written to them");
+    histogram(
+        PASS,
+        Some(Unit::Seconds),
+        "How long the reaper takes to look at every connection",
+    );
+}

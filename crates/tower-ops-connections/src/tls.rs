@@ -1,0 +1,264 @@
+//! TLS for the server of this crate, with certificates that can change while it runs.
+
+use std::error::Error;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, interval_at};
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{self, ServerConfig};
+
+/// How often the files are looked at, unless told otherwise.
+const CHECK: Duration = Duration::from_secs(60);
+
+/// TLS 1.2 and 1.3 by rustls, with HTTP/2 and HTTP/1.1 by ALPN. Cheap to clone.
+///
+/// The files of [`from_pem_files`](Self::from_pem_files) are read again while a
+/// [`Server`](crate::Server) runs, once a minute, and what is new in them is served
+/// from the next handshake on: a certificate is renewed without a restart. If what
+/// is new cannot be used, or the certificate and the key do not belong together (a
+/// renewal that is half written), the old one stays, and the error is logged.
+///
+/// # Examples
+///
+/// ```no_run
+/// use tower_ops_connections::Tls;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let tls = Tls::from_pem_files("/tls/tls.crt", "/tls/tls.key")?;
+/// # let _ = tls;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Tls {
+    config: Arc<ServerConfig>,
+    files: Option<Arc<Files>>,
+}
+
+/// The certificate in use and where it came from.
+struct Files {
+    certificate: PathBuf,
+    key: PathBuf,
+    current: Arc<Current>,
+    /// What was read last, good or bad: the same error is not told every minute.
+    last: Mutex<Pem>,
+    check: Duration,
+}
+
+#[derive(PartialEq, Eq)]
+struct Pem {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+struct Current {
+    provider: CryptoProvider,
+    certified: RwLock<Arc<CertifiedKey>>,
+}
+
+/// Why a certificate cannot be used.
+#[derive(Debug)]
+pub struct TlsError {
+    message: String,
+    source: Box<dyn Error + Send + Sync>,
+}
+
+impl Tls {
+    /// With the certificate (and the chain up to its authority) and the private key
+    /// that these files have, in PEM.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read, has nothing of its kind, or if the two do not
+    /// belong together.
+    pub fn from_pem_files(
+        certificate: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+    ) -> Result<Self, TlsError> {
+        let (certificate, key) = (certificate.as_ref(), key.as_ref());
+        let provider = ring::default_provider();
+        let pem = Pem::read(certificate, key)?;
+        let certified = pem.certified(&provider, certificate, key)?;
+        let current = Arc::new(Current {
+            provider: provider.clone(),
+            certified: RwLock::new(Arc::new(certified)),
+        });
+        let versions = ServerConfig::builder_with_provider(Arc::new(provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TlsError::new("the protocol versions", error))?;
+        let mut config = versions
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self {
+            config: Arc::new(config),
+            files: Some(Arc::new(Files {
+                certificate: certificate.into(),
+                key: key.into(),
+                current,
+                last: Mutex::new(pem),
+                check: CHECK,
+            })),
+        })
+    }
+
+    /// With a configuration of your own: client certificates, other versions,
+    /// another provider. Set its `alpn_protocols`; nothing is read again.
+    #[must_use]
+    pub const fn from_config(config: Arc<ServerConfig>) -> Self {
+        Self {
+            config,
+            files: None,
+        }
+    }
+
+    /// Reads the files now, whatever their age: for a signal or an endpoint.
+    /// `Ok(false)` if they are as they were, or if there are none.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_pem_files`](Self::from_pem_files); the old certificate stays.
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        self.files
+            .as_ref()
+            .map_or(Ok(false), |files| files.reload())
+    }
+
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
+
+    /// Reads the files again and again; never ends.
+    pub(crate) async fn watch(&self) {
+        let Some(files) = &self.files else {
+            return std::future::pending().await;
+        };
+        let mut interval = interval_at(Instant::now() + files.check, files.check);
+        loop {
+            interval.tick().await;
+            let files = Arc::clone(files);
+            match spawn_blocking(move || files.reload()).await {
+                Ok(Ok(false)) => {}
+                Ok(Ok(true)) => tracing::info!("a new TLS certificate is in use"),
+                Ok(Err(error)) => {
+                    tracing::error!(
+                        %error,
+                        "the new TLS certificate cannot be used, the old one stays"
+                    );
+                }
+                // The runtime is shutting down.
+                Err(_) => return std::future::pending().await,
+            }
+        }
+    }
+}
+
+impl Files {
+    fn reload(&self) -> Result<bool, TlsError> {
+        // Held while reading: of two reloads at once, the later must not lose.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let pem = Pem::read(&self.certificate, &self.key)?;
+        if pem == *last {
+            return Ok(false);
+        }
+        let certified = pem.certified(&self.current.provider, &self.certificate, &self.key);
+        *last = pem;
+        let certified = Arc::new(certified?);
+        let mut current = self
+            .current
+            .certified
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *current = certified;
+        Ok(true)
+    }
+}
+
+impl Pem {
+    fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        let read = |path: &Path| {
+            fs::read(path).map_err(|error| TlsError::new(format!("{}", path.display()), error))
+        };
+        Ok(Self {
+            certificate: read(certificate)?,
+            key: read(key)?,
+        })
+    }
+
+    fn certified(
+        &self,
+        provider: &CryptoProvider,
+        certificate: &Path,
+        key: &Path,
+    ) -> Result<CertifiedKey, TlsError> {
+        let chain = CertificateDer::pem_slice_iter(&self.certificate)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| TlsError::new(format!("{}", certificate.display()), error))?;
+        if chain.is_empty() {
+            let error = io::Error::new(io::ErrorKind::InvalidData, "has no certificate in PEM");
+            return Err(TlsError::new(format!("{}", certificate.display()), error));
+        }
+        let private = PrivateKeyDer::from_pem_slice(&self.key)
+            .map_err(|error| TlsError::new(format!("{}", key.display()), error))?;
+        CertifiedKey::from_der(chain, private, provider).map_err(|error: rustls::Error| {
+            let both = format!("{} and {}", certificate.display(), key.display());
+            TlsError::new(both, error)
+        })
+    }
+}
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let current = self
+            .certified
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        Some(Arc::clone(&current))
+    }
+}
+
+impl TlsError {
+    fn new(message: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            message: message.into(),
+            source: source.into(),
+        }
+    }
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TLS: {}: {}", self.message, self.source)
+    }
+}
+
+// Its cause is in its text, and so is not told again as its source.
+impl Error for TlsError {}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Tls");
+        if let Some(files) = &self.files {
+            debug
+                .field("certificate", &files.certificate)
+                .field("key", &files.key);
+        }
+        debug.finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Current {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Current").finish_non_exhaustive()
+    }
+}
