@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderName;
+use tower_ops_connections::{Connections, ConnectionsBuilder};
 use tower_ops_health::Health;
 use tower_ops_metrics::{Metrics, MetricsBuilder, Prometheus};
 use tower_ops_observe::ObserveLayer;
@@ -9,13 +10,26 @@ use tower_ops_request_id::RequestIds;
 use tower_ops_requests::{RequestTracker, RequestTrackerBuilder};
 use tower_ops_trace::Spans;
 
+use crate::connection_facts::ConnectionFacts;
 use crate::error::ConfigError;
 use crate::layer::OpsLayer;
 use crate::ops::{Ops, Parts};
+use crate::token::{self, Token};
 
 /// The Prometheus recorder that this crate installed for the process. A process
 /// can have one only; every `Ops` in it shares that one.
 static INSTALLED: Mutex<Option<Prometheus>> = Mutex::new(None);
+
+/// From a health check to a day: in seconds.
+const LIFETIMES: [f64; 10] = [
+    0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1_800.0, 7_200.0, 28_800.0, 86_400.0,
+];
+
+/// How many requests come on a connection.
+const REQUESTS: [f64; 8] = [0.0, 1.0, 2.0, 5.0, 10.0, 100.0, 1_000.0, 10_000.0];
+
+/// Up to a million connections: in seconds.
+const PASSES: [f64; 6] = [0.000_01, 0.000_1, 0.001, 0.01, 0.1, 1.0];
 
 /// Configures an [`Ops`]. Made by [`Ops::builder`].
 #[derive(Debug)]
@@ -26,8 +40,10 @@ pub struct OpsBuilder {
     request_ids: RequestIds,
     metrics: MetricsBuilder,
     recorder: Recorder,
+    connections: ConnectionsBuilder,
     requests: Option<RequestTrackerBuilder>,
     request_details: bool,
+    operations_token: Option<String>,
     spans: bool,
     grpc_methods: Vec<String>,
 }
@@ -50,10 +66,15 @@ impl OpsBuilder {
             ops_addr: "0.0.0.0:8080".into(),
             request_id_header: None,
             request_ids: RequestIds::new(),
-            metrics: Metrics::builder(),
+            metrics: Metrics::builder()
+                .histogram_buckets("server_connection_duration_seconds", LIFETIMES)
+                .histogram_buckets("server_connection_requests", REQUESTS)
+                .histogram_buckets("server_reaper_pass_seconds", PASSES),
             recorder: Recorder::Process,
+            connections: Connections::builder(),
             requests: Some(RequestTracker::builder()),
             request_details: false,
+            operations_token: None,
             spans: true,
             grpc_methods: Vec::new(),
         }
@@ -159,6 +180,46 @@ impl OpsBuilder {
         self
     }
 
+    /// The bearer token with which operators may see details and close connections
+    /// on the operations endpoint: at least 16 characters. Without one, nobody may
+    /// close any.
+    ///
+    /// ```
+    /// use tower_ops::Ops;
+    ///
+    /// let mut ops = Ops::builder("orders");
+    /// if let Ok(token) = std::env::var("OPERATIONS_TOKEN") {
+    ///     ops = ops.operations_token(token);
+    /// }
+    /// ```
+    #[must_use]
+    pub fn operations_token(mut self, token: impl Into<String>) -> Self {
+        self.operations_token = Some(token.into());
+        self
+    }
+
+    /// Changes how connections live: their limits, and what is told of them.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_ops::Ops;
+    ///
+    /// let ops = Ops::builder("orders").connections(|connections| {
+    ///     connections
+    ///         .max_connections(10_000)
+    ///         .stall_timeout(Duration::from_secs(30))
+    /// });
+    /// # let _ = ops;
+    /// ```
+    #[must_use]
+    pub fn connections(
+        mut self,
+        change: impl FnOnce(ConnectionsBuilder) -> ConnectionsBuilder,
+    ) -> Self {
+        self.connections = change(self.connections);
+        self
+    }
+
     /// Opens no span for requests.
     #[must_use]
     pub const fn without_spans(mut self) -> Self {
@@ -233,6 +294,18 @@ impl OpsBuilder {
             let inner = error.problems().iter();
             problems.extend(inner.map(|problem| format!("requests: {problem}")));
         }
+        if let Err(error) = self.connections.check() {
+            let inner = error.problems().iter();
+            problems.extend(inner.map(|problem| format!("connections: {problem}")));
+        }
+        if let Some(given) = &self.operations_token
+            && given.trim().len() < token::SHORTEST
+        {
+            problems.push(format!(
+                "operations_token: has fewer than {} characters, which can be tried out",
+                token::SHORTEST
+            ));
+        }
         let refuse = |problems| Err(ConfigError::new(problems));
         let (Ok(ops_addr), true) = (ops_addr, problems.is_empty()) else {
             return refuse(problems);
@@ -247,6 +320,14 @@ impl OpsBuilder {
             .as_ref()
             .filter(|_| private)
             .and_then(Prometheus::recorder);
+        let mut connections = self.connections;
+        if let Some(recorder) = &recorder {
+            connections = connections.recorder(Arc::clone(recorder));
+        }
+        let connections = match connections.build() {
+            Ok(connections) => connections,
+            Err(error) => return refuse(error.problems().to_vec()),
+        };
         let tracker = match self
             .requests
             .map(|requests| build_tracker(requests, recorder))
@@ -256,16 +337,27 @@ impl OpsBuilder {
             Some(Err(error)) => return refuse(error.problems().to_vec()),
         };
         let spans = self.spans.then(Spans::new);
-        let observe = ObserveLayer::new((request_ids, tracker.clone(), metrics, spans))
-            .with_grpc_methods(&self.grpc_methods);
+        let observe = ObserveLayer::new((
+            ConnectionFacts,
+            request_ids,
+            tracker.clone(),
+            metrics,
+            spans,
+        ))
+        .with_grpc_methods(&self.grpc_methods);
         Ok(Ops::new(Parts {
             name: self.name,
             ops_addr,
             layer: OpsLayer::new(observe),
             health: Health::new(),
             prometheus,
+            connections,
             tracker,
             request_details: self.request_details,
+            token: self
+                .operations_token
+                .as_deref()
+                .map(|token| Token::new(token.trim())),
         }))
     }
 }

@@ -13,6 +13,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::{runtime, time};
 
+use tower_ops_connections::Acceptor;
+
 use crate::operations::Operations;
 
 /// Probes and scrapers are few; whoever opens more has to wait.
@@ -111,11 +113,12 @@ async fn accept_all(listener: TcpListener, operations: Operations) {
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .keep_alive(false);
+    let mut acceptor = Acceptor::new(listener);
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
             return;
         };
-        let (stream, _) = crate::serve::accept(&listener).await;
+        let (stream, _) = acceptor.accept().await;
         let connection = http.serve_connection(
             TokioIo::new(stream),
             TowerToHyperService::new(operations.clone()),

@@ -11,9 +11,17 @@ use tower_ops_request_id::RequestIds;
 use tower_ops_requests::RequestTracker;
 use tower_ops_trace::Spans;
 
-/// Request ids, tracking, metrics and a span: the observers of the bundle, in one
-/// pass.
-pub type Observers = (RequestIds, Option<RequestTracker>, Metrics, Option<Spans>);
+use crate::connection_facts::ConnectionFacts;
+
+/// The connection, request ids, tracking, metrics and a span: the observers of the
+/// bundle, in one pass.
+pub type Observers = (
+    ConnectionFacts,
+    RequestIds,
+    Option<RequestTracker>,
+    Metrics,
+    Option<Spans>,
+);
 
 /// The layer of the bundle. Made by [`Ops::layer`](crate::Ops::layer).
 ///

@@ -37,6 +37,7 @@
 //! | module | crate | alone |
 //! |---|---|---|
 //! | [`observe`] | tower-ops-observe | the life of an exchange, for observers of your own |
+//! | [`connections`] | tower-ops-connections | connections, tracked, bounded and reaped |
 //! | [`request_id`] | tower-ops-request-id | request ids |
 //! | [`requests`] | tower-ops-requests | what is in flight, and what ended |
 //! | [`metrics`] | tower-ops-metrics | server metrics |
@@ -47,28 +48,32 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `axum` (default) | routes from `MatchedPath`, the request id as an extractor |
-//! | `tonic` | interceptors for the request id |
+//! | `axum` (default) | routes from `MatchedPath`, the request id and the connection as extractors, a listener for `axum::serve` |
+//! | `tonic` | interceptors for the request id, incoming connections for tonic's server |
+//! | `tls` | TLS by rustls in [`Ops::server`] |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod builder;
-mod client_io;
+mod connection_facts;
 mod endpoint;
 mod error;
 mod layer;
 mod operations;
 mod ops;
-mod serve;
+mod signal;
+mod token;
 
 pub use self::builder::OpsBuilder;
+pub use self::connection_facts::ConnectionFacts;
 pub use self::endpoint::Endpoint;
 pub use self::error::ConfigError;
 pub use self::layer::{Observers, OpsLayer};
 pub use self::operations::Operations;
 pub use self::ops::Ops;
-pub use self::serve::shutdown_signal;
+pub use self::signal::shutdown_signal;
 
+pub use tower_ops_connections as connections;
 pub use tower_ops_health as health;
 pub use tower_ops_metrics as metrics;
 pub use tower_ops_observe as observe;

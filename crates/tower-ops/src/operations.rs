@@ -7,6 +7,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
+use tower_ops_connections::ConnectionsService;
 use tower_ops_health::{Probe, Probes};
 use tower_ops_metrics::MetricsService;
 use tower_ops_requests::RequestsService;
@@ -15,8 +16,8 @@ use tower_service::Service;
 const VERSION_HEADER: HeaderName = HeaderName::from_static("x-tower-ops-version");
 const VERSION: HeaderValue = HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
 
-/// The operations endpoint as a tower service: `/metrics`, `/requests`,
-/// `/health`, `/ready` and `/startup`. Made by
+/// The operations endpoint as a tower service: `/metrics`, `/connections`,
+/// `/requests`, `/health`, `/ready` and `/startup`. Made by
 /// [`Ops::operations`](crate::Ops::operations).
 ///
 /// Every response carries `x-tower-ops-version`.
@@ -24,6 +25,7 @@ const VERSION: HeaderValue = HeaderValue::from_static(env!("CARGO_PKG_VERSION"))
 pub struct Operations {
     probes: Probes,
     metrics: Option<MetricsService>,
+    connections: ConnectionsService,
     requests: Option<RequestsService>,
 }
 
@@ -31,11 +33,13 @@ impl Operations {
     pub(crate) const fn new(
         probes: Probes,
         metrics: Option<MetricsService>,
+        connections: ConnectionsService,
         requests: Option<RequestsService>,
     ) -> Self {
         Self {
             probes,
             metrics,
+            connections,
             requests,
         }
     }
@@ -43,7 +47,7 @@ impl Operations {
     fn paths(&self) -> impl Iterator<Item = &'static str> {
         let requests = self.requests.as_ref().map(|_| REQUESTS);
         let probes = Probe::ALL.iter().map(|probe| probe.path());
-        ["/metrics"]
+        ["/metrics", "/connections"]
             .into_iter()
             .chain(requests.into_iter().flatten())
             .chain(probes)
@@ -68,6 +72,9 @@ impl<B> Service<Request<B>> for Operations {
         let Ok(mut response) = match (path, &mut self.metrics, &mut self.requests) {
             ("/metrics", Some(metrics), _) => box_body(metrics.call(request).into_inner()),
             ("/metrics", None, _) => Ok(foreign_recorder()),
+            (path, ..) if path == "/connections" || path.starts_with("/connections/") => {
+                box_body(self.connections.call(request).into_inner())
+            }
             ("/", ..) if read => Ok(self.index()),
             (path, _, Some(requests)) if REQUESTS.contains(&path) => {
                 box_body(requests.call(request).into_inner())

@@ -5,10 +5,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::{Request, Response};
+#[cfg(feature = "axum")]
+use axum::serve::{Listener as AxumListener, TapIo};
+#[cfg(feature = "tonic")]
+use futures_util::Stream;
+use http::{Request, Response, request};
 use http_body::Body;
-use hyper::body::Incoming;
-use tokio::net::TcpListener;
+#[cfg(feature = "tonic")]
+use tower_ops_connections::ConnectionLayer;
+#[cfg(any(feature = "axum", feature = "tonic"))]
+use tower_ops_connections::Tracked;
+use tower_ops_connections::{Connections, Listener, RequestBody, Server};
+#[cfg(feature = "axum")]
+use tower_ops_connections::{MakeAxumService, Peer, TrackedListener};
 use tower_ops_health::Health;
 use tower_ops_metrics::Prometheus;
 use tower_ops_requests::RequestTracker;
@@ -18,7 +27,8 @@ use crate::builder::OpsBuilder;
 use crate::endpoint::Endpoint;
 use crate::layer::OpsLayer;
 use crate::operations::Operations;
-use crate::serve;
+use crate::signal;
+use crate::token::Token;
 
 /// What a service needs to be operated, in one handle. Cheap to clone.
 ///
@@ -51,8 +61,10 @@ pub(crate) struct Parts {
     pub(crate) layer: OpsLayer,
     pub(crate) health: Health,
     pub(crate) prometheus: Option<Prometheus>,
+    pub(crate) connections: Connections,
     pub(crate) tracker: Option<RequestTracker>,
     pub(crate) request_details: bool,
+    pub(crate) token: Option<Token>,
 }
 
 impl Ops {
@@ -103,19 +115,90 @@ impl Ops {
         self.inner.tracker.as_ref()
     }
 
-    /// The operations endpoint as a tower service: `/metrics`, `/requests`,
-    /// `/health`, `/ready`, `/startup`. For a server of your own; otherwise
+    /// The connections that [`serve`](Self::serve) has accepted, and those of
+    /// [`listener`](Self::listener) and [`incoming`](Self::incoming): to look at, to
+    /// close, to drain.
+    #[must_use]
+    pub fn connections(&self) -> &Connections {
+        &self.inner.connections
+    }
+
+    /// The accept loop of [`serve`](Self::serve) alone, without the operations
+    /// endpoint and the signals: for several listeners, for TLS, and for settings of
+    /// hyper's.
+    #[must_use]
+    pub fn server(&self) -> Server {
+        self.inner.connections.server()
+    }
+
+    /// A listener for those who keep `axum::serve`, with its connections tracked and
+    /// bounded. Serve a [`make_service`](Self::make_service) on it.
+    ///
+    /// ```no_run
+    /// # async fn run(ops: tower_ops::Ops, app: axum::Router) -> std::io::Result<()> {
+    /// let listener = tokio::net::TcpListener::bind("0.0.0.0:3000").await?;
+    /// axum::serve(ops.listener(listener), ops.make_service(app)).await
+    /// # }
+    /// ```
+    #[cfg(feature = "axum")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+    pub fn listener<L>(&self, listener: L) -> TapIo<TrackedListener<L>, fn(&mut Tracked<L::Io>)>
+    where
+        L: AxumListener,
+        for<'a> Peer: From<&'a L::Addr>,
+    {
+        self.inner.connections.listener(listener)
+    }
+
+    /// Has each connection of a [`listener`](Self::listener) know its requests.
+    #[cfg(feature = "axum")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+    #[must_use]
+    pub fn make_service<M>(&self, inner: M) -> MakeAxumService<M> {
+        self.inner.connections.make_service(inner)
+    }
+
+    /// Incoming connections for those who keep tonic's `serve_with_incoming`. Add
+    /// [`connection_layer`](Self::connection_layer) to the server, before all other
+    /// layers.
+    #[cfg(feature = "tonic")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
+    pub fn incoming<L: Listener>(
+        &self,
+        listener: L,
+    ) -> impl Stream<Item = io::Result<Tracked<L::Io>>> + Send + use<L> {
+        self.inner.connections.incoming(listener)
+    }
+
+    /// Has each connection of [`incoming`](Self::incoming) know its requests.
+    #[cfg(feature = "tonic")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
+    #[must_use]
+    pub fn connection_layer(&self) -> ConnectionLayer {
+        self.inner.connections.layer()
+    }
+
+    /// The operations endpoint as a tower service: `/metrics`, `/connections`,
+    /// `/requests`, `/health`, `/ready`, `/startup`. For a server of your own; otherwise
     /// [`serve`](Self::serve) and [`start_operations`](Self::start_operations)
     /// put it on its own port.
     #[must_use]
     pub fn operations(&self) -> Operations {
+        let token = self.inner.token.clone();
+        let everybody = self.inner.request_details;
+        let may = move |parts: &request::Parts| {
+            everybody || token.as_ref().is_some_and(|token| token.is_in(parts))
+        };
+        let mut connections = self.inner.connections.service().details_if(may.clone());
+        if let Some(token) = self.inner.token.clone() {
+            connections = connections.close_if(move |parts| token.is_in(parts));
+        }
+        let tracker = self.inner.tracker.as_ref();
         Operations::new(
             self.inner.health.probes(),
             self.inner.prometheus.as_ref().map(Prometheus::service),
-            self.inner
-                .tracker
-                .as_ref()
-                .map(|tracker| tracker.service().details(self.inner.request_details)),
+            connections,
+            tracker.map(|tracker| tracker.service().details_if(may)),
         )
     }
 
@@ -145,8 +228,10 @@ impl Ops {
     ///
     /// Marks the service ready, and not ready at the signal. Then no connection
     /// is accepted any more, and those that are there get 15 seconds to finish.
-    /// An HTTP/1 request's head has to come within 75 seconds of its connection's
-    /// first bytes, or of the request before it.
+    /// Connections are bounded as [`connections`](OpsBuilder::connections) says.
+    ///
+    /// The application is an `axum::Router`, tonic's `Routes`, or any other tower
+    /// service. Both on one port: `app.merge(routes.into_axum_router())`.
     ///
     /// # Errors
     ///
@@ -157,16 +242,17 @@ impl Ops {
     ///
     /// Dropping the future aborts all connections and ends the operations
     /// endpoint.
-    pub async fn serve<S, B>(&self, listener: TcpListener, app: S) -> io::Result<()>
+    pub async fn serve<L, S, B>(&self, listener: L, app: S) -> io::Result<()>
     where
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        L: Listener,
+        S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,
         S::Error: Into<Box<dyn Error + Send + Sync>>,
         B: Body + Send + 'static,
         B::Data: Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let signal = serve::shutdown_signal()?;
+        let signal = signal::shutdown_signal()?;
         self.serve_until(listener, app, signal).await
     }
 
@@ -180,14 +266,15 @@ impl Ops {
     /// # Cancel safety
     ///
     /// As [`serve`](Self::serve).
-    pub async fn serve_until<S, B>(
+    pub async fn serve_until<L, S, B>(
         &self,
-        listener: TcpListener,
+        listener: L,
         app: S,
         shutdown: impl Future<Output = ()>,
     ) -> io::Result<()>
     where
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        L: Listener,
+        S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,
         S::Error: Into<Box<dyn Error + Send + Sync>>,
         B: Body + Send + 'static,
@@ -197,16 +284,19 @@ impl Ops {
         let endpoint = self.start_operations()?;
         tracing::info!(
             name = self.name(),
-            app = listener.local_addr()?.to_string(),
+            app = listener.address(),
             operations = endpoint.addr().to_string(),
             "serving"
         );
         let ready = Ready::mark(self.health());
-        serve::serve(listener, app, async {
+        let stop = async {
             shutdown.await;
             drop(ready);
-        })
-        .await;
+        };
+        let report = self.server().serve(listener, app, stop).await;
+        if report.forced > 0 {
+            tracing::warn!(%report, "the time to drain is over: what was left is cut off");
+        }
         Ok(())
     }
 }
