@@ -88,10 +88,11 @@ impl Connection {
     /// How long it has been open.
     #[must_use]
     pub fn age(&self) -> Duration {
-        self.record.now().saturating_sub(self.record.opened)
+        self.record.opened_at.elapsed()
     }
 
-    /// How long nothing has been in flight; zero if something is.
+    /// How long nothing has been in flight, as of the reaper's last step; zero if
+    /// something is.
     #[must_use]
     pub fn idle(&self) -> Duration {
         if self.in_flight() > 0 {
@@ -101,7 +102,7 @@ impl Connection {
             Protocol::Upgraded => self.record.last_byte(),
             _ => self.record.idle_since(),
         };
-        self.record.now().saturating_sub(since)
+        self.record.shared.clock.now().saturating_sub(since)
     }
 
     /// How many exchanges it has had, with those in flight.
@@ -223,6 +224,7 @@ pub(crate) struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
+    #[inline]
     pub(crate) fn enter(home: &'a mut Option<Connection>) -> Self {
         let around = CURRENT
             .try_with(|current| current.replace(home.take()))
@@ -233,6 +235,7 @@ impl<'a> Scope<'a> {
 }
 
 impl Drop for Scope<'_> {
+    #[inline]
     fn drop(&mut self) {
         let around = self.around.take();
         if let Ok(own) = CURRENT.try_with(|current| current.replace(around)) {

@@ -203,6 +203,13 @@ impl Connections {
 }
 
 impl Room {
+    pub(crate) fn for_bench(connections: &Connections) -> Self {
+        Self {
+            connections: connections.clone(),
+            permit: None,
+        }
+    }
+
     /// Tracks a stream that was accepted.
     ///
     /// # Errors

@@ -4,6 +4,9 @@
 mod accept;
 #[cfg(feature = "axum")]
 mod axum;
+#[doc(hidden)]
+#[allow(missing_docs, reason = "not part of the API")]
+pub mod bench;
 mod builder;
 mod clock;
 mod connection;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::record::Record;
+use crate::shards::SHARDS;
 use crate::{CloseReason, Protocol};
 
 /// A peer that moves fewer bytes a second than this, on average over the stall
@@ -161,6 +162,59 @@ impl Limits {
         } else {
             Verdict::Leave
         }
+    }
+
+    /// Until when `record` need not be looked at again, after it was left alone: no
+    /// verdict can come about before. Whatever changes meanwhile starts a limit of
+    /// its own, and the shortest of them is not over by then either.
+    pub(crate) fn next_look(&self, record: &Record, now: Duration) -> Duration {
+        let ends = |then: Duration, limit: Option<Duration>| limit.map(|limit| then + limit);
+        let seen = record.state.seen();
+        let by_state = if seen.is_open() {
+            let head = record.head_begun();
+            [
+                ends(record.opened, record.max_age()),
+                ends(record.opened, self.first_byte).filter(|_| record.bytes_read() == 0),
+                ends(record.idle_since(), self.idle).filter(|_| !seen.is_busy()),
+                ends(record.last_byte(), self.idle).filter(|_| record.keeps_bytes()),
+                head.and_then(|head| ends(head, self.header)),
+                record
+                    .writing
+                    .since()
+                    .and_then(|since| ends(since, self.stall)),
+                record
+                    .reading
+                    .since()
+                    .and_then(|since| ends(since, self.stall)),
+            ]
+        } else {
+            [
+                ends(record.closing_since(), Some(self.grace)),
+                None,
+                None,
+                None,
+                None,
+                None,
+                None,
+            ]
+        };
+        // Spread, so that those that came together are not looked at together.
+        let shortest = self.shortest_change();
+        // By their order in a shard.
+        let place = u32::try_from(record.id / SHARDS as u64 % 64).unwrap_or_default();
+        let spread = shortest / 2 + shortest / 128 * place;
+        by_state
+            .into_iter()
+            .flatten()
+            .fold(now + spread, Duration::min)
+    }
+
+    /// The shortest limit that something can start which has not begun yet.
+    fn shortest_change(&self) -> Duration {
+        // The metrics are told of bytes when a connection is looked at.
+        const FRESH: Duration = Duration::from_secs(15);
+        let limits = [self.header, self.idle, self.stall, Some(self.grace)];
+        limits.into_iter().flatten().fold(FRESH, Duration::min)
     }
 
     /// How often the connections are looked at.

@@ -31,8 +31,8 @@ impl Sink {
         }
     }
 
-    pub(crate) fn listener(&self, name: &str) -> ListenerMetrics {
-        self.with(|recorder| ListenerMetrics::register(recorder, name))
+    pub(crate) fn listener(&self, name: &str, index: usize) -> ListenerMetrics {
+        self.with(|recorder| ListenerMetrics::register(recorder, name, index))
     }
 
     pub(crate) fn pass(&self) -> Histogram {
@@ -46,6 +46,8 @@ const METADATA: &Metadata<'static> =
 /// The handles of one listener.
 pub(crate) struct ListenerMetrics {
     pub(crate) name: Box<str>,
+    /// How many were named before it.
+    pub(crate) index: usize,
     active: [Gauge; Protocol::ALL.len()],
     pub(crate) idle: Gauge,
     opened: Counter,
@@ -58,7 +60,7 @@ pub(crate) struct ListenerMetrics {
 }
 
 impl ListenerMetrics {
-    fn register(recorder: &dyn Recorder, name: &str) -> Self {
+    fn register(recorder: &dyn Recorder, name: &str, index: usize) -> Self {
         describe(recorder);
         let listener = Label::new("listener", name.to_owned());
         let key = |metric: &'static str, label: Option<(&'static str, &'static str)>| {
@@ -70,6 +72,7 @@ impl ListenerMetrics {
             |metric, protocol: Protocol| key(metric, Some(("protocol", protocol.as_str())));
         Self {
             name: name.into(),
+            index,
             active: Protocol::ALL
                 .map(|it| recorder.register_gauge(&protocol(ACTIVE, it), METADATA)),
             idle: recorder.register_gauge(&key(IDLE, None), METADATA),
@@ -116,19 +119,14 @@ impl ListenerMetrics {
         self.tell_bytes(record);
     }
 
-    /// Counts what went since the last time. Told by whoever holds the record: the
-    /// reaper while it is listed, and its I/O when it no longer is.
+    /// Counts what came and went since the last time.
     pub(crate) fn tell_bytes(&self, record: &Record) {
-        use std::sync::atomic::Ordering::Relaxed;
-
-        let (read, written) = (record.bytes_read(), record.bytes_written());
-        let more = read.wrapping_sub(record.told_read.swap(read, Relaxed));
-        if more > 0 {
-            self.read.increment(more);
+        let (read, written) = record.news();
+        if read > 0 {
+            self.read.increment(read);
         }
-        let more = written.wrapping_sub(record.told_written.swap(written, Relaxed));
-        if more > 0 {
-            self.written.increment(more);
+        if written > 0 {
+            self.written.increment(written);
         }
     }
 }
@@ -146,7 +144,7 @@ fn describe(recorder: &dyn Recorder) {
     gauge(ACTIVE, "Connections that are open");
     gauge(
         IDLE,
-        "Connections without an exchange in flight, as of the reaper's last pass",
+        "Connections without an exchange in flight, up to 15 seconds ago",
     );
     counter(OPENED, "Connections that were accepted");
     counter(CLOSED, "Connections that ended, by reason");

@@ -5,14 +5,14 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
+use crate::clock::micros;
 use crate::limits::Verdict;
-use crate::metrics::ListenerMetrics;
 use crate::shards::SHARDS;
 use crate::shared::Shared;
 use crate::{CloseReason, Connection};
 
 /// In how many steps the reaper makes a pass, spread evenly over the interval.
-const STEPS: usize = 16;
+pub(crate) const STEPS: u32 = 16;
 
 impl Shared {
     /// Sees to it that the connections are looked at. The reaper ends when there
@@ -43,9 +43,10 @@ impl Shared {
 /// Looks at every connection once an interval.
 async fn reap(shared: Weak<Shared>, interval: Duration) {
     let mut pass = Pass::default();
+    let mut last = Instant::now();
     loop {
         for step in 0..STEPS {
-            sleep(interval / 16).await;
+            sleep(interval / STEPS).await;
             // Held for the step only: connections keep what they need themselves.
             let Some(shared) = shared.upgrade() else {
                 return;
@@ -55,8 +56,10 @@ async fn reap(shared: Weak<Shared>, interval: Duration) {
                 return;
             }
             let begun = Instant::now();
-            for shard in (0..SHARDS).filter(|shard| shard % STEPS == step) {
-                pass.look_at(&shared, shard);
+            shared.clock.advance(begun - last);
+            last = begun;
+            for shard in (0..SHARDS).skip(step as usize).step_by(STEPS as usize) {
+                pass.look_at(&shared, shard, shared.clock.now());
             }
             pass.took += begun.elapsed();
             if step == STEPS - 1 {
@@ -70,24 +73,32 @@ async fn reap(shared: Weak<Shared>, interval: Duration) {
 #[derive(Default)]
 pub(crate) struct Pass {
     took: Duration,
-    idle: Vec<(Arc<ListenerMetrics>, u32)>,
+    /// By the number of the listener.
+    idle: Vec<u32>,
 }
 
 impl Pass {
-    pub(crate) fn look_at(&mut self, shared: &Shared, shard: usize) {
-        let now = shared.clock.now();
+    pub(crate) fn look_at(&mut self, shared: &Shared, shard: usize, now: Duration) {
         // What is to be done is done without the lock: it wakes tasks and tells
         // whoever listens.
         let mut due: Vec<(Connection, Verdict)> = Vec::new();
-        for (_, connection) in shared.shards.lock(shard).iter() {
-            let record = &*connection.record;
-            record.listener.tell_bytes(record);
-            if !record.state.seen().is_busy() {
-                self.count_idle(&record.listener);
+        for (_, listing) in shared.shards.lock(shard).iter_mut() {
+            if micros(now) >= listing.look {
+                let record = &*listing.connection.record;
+                record.listener.tell_bytes(record);
+                listing.idle = !record.state.seen().is_busy();
+                match shared.limits.judge(record, now) {
+                    Verdict::Leave => {
+                        listing.look = micros(shared.limits.next_look(record, now));
+                    }
+                    verdict => {
+                        listing.look = 0;
+                        due.push((listing.connection.clone(), verdict));
+                    }
+                }
             }
-            match shared.limits.judge(record, now) {
-                Verdict::Leave => {}
-                verdict => due.push((connection.clone(), verdict)),
+            if listing.idle {
+                self.count_idle(listing.listener);
             }
         }
         for (connection, verdict) in due {
@@ -95,25 +106,17 @@ impl Pass {
         }
     }
 
-    fn count_idle(&mut self, listener: &Arc<ListenerMetrics>) {
-        let known = self
-            .idle
-            .iter_mut()
-            .find(|(known, _)| Arc::ptr_eq(known, listener));
-        match known {
-            Some((_, count)) => *count += 1,
-            None => self.idle.push((Arc::clone(listener), 1)),
+    fn count_idle(&mut self, listener: usize) {
+        if self.idle.len() <= listener {
+            self.idle.resize(listener + 1, 0);
         }
+        self.idle[listener] += 1;
     }
 
     fn finish(self, shared: &Shared) {
         shared.pass.record(self.took.as_secs_f64());
         for listener in shared.listeners() {
-            let found = self
-                .idle
-                .iter()
-                .find(|(known, _)| Arc::ptr_eq(known, &listener));
-            let count = found.map_or(0, |(_, count)| *count);
+            let count = self.idle.get(listener.index).copied().unwrap_or_default();
             listener.idle.set(f64::from(count));
         }
     }

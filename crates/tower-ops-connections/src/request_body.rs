@@ -26,7 +26,7 @@ impl Waits {
         let Some(connection) = &self.0 else { return };
         let record = &connection.record;
         if pending {
-            record.reading.wait(|| record.now(), record.bytes_read());
+            record.reading.wait(record.stamp(), record.bytes_read());
         } else if record.reading.is_waiting() {
             record.reading.go_on();
         }

@@ -18,8 +18,7 @@ use crate::{Connection, Protocol};
 /// dropped. While it is, [`Connection::current`] finds the connection. A response
 /// on HTTP/1 gets `Connection: close` if the connection is to be closed.
 ///
-/// Costs no allocation: two changes of an atomic, a look at the clock, and the
-/// exchange's share of a reference count.
+/// Costs no allocation: three changes of an atomic and a reference count.
 #[derive(Clone, Debug)]
 pub struct ConnectionService<S> {
     connection: Connection,
@@ -37,6 +36,7 @@ impl<S> ConnectionService<S> {
 struct Exchange(Option<Connection>);
 
 impl Exchange {
+    #[inline]
     fn begin(connection: Option<Connection>) -> Self {
         if let Some(connection) = &connection {
             connection.begin();
@@ -46,6 +46,7 @@ impl Exchange {
 }
 
 impl Drop for Exchange {
+    #[inline]
     fn drop(&mut self) {
         if let Some(connection) = &self.0 {
             connection.end();

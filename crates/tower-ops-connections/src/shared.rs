@@ -10,9 +10,10 @@ use metrics::Histogram;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, micros};
 use crate::limits::Limits;
 use crate::metrics::{ListenerMetrics, Sink};
+use crate::reaper::STEPS;
 use crate::record::Record;
 use crate::shards::Shards;
 use crate::{CloseReason, Connection, ConnectionEvent, Peer, RejectReason};
@@ -56,8 +57,8 @@ impl Shared {
             room: limits
                 .max_connections
                 .map(|most| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)))),
+            clock: Clock::new(limits.pass() / STEPS),
             limits,
-            clock: Clock::start(),
             shards: Shards::new(),
             next_id: AtomicU64::new(1),
             open: AtomicUsize::new(0),
@@ -83,7 +84,7 @@ impl Shared {
         if let Some(listener) = listeners.get(name) {
             return Arc::clone(listener);
         }
-        let listener = Arc::new(self.sink.listener(name));
+        let listener = Arc::new(self.sink.listener(name, listeners.len()));
         listeners.insert(name.to_owned(), Arc::clone(&listener));
         listener
     }
@@ -109,7 +110,7 @@ impl Shared {
         let record = Arc::new(Record::new(
             id,
             peer,
-            self.clock.now(),
+            self.clock.stamp(),
             max_age,
             Arc::clone(self),
             Arc::clone(listener),
@@ -117,7 +118,10 @@ impl Shared {
         self.open.fetch_add(1, Ordering::AcqRel);
         listener.opened();
         let connection = Connection { record };
-        let key = self.shards.insert(connection.clone());
+        let look = self
+            .limits
+            .next_look(&connection.record, connection.record.opened);
+        let key = self.shards.insert(connection.clone(), micros(look));
         self.tell(|| ConnectionEvent::Opened(&connection));
         // After it is listed: a drain that began before has looked already.
         if self.draining.load(Ordering::SeqCst) {

@@ -22,16 +22,23 @@ impl Stall {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn wait(&self, now: impl FnOnce() -> Duration, moved: u64) {
+    /// `now` is in microseconds, and never zero.
+    pub(crate) fn wait(&self, now: u64, moved: u64) {
         if self.since.load(Ordering::Relaxed) == 0 {
             self.mark.store(moved, Ordering::Relaxed);
-            self.since.store(micros(now()).max(1), Ordering::Relaxed);
+            self.since.store(now, Ordering::Relaxed);
         }
         self.waiting.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn go_on(&self) {
         self.waiting.store(false, Ordering::Relaxed);
+    }
+
+    /// When the window began, if there is one.
+    pub(crate) fn since(&self) -> Option<Duration> {
+        let since = self.since.load(Ordering::Relaxed);
+        (since != 0).then(|| from_micros(since))
     }
 
     pub(crate) fn is_stalled(
@@ -75,7 +82,7 @@ mod tests {
     #[test]
     fn a_peer_that_stops_is_stalled_after_the_limit() {
         let stall = Stall::default();
-        stall.wait(|| at(1), 100);
+        stall.wait(micros(at(1)), 100);
         assert!(!stall.is_stalled(at(10), LIMIT, 100, ENOUGH));
         assert!(stall.is_stalled(at(11), LIMIT, 100, ENOUGH));
     }
@@ -84,9 +91,9 @@ mod tests {
     fn a_trickle_is_a_stall_as_well() {
         let stall = Stall::default();
         for second in 1..=10 {
-            stall.wait(|| at(second), second * 5);
+            stall.wait(micros(at(second)), second * 5);
             stall.go_on();
-            stall.wait(|| at(second), second * 5);
+            stall.wait(micros(at(second)), second * 5);
             assert!(!stall.is_stalled(at(second), LIMIT, second * 5, ENOUGH));
         }
         assert!(stall.is_stalled(at(11), LIMIT, 55, ENOUGH));
@@ -96,7 +103,7 @@ mod tests {
     fn who_moves_enough_or_is_not_waited_for_is_left_alone() {
         let stall = Stall::default();
         for second in (1..100).step_by(10) {
-            stall.wait(|| at(second), second * 1_000);
+            stall.wait(micros(at(second)), second * 1_000);
             assert!(!stall.is_stalled(at(second + 10), LIMIT, (second + 10) * 1_000, ENOUGH));
         }
         stall.go_on();

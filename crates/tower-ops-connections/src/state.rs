@@ -62,11 +62,13 @@ const fn bits(reason: CloseReason) -> u64 {
 }
 
 impl State {
+    #[inline]
     pub(crate) fn seen(&self) -> Seen {
         Seen(self.0.load(Ordering::Acquire))
     }
 
     /// An exchange begins. What was there before it.
+    #[inline]
     pub(crate) fn begin(&self) -> Seen {
         let before = Seen(self.0.fetch_add(1, Ordering::AcqRel));
         if before.is_revocable() {
@@ -76,6 +78,7 @@ impl State {
     }
 
     /// An exchange is over. What is left.
+    #[inline]
     pub(crate) fn end(&self) -> Seen {
         Seen(self.0.fetch_sub(1, Ordering::AcqRel) - 1)
     }

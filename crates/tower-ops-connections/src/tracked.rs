@@ -97,6 +97,7 @@ impl<I> Tracked<I> {
         !record.is_driven() || record.protocol() == Protocol::Upgraded
     }
 
+    #[inline]
     fn note_read(&mut self, bytes: &[u8]) {
         if let Some(sniff) = &mut self.sniff
             && let Some(protocol) = sniff.tell(bytes)
@@ -109,6 +110,7 @@ impl<I> Tracked<I> {
         self.listed.connection.record.add_read(bytes.len());
     }
 
+    #[inline]
     fn note_written(&mut self, bytes: usize) {
         let record = &self.listed.connection.record;
         record.add_written(bytes);
@@ -120,20 +122,26 @@ impl<I> Tracked<I> {
     fn note_blocked(&self) {
         let record = &self.listed.connection.record;
         if !record.is_write_blocked() {
-            record.writing.wait(|| record.now(), record.bytes_written());
+            record.writing.wait(record.stamp(), record.bytes_written());
         }
     }
 
     /// Follows the frames that go out, as long as it is not known that they are
     /// none, or none of ours to follow.
+    #[inline]
     fn follow(&mut self, bytes: &[u8]) {
+        if self.follows() {
+            self.goodbye.frames.wrote(bytes);
+        }
+    }
+
+    #[inline]
+    fn follows(&self) -> bool {
         let record = &self.listed.connection.record;
         // A server that speaks nothing but HTTP/2 sends its settings before it has
         // read a byte.
         let maybe_http2 = matches!(record.protocol(), Protocol::Unknown | Protocol::Http2);
-        if maybe_http2 && !record.is_driven() {
-            self.goodbye.frames.wrote(bytes);
-        }
+        maybe_http2 && !record.is_driven()
     }
 
     /// The error that whoever reads or writes gets once the time is over.
@@ -243,8 +251,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tracked<I> {
                 }
             }
         }
+        let open = this.listed.connection.record.state.seen().is_open();
         // Also if there is more to read: a peer could go on for ever.
-        if let Poll::Ready(end) = this.poll_forced() {
+        if !open && let Poll::Ready(end) = this.poll_forced() {
             return Poll::Ready(end);
         }
         let before = buf.filled().len();
@@ -259,7 +268,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tracked<I> {
             Poll::Ready(Ok(())) if buf.filled().len() > before || full => {
                 // Bytes that came before the close was carried out may be a
                 // request: an idle close is taken back.
-                this.listed.connection.record.state.revoke();
+                if !open {
+                    this.listed.connection.record.state.revoke();
+                }
                 this.note_read(&buf.filled()[before..]);
                 Poll::Ready(Ok(()))
             }
@@ -281,7 +292,17 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tracked<I> {
 }
 
 impl<I: AsyncWrite + Unpin> Tracked<I> {
+    #[inline]
     fn before_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let open = self.listed.connection.record.state.seen().is_open();
+        if open && self.goodbye.sent == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        self.close_write(cx)
+    }
+
+    #[cold]
+    fn close_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(error) = self.forced() {
             return Poll::Ready(Err(error));
         }
@@ -294,6 +315,7 @@ impl<I: AsyncWrite + Unpin> Tracked<I> {
         goodbye
     }
 
+    #[inline]
     fn after_write(&mut self, cx: &Context<'_>, written: &Poll<io::Result<usize>>) {
         match written {
             Poll::Ready(Ok(bytes)) => self.note_written(*bytes),
@@ -328,7 +350,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Tracked<I> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if let Some(error) = this.forced() {
+        if !this.listed.connection.record.state.seen().is_open()
+            && let Some(error) = this.forced()
+        {
             return Poll::Ready(Err(error));
         }
         let flushed = Pin::new(&mut this.inner).poll_flush(cx);
@@ -359,6 +383,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Tracked<I> {
         let written = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
         if let Poll::Ready(Ok(bytes)) = &written {
             let mut rest = *bytes;
+            let bufs = if this.follows() { bufs } else { &[] };
             for buf in bufs {
                 let part = rest.min(buf.len());
                 this.follow(&buf[..part]);

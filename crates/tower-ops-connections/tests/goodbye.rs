@@ -94,7 +94,7 @@ impl Http2 {
         }
     }
 
-    async fn to_end(&mut self) -> Vec<Frame> {
+    async fn rest(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
         while let Some(frame) = timeout(LONG, self.next()).await.expect("the end") {
             frames.push(frame);
@@ -137,7 +137,7 @@ async fn http2_gets_goaway_and_every_answer() {
                 connections.drain(LONG).await
             })
         };
-        let frames = client.to_end().await;
+        let frames = client.rest().await;
         let last = last_streams(&frames);
         assert_eq!(
             last[0],
@@ -179,7 +179,7 @@ async fn a_stream_opened_right_after_goaway_is_served() {
         assert!(connections.close(id));
         // The client sent this before it could know.
         client.get(3, "/").await;
-        let frames = client.to_end().await;
+        let frames = client.rest().await;
         let answered = frames.iter().any(|it| it.kind == DATA && it.stream == 3);
         assert!(answered, "{stack:?}: {frames:?}");
     }
@@ -260,7 +260,7 @@ async fn what_does_not_end_is_cut_off_at_the_deadline_and_named() {
         let own = stuck.local_addr().unwrap().to_string();
         assert!(text.contains(&own) && text.contains("in flight"), "{text}");
         let _ = stuck.read(&mut [0]).await;
-        http2.to_end().await;
+        http2.rest().await;
         assert!(connections.is_empty());
     }
 }
