@@ -66,6 +66,7 @@ impl Stack {
     }
 
     /// Whether it serves WebSockets: tonic's server upgrades nothing.
+    #[allow(dead_code, reason = "not every test upgrades")]
     pub(crate) fn upgrades(self) -> bool {
         self != Self::Tonic
     }
