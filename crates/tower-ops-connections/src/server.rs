@@ -1,7 +1,8 @@
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Response;
@@ -148,13 +149,15 @@ impl Server {
         B::Data: Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        // Shared by the tasks of its connections: it is larger than what each needs.
+        let server = Arc::new(self);
         let mut acceptor = Acceptor::new(listener);
         let mut tasks = JoinSet::new();
         {
             let mut shutdown = pin!(shutdown);
             #[cfg(feature = "tls")]
             let mut renewal = pin!(async {
-                match &self.tls {
+                match &server.tls {
                     Some(tls) => tls.watch().await,
                     None => std::future::pending().await,
                 }
@@ -163,7 +166,7 @@ impl Server {
             let mut renewal = pin!(std::future::pending::<()>());
             loop {
                 let next = async {
-                    let room = self.connections.room().await;
+                    let room = server.connections.room().await;
                     let (io, peer) = acceptor.accept().await;
                     (room, io, peer)
                 };
@@ -176,18 +179,18 @@ impl Server {
                     Some(_) = tasks.join_next() => continue,
                 };
                 if let Ok(listed) = room.admit(peer) {
-                    tasks.spawn(self.clone().serve_one(io, listed, app.clone()));
+                    tasks.spawn(Arc::clone(&server).serve_one(io, listed, app.clone()));
                 }
             }
         }
         // What has not been accepted yet is refused from here on.
         drop(acceptor);
-        let report = self.connections.drain(self.drain).await;
+        let report = server.connections.drain(server.drain).await;
         tasks.shutdown().await;
         report
     }
 
-    async fn serve_one<I, S, B>(self, io: I, listed: Listed, app: S)
+    async fn serve_one<I, S, B>(self: Arc<Self>, io: I, listed: Listed, app: S)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<http::Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
@@ -237,6 +240,16 @@ where
         return;
     }
     serving.as_mut().graceful_shutdown();
+    // Boxed: an open connection does not have to carry what only its end needs.
+    Box::pin(last_exchanges(serving, &connection, reason)).await;
+}
+
+/// Waits for what is in flight, as long as that may take.
+async fn last_exchanges(
+    mut serving: Pin<&mut impl Future<Output = Served>>,
+    connection: &Connection,
+    reason: CloseReason,
+) {
     let grace = connection.record.shared.limits.grace;
     loop {
         tokio::select! {
@@ -252,7 +265,9 @@ where
     }
 }
 
-fn tell(end: Result<(), Box<dyn Error + Send + Sync>>) {
+type Served = Result<(), Box<dyn Error + Send + Sync>>;
+
+fn tell(end: Served) {
     if let Err(error) = end {
         tracing::debug!(error, "a connection ended with an error");
     }
