@@ -23,15 +23,12 @@ use std::{convert::Infallible, env, error::Error, pin::pin, time::Duration};
 use http::{Request, Response};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::conn::auto,
     service::TowerToHyperService,
 };
-use tokio::{
-    net::TcpListener,
-    time::{sleep, timeout},
-};
+use tokio::net::TcpListener;
 use tower::ServiceBuilder;
-use tower_ops::{Ops, observe::RouteHook, request_id::RequestId};
+use tower_ops::{Ops, connections::Acceptor, observe::RouteHook, request_id::RequestId};
 
 /// How long running requests may take to end once the process is asked to stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -47,7 +44,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         // Bare hyper has no router: these requests all count under one route.
         .layer(RouteHook::named("/{*path}"))
         .service_fn(answer);
-    let service = TowerToHyperService::new(service);
 
     let listener = TcpListener::bind(&app_addr)
         .await
@@ -61,38 +57,31 @@ async fn main() -> Result<(), Box<dyn Error>> {
         operations.addr()
     );
 
-    let connections = GracefulShutdown::new();
     let mut stop = pin!(tower_ops::shutdown_signal()?);
+    let mut acceptor = Acceptor::new(listener);
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let next = async { (ops.connections().room().await, acceptor.accept().await) };
+        let (room, (stream, peer)) = tokio::select! {
+            next = next => next,
             () = &mut stop => break,
         };
-        let stream = match accepted {
-            Ok((stream, _peer)) => stream,
-            Err(error) => {
-                // Out of file descriptors, most likely: some have to be closed first.
-                eprintln!("cannot accept: {error}");
-                sleep(Duration::from_millis(100)).await;
-                continue;
-            }
+        // Refused, if there is a limit.
+        let Ok(io) = room.accept(stream, peer) else {
+            continue;
         };
-        let service = service.clone();
-        let watcher = connections.watcher();
+        let service = TowerToHyperService::new(io.connection().service(service.clone()));
         tokio::spawn(async move {
             let server = auto::Builder::new(TokioExecutor::new());
-            let connection = server.serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = watcher.watch(connection).await {
+            let connection = server.serve_connection(TokioIo::new(io), service);
+            if let Err(error) = connection.await {
                 eprintln!("connection failed: {error}");
             }
         });
     }
 
     ops.health().mark_not_ready();
-    drop(listener);
-    if timeout(DRAIN, connections.shutdown()).await.is_err() {
-        eprintln!("some requests still ran after {DRAIN:?}");
-    }
+    drop(acceptor);
+    eprintln!("{}", ops.connections().drain(DRAIN).await);
     Ok(())
 }
 

@@ -41,6 +41,18 @@
 //! | `GET /headers` | answers with the request headers that it saw |
 //! | `GET /id` | the request id as the task-local, a spawned task, the header and the extension have it |
 //!
+//! The operations endpoint shows the connections; whoever has the token of
+//! `OPERATIONS_TOKEN` may close one:
+//!
+//! ```text
+//! $ curl -s http://127.0.0.1:8080/connections?limit=1
+//! {"connections":[{"id":7,"listener":"default","peer":"127.0.0.1:50712","protocol":"http1", …
+//! $ curl -X DELETE http://127.0.0.1:8080/connections/7 -H "authorization: Bearer $OPERATIONS_TOKEN"
+//! ```
+//!
+//! With `TLS_CERT` and `TLS_KEY`, files in PEM, it serves TLS; a renewed certificate is
+//! taken up within a minute.
+//!
 //! What a client may ask for is bounded: a million chunks, an hour. Beyond that, and for what is no
 //! number or no final status, the answer is a 400 that says so.
 use std::{
@@ -82,6 +94,7 @@ use tokio::{
 use tower::{ServiceBuilder, ServiceExt};
 use tower_ops::{
     Ops,
+    connections::Tls,
     observe::RouteHook,
     request_id::{self, RequestId, RequestIdClientLayer},
 };
@@ -108,6 +121,9 @@ const CALL_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 /// On a request: please say which headers you saw. On its response: these, as JSON.
 const SEEN_HEADERS: HeaderName = HeaderName::from_static("x-playground-seen-headers");
 
+/// How long a client may neither read nor send what it is waited for.
+const STALL: Duration = Duration::from_secs(10);
+
 /// What a client did wrong, in words.
 type Refusal = (StatusCode, String);
 
@@ -115,11 +131,18 @@ type Refusal = (StatusCode, String);
 async fn main() -> Result<(), Box<dyn Error>> {
     let app_addr = env::var("APP_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let ops_addr = env::var("OPS_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
-    let ops = Ops::builder("playground")
+    let mut ops = Ops::builder("playground")
         .ops_addr(&ops_addr)
         // Nothing here is secret: `/requests` shows everybody who asked for what.
         .request_details(true)
-        .build()?;
+        .connections(|connections| connections.stall_timeout(STALL));
+    if let Ok(token) = env::var("OPERATIONS_TOKEN") {
+        ops = ops.operations_token(token);
+    }
+    if let (Ok(certificate), Ok(key)) = (env::var("TLS_CERT"), env::var("TLS_KEY")) {
+        ops = ops.tls(Tls::from_pem_files(certificate, key)?);
+    }
+    let ops = ops.build()?;
 
     let listener = TcpListener::bind(&app_addr)
         .await

@@ -44,6 +44,8 @@ pub struct OpsBuilder {
     requests: Option<RequestTrackerBuilder>,
     request_details: bool,
     operations_token: Option<String>,
+    #[cfg(feature = "tls")]
+    tls: Option<tower_ops_connections::Tls>,
     spans: bool,
     grpc_methods: Vec<String>,
 }
@@ -75,6 +77,8 @@ impl OpsBuilder {
             requests: Some(RequestTracker::builder()),
             request_details: false,
             operations_token: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             spans: true,
             grpc_methods: Vec::new(),
         }
@@ -220,6 +224,16 @@ impl OpsBuilder {
         self
     }
 
+    /// Serves the application over TLS: `Tls::from_pem_files(certificate, key)`. The
+    /// operations endpoint stays as it is.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    #[must_use]
+    pub fn tls(mut self, tls: tower_ops_connections::Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// Opens no span for requests.
     #[must_use]
     pub const fn without_spans(mut self) -> Self {
@@ -352,6 +366,8 @@ impl OpsBuilder {
             health: Health::new(),
             prometheus,
             connections,
+            #[cfg(feature = "tls")]
+            tls: self.tls,
             tracker,
             request_details: self.request_details,
             token: self

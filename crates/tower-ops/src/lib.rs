@@ -50,7 +50,7 @@
 //! |---|---|
 //! | `axum` (default) | routes from `MatchedPath`, the request id and the connection as extractors, a listener for `axum::serve` |
 //! | `tonic` | interceptors for the request id, incoming connections for tonic's server |
-//! | `tls` | TLS by rustls in [`Ops::server`] |
+//! | `tls` | TLS by rustls: `OpsBuilder::tls` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -62,6 +62,8 @@ pub(crate) struct Parts {
     pub(crate) health: Health,
     pub(crate) prometheus: Option<Prometheus>,
     pub(crate) connections: Connections,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<tower_ops_connections::Tls>,
     pub(crate) tracker: Option<RequestTracker>,
     pub(crate) request_details: bool,
     pub(crate) token: Option<Token>,
@@ -128,7 +130,12 @@ impl Ops {
     /// hyper's.
     #[must_use]
     pub fn server(&self) -> Server {
-        self.inner.connections.server()
+        let server = self.inner.connections.server();
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.inner.tls {
+            return server.tls(tls.clone());
+        }
+        server
     }
 
     /// A listener for those who keep `axum::serve`, with its connections tracked and

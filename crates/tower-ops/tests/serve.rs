@@ -163,7 +163,12 @@ async fn every_answer_of_the_operations_endpoint_carries_the_version() {
         ("GET", "/ready", 200, "{\"status\":\"ok\"}"),
         ("GET", "/startup", 200, "{\"status\":\"ok\"}"),
         ("GET", "/", 200, "/metrics\n/connections\n/requests\n"),
-        ("GET", "/connections", 200, "{\"connections\":[],\"open\":0}"),
+        (
+            "GET",
+            "/connections",
+            200,
+            "{\"connections\":[],\"open\":0}",
+        ),
         ("GET", "/connections/7", 404, "no connection"),
         ("DELETE", "/connections/7", 403, "token"),
         ("GET", "/requests", 200, "{\"requests\":[],\"in_flight\":0"),
