@@ -1,0 +1,111 @@
+//! `Connection: close`, once the process is about to stop.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::lifecycle::Lifecycle;
+use crate::shared::Shared;
+
+impl Lifecycle {
+    /// Makes the layer that asks clients to reconnect, once the process is about to
+    /// stop.
+    #[must_use]
+    pub fn connection_close(&self) -> ConnectionCloseLayer {
+        ConnectionCloseLayer {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+/// Adds `connection: close` to responses from [`Phase::PreDraining`] on, so that a
+/// client's next request goes to another process, and the drain finds few connections
+/// left. Made by [`Lifecycle::connection_close`].
+///
+/// To HTTP/1 only: in HTTP/2 the header is forbidden, and GOAWAY, which the server has
+/// to send, does the same. A `101 Switching Protocols` keeps the header that it needs.
+///
+/// Costs one atomic load, and a count of references, for each response. Put it outermost.
+///
+/// [`Phase::PreDraining`]: crate::Phase::PreDraining
+#[derive(Clone, Debug)]
+pub struct ConnectionCloseLayer {
+    shared: Arc<Shared>,
+}
+
+impl<S> Layer<S> for ConnectionCloseLayer {
+    type Service = ConnectionClose<S>;
+
+    fn layer(&self, inner: S) -> ConnectionClose<S> {
+        ConnectionClose {
+            inner,
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+/// The service of [`ConnectionCloseLayer`].
+#[derive(Clone, Debug)]
+pub struct ConnectionClose<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for ConnectionClose<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+{
+    type Response = Response<ResBody>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> ResponseFuture<S::Future> {
+        // The request's: services seldom set the version of a response.
+        let is_http1 = request.version() <= Version::HTTP_11;
+        ResponseFuture {
+            shared: is_http1.then(|| Arc::clone(&self.shared)),
+            inner: self.inner.call(request),
+        }
+    }
+}
+
+pin_project! {
+    /// The response future of [`ConnectionClose`].
+    #[derive(Debug)]
+    pub struct ResponseFuture<F> {
+        #[pin]
+        inner: F,
+        shared: Option<Arc<Shared>>,
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut result = std::task::ready!(this.inner.poll(cx));
+        if let (Some(shared), Ok(response)) = (this.shared, &mut result) {
+            let is_upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            if shared.phase().is_stopping() && !is_upgrade {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
+        }
+        Poll::Ready(result)
+    }
+}

@@ -1,0 +1,253 @@
+//! Who takes part in the drain, and what it waits for.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::lifecycle::Lifecycle;
+use crate::lock::lock;
+use crate::shared::Shared;
+
+impl Lifecycle {
+    /// Registers something that takes part in the drain: it is called when the drain
+    /// begins, together with all others, and the drain lasts until all are done.
+    ///
+    /// It has until [`Drain::deadline`] to end what it has, and
+    /// [some time more](crate::LifecycleBuilder::abort) to abort the rest and to
+    /// [say](Drain::aborted) what that was. Then it is dropped. A panic in it is
+    /// reported, and stops nobody else.
+    ///
+    /// Called during the drain it begins at once; after it, it is logged and dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use tower_ops_lifecycle::Lifecycle;
+    /// # #[derive(Clone)] struct Connections;
+    /// # impl Connections {
+    /// #     async fn close(&self) {}
+    /// #     fn abort(&self) -> Vec<String> { vec![] }
+    /// # }
+    /// # fn example(lifecycle: Lifecycle, connections: Connections) {
+    /// lifecycle.on_drain("connections", async move |drain| {
+    ///     tokio::select! {
+    ///         () = connections.close() => {}
+    ///         () = drain.expired() => {
+    ///             for line in connections.abort() {
+    ///                 drain.aborted(line); // GET /reports for 16s from 192.0.2.7
+    ///             }
+    ///         }
+    ///     }
+    /// });
+    /// # }
+    /// ```
+    pub fn on_drain<F, Fut>(&self, name: impl Into<Cow<'static, str>>, participant: F)
+    where
+        F: FnOnce(Drain) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.shared.drain.register(Registered {
+            name: name.into(),
+            begin: Box::new(move |drain| Box::pin(async move { participant(drain).await })),
+        });
+    }
+
+    /// Keeps the drain from ending before it is dropped: hold one for each piece of
+    /// work that has to end first, such as a WebSocket or a message.
+    ///
+    /// Costs a lock and an entry in a table. What is still held at the deadline is
+    /// reported by its name.
+    #[must_use = "dropping the guard lets the drain end"]
+    pub fn drain_guard(&self, name: impl Into<Cow<'static, str>>) -> DrainGuard {
+        DrainGuard {
+            key: self.shared.drain.hold(name.into()),
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+/// The drain, as one of its participants has it: the deadline, and where to say what
+/// was aborted.
+#[derive(Clone)]
+pub struct Drain {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) deadline: Instant,
+    pub(crate) place: Option<usize>,
+}
+
+impl Drain {
+    /// When to abort what has not ended by itself.
+    #[must_use]
+    pub const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Waits until the deadline.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub async fn expired(&self) {
+        sleep_until(self.deadline).await;
+    }
+
+    /// Says that something was aborted, in a line that names it: its route, its age,
+    /// its peer. Reported even if the participant is dropped later.
+    ///
+    /// All are counted. The first 100 lines of a participant are kept, 256 characters
+    /// of each; control characters are replaced.
+    pub fn aborted(&self, line: impl AsRef<str>) {
+        let mut progress = lock(&self.shared.progress);
+        progress.aborted(self.place, 1, Some(line.as_ref()));
+    }
+
+    /// Says that so many more were aborted, without naming them.
+    pub fn aborted_unnamed(&self, count: u64) {
+        lock(&self.shared.progress).aborted(self.place, count, None);
+    }
+}
+
+impl fmt::Debug for Drain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drain")
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The drain does not end while this is held, but at its deadline. Made by
+/// [`Lifecycle::drain_guard`].
+pub struct DrainGuard {
+    shared: Arc<Shared>,
+    key: u64,
+}
+
+impl Drop for DrainGuard {
+    fn drop(&mut self) {
+        self.shared.drain.release(self.key);
+    }
+}
+
+impl fmt::Debug for DrainGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DrainGuard").finish_non_exhaustive()
+    }
+}
+
+pub(crate) struct Registered {
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) begin: Begin,
+}
+
+pub(crate) type Begin = Box<dyn FnOnce(Drain) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+#[derive(Default)]
+pub(crate) struct DrainState {
+    inner: Mutex<Inner>,
+    /// Whether somebody was given the moment to stop, who need not tell when it has.
+    pub(crate) stops_unseen: AtomicBool,
+    /// For the driver, which alone waits for it.
+    pub(crate) changed: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    registered: Vec<Registered>,
+    held: HashMap<u64, Held>,
+    next_key: u64,
+    /// Whether anything ever told when it is done.
+    seen: bool,
+    over: bool,
+}
+
+struct Held {
+    name: Cow<'static, str>,
+    since: Instant,
+}
+
+impl DrainState {
+    fn register(&self, registered: Registered) {
+        let mut inner = lock(&self.inner);
+        if inner.over {
+            drop(inner); // its drop may run anything
+            refuse(&registered);
+            return;
+        }
+        inner.seen = true;
+        inner.registered.push(registered);
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    fn hold(&self, name: Cow<'static, str>) -> u64 {
+        let since = Instant::now();
+        let mut inner = lock(&self.inner);
+        let key = inner.next_key;
+        inner.next_key += 1;
+        inner.seen = true;
+        inner.held.insert(key, Held { name, since });
+        key
+    }
+
+    fn release(&self, key: u64) {
+        let is_empty = {
+            let mut inner = lock(&self.inner);
+            inner.held.remove(&key);
+            inner.held.is_empty()
+        };
+        if is_empty {
+            self.changed.notify_one();
+        }
+    }
+
+    pub(crate) fn take_registered(&self) -> Vec<Registered> {
+        std::mem::take(&mut lock(&self.inner).registered)
+    }
+
+    /// Whether there is nothing more to wait for: then the drain is over.
+    pub(crate) fn end_if_idle(&self) -> bool {
+        let mut inner = lock(&self.inner);
+        let idle = inner.registered.is_empty() && inner.held.is_empty();
+        inner.over |= idle;
+        idle
+    }
+
+    /// Whether servers stop, and nothing tells when they have.
+    pub(crate) fn is_blind(&self) -> bool {
+        self.stops_unseen.load(Ordering::Relaxed) && !lock(&self.inner).seen
+    }
+
+    /// Ends the drain, and tells what is held still: how many of each name, and since
+    /// when the oldest; the oldest name first.
+    pub(crate) fn end(&self) -> Vec<(Cow<'static, str>, u64, Instant)> {
+        let mut inner = lock(&self.inner);
+        inner.over = true;
+        let unheard = std::mem::take(&mut inner.registered);
+        let mut names: HashMap<Cow<'static, str>, (u64, Instant)> = HashMap::new();
+        for held in inner.held.values() {
+            let name = names.entry(held.name.clone()).or_insert((0, held.since));
+            name.0 += 1;
+            name.1 = name.1.min(held.since);
+        }
+        drop(inner);
+        unheard.iter().for_each(refuse);
+        let mut names: Vec<_> = names
+            .into_iter()
+            .map(|(name, (count, since))| (name, count, since))
+            .collect();
+        names.sort_by(|one, other| (one.2, &one.0).cmp(&(other.2, &other.0)));
+        names
+    }
+}
+
+fn refuse(registered: &Registered) {
+    let name = &*registered.name;
+    tracing::warn!(participant = name, "registered after the drain: not run");
+}

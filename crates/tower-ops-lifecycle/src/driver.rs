@@ -1,0 +1,261 @@
+//! Carries the shutdown out. The only task that moves the phase past
+//! [`Phase::PreDraining`], but for an end that comes out of turn.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+
+use crate::drain::Drain;
+use crate::lock::lock;
+use crate::panics::catch;
+use crate::phase::Phase;
+use crate::report::{HookOutcome, HookReport, ParticipantOutcome, PreDrainEnd, ShutdownEnding};
+use crate::shared::Shared;
+use crate::signals;
+use crate::subscription::Subscription;
+use crate::timeline::allot;
+use crate::trigger::Triggered;
+
+const UPTIME_EVERY: Duration = Duration::from_secs(5);
+
+/// Starts the driver, if it is not started.
+#[track_caller]
+pub(crate) fn start(shared: &Arc<Shared>) {
+    // Before it is noted as started: it panics where there is no runtime.
+    let runtime = Handle::current();
+    if shared.driven.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let workers = shared.config.workers;
+    let workers = workers.unwrap_or_else(|| runtime.metrics().num_workers());
+    shared.metrics.set_workers(workers);
+    if shared.config.signals {
+        // On beyond the shutdown: a second signal must end a process that hangs after it.
+        runtime.spawn(signals::listen(shared));
+    }
+    runtime.spawn(drive(Arc::clone(shared)));
+}
+
+/// Ends with the shutdown, whatever is dropped first.
+fn drive(shared: Arc<Shared>) -> impl Future<Output = ()> + Send {
+    // Made here, so that it is there even if the task is dropped unpolled.
+    let driven = Driven(shared);
+    async move {
+        let shared = &driven.0;
+        tokio::select! {
+            biased;
+            // Stopped out of turn, by a second signal. Before the rest: it did not end.
+            _ = shared.reached(Phase::Stopped) => {}
+            () = carry_out(shared) => {
+                shared.finish(ShutdownEnding::Completed);
+            }
+        }
+    }
+}
+
+struct Driven(Arc<Shared>);
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        // Does nothing if it was finished: else the runtime ends, and this task with it.
+        self.0.finish(ShutdownEnding::CutOff);
+    }
+}
+
+async fn carry_out(shared: &Arc<Shared>) {
+    let Some(first) = triggered(shared).await else {
+        return;
+    };
+    notify_systemd(shared, Phase::PreDraining);
+    let how = pre_drain(shared, first).await;
+    drain(shared, first, how).await;
+    run_hooks(shared, first).await;
+}
+
+async fn triggered(shared: &Shared) -> Option<Triggered> {
+    let mut phases = Subscription::new(shared.subscribe());
+    let mut ticks = interval(UPTIME_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut phase = phases.phase();
+    loop {
+        if phase == Phase::Ready {
+            notify_systemd(shared, phase);
+        } else if phase.is_stopping() {
+            return shared.moments().first;
+        }
+        phase = loop {
+            tokio::select! {
+                biased;
+                changed = phases.changed() => break changed?,
+                _ = ticks.tick() => shared.metrics.set_uptime(shared.created.elapsed()),
+            }
+        };
+    }
+}
+
+async fn pre_drain(shared: &Shared, first: Triggered) -> PreDrainEnd {
+    let until = shared.config.timeline.pre_drain_until(first.at);
+    let asked = shared.last_connection();
+    let served = shared.is_serving() || matches!(asked, Ok(Some(_)));
+    if shared.moments().ready.is_none() && !served {
+        return PreDrainEnd::Skipped;
+    }
+    let Some(window) = shared.config.quiet else {
+        sleep_until(until).await;
+        return PreDrainEnd::Full;
+    };
+    loop {
+        let Ok(last) = shared.last_connection() else {
+            tracing::warn!(
+                "wait_for_quiet: nothing tells when connections come, so the pre-drain takes \
+                 its full time"
+            );
+            sleep_until(until).await;
+            return PreDrainEnd::Full;
+        };
+        let since = last.map_or(first.at, |last| last.max(first.at));
+        let quiet = since.checked_add(window).map_or(until, |it| it.min(until));
+        if quiet <= Instant::now() {
+            return if quiet < until {
+                PreDrainEnd::Quiet
+            } else {
+                PreDrainEnd::Full
+            };
+        }
+        sleep_until(quiet).await;
+    }
+}
+
+async fn drain(shared: &Arc<Shared>, first: Triggered, how: PreDrainEnd) {
+    let began = Instant::now();
+    let deadline = shared.config.timeline.drain_until(first.at, began);
+    {
+        let last_connection = shared.last_connection().ok().flatten();
+        let mut progress = lock(&shared.progress);
+        progress.pre_drain = Some((began, how));
+        progress.last_connection = last_connection;
+        // Before the phase: whoever sees that, asks for it.
+        progress.drain_deadline = Some(deadline);
+    }
+    shared.advance(Phase::Draining);
+
+    let blind = shared.drain.is_blind();
+    if blind {
+        tracing::warn!(
+            "signal_to_stop is used without with_deadline, a guard or a participant: nothing \
+             tells when the server has stopped, so the drain takes its full time"
+        );
+    }
+    // With nobody there to abort anything, there is no time for it.
+    let hard = if blind {
+        deadline
+    } else {
+        deadline + shared.config.timeline.abort
+    };
+    let mut tasks = JoinSet::new();
+    loop {
+        for participant in shared.drain.take_registered() {
+            let place = lock(&shared.progress).begin(participant.name, Instant::now());
+            let drain = Drain {
+                shared: Arc::clone(shared),
+                deadline,
+                place,
+            };
+            let begin = participant.begin;
+            // The call stands in the task as well, for what it may panic.
+            tasks.spawn(async move { (place, catch(async { begin(drain).await }).await) });
+        }
+        if tasks.is_empty() && !blind && shared.drain.end_if_idle() {
+            break;
+        }
+        tokio::select! {
+            biased;
+            Some(ended) = tasks.join_next() => {
+                // An error would be an abort, and nobody aborts here.
+                if let Ok((place, result)) = ended {
+                    let outcome = result.map_or_else(
+                        ParticipantOutcome::Panicked,
+                        |()| ParticipantOutcome::Done,
+                    );
+                    lock(&shared.progress).end(place, outcome, Instant::now());
+                }
+            }
+            () = shared.drain.changed.notified() => {}
+            () = sleep_until(hard) => break,
+        }
+    }
+    tasks.abort_all();
+    end_drain(shared);
+}
+
+/// Notes what has not ended.
+fn end_drain(shared: &Shared) {
+    let now = Instant::now();
+    let held = shared.drain.end();
+    let mut progress = lock(&shared.progress);
+    for participant in &mut progress.participants {
+        if participant.ended.is_none() {
+            participant.ended = Some(now);
+            participant.outcome = ParticipantOutcome::TimedOut;
+        }
+    }
+    let began = progress.pre_drain.map_or(now, |(began, _)| began);
+    for (name, count, since) in held {
+        let line = format!("{count} still held, the oldest for {:?}", now - since);
+        let place = progress.begin(name, began);
+        progress.aborted(place, count, Some(&line));
+        progress.end(place, ParticipantOutcome::TimedOut, now);
+    }
+    progress.drained = Some(now);
+}
+
+async fn run_hooks(shared: &Shared, first: Triggered) {
+    let in_all = shared.config.timeline.hooks;
+    let until = shared.config.timeline.hooks_until(first.at, Instant::now());
+    loop {
+        let Some(next) = lock(&shared.hooks).next(in_all) else {
+            return;
+        };
+        let began = Instant::now();
+        let remaining = until.saturating_duration_since(began);
+        let limit = allot(remaining, next.wants, &next.later);
+        lock(&shared.progress).hook = Some((next.name.clone(), began));
+        let outcome = if limit.is_zero() {
+            HookOutcome::NotRun
+        } else {
+            let mut task = JoinSet::new();
+            let run = next.run;
+            // The call stands in the task as well, for what it may panic.
+            task.spawn(catch(async move { run().await }));
+            match timeout(limit, task.join_next()).await {
+                Ok(Some(Ok(Ok(Ok(()))))) => HookOutcome::Done,
+                Ok(Some(Ok(Ok(Err(error))))) => HookOutcome::Failed(error.to_string()),
+                Ok(Some(Ok(Err(message)))) => HookOutcome::Panicked(message),
+                // Aborted by nobody, so that only the time can be over.
+                Ok(Some(Err(_)) | None) | Err(_) => HookOutcome::TimedOut,
+            }
+        };
+        let mut progress = lock(&shared.progress);
+        progress.hook = None;
+        progress.hooks.push(HookReport {
+            name: next.name,
+            outcome,
+            took: began.elapsed(),
+        });
+    }
+}
+
+#[cfg(all(unix, feature = "systemd"))]
+fn notify_systemd(shared: &Shared, phase: Phase) {
+    if shared.config.systemd {
+        crate::systemd::notify(phase);
+    }
+}
+
+#[cfg(not(all(unix, feature = "systemd")))]
+const fn notify_systemd(_: &Shared, _: Phase) {}

@@ -1,0 +1,156 @@
+//! The life of a process: start-up steps, and a shutdown that loses nothing and never
+//! hangs.
+//!
+//! # Overview
+//!
+//! A [`Lifecycle`] is a cheap handle that everything in a process can have.
+//!
+//! | [`Phase`] | what it means | how long |
+//! |---|---|---|
+//! | `Starting` | [steps](Lifecycle::step) run | until all registered are done, or [`mark_ready`](Lifecycle::mark_ready) |
+//! | `Ready` | it wants requests | until the first [`Trigger`] |
+//! | `PreDraining` | not ready, and still serving | 5 s from the trigger, or until [it is quiet](LifecycleBuilder::wait_for_quiet) |
+//! | `Draining` | nothing new; then abort; then hooks | at most 15 s, 1 s and 5 s |
+//! | `Stopped` | the process may end | |
+//!
+//! - One shutdown, whoever triggers it: SIGTERM, SIGINT, the [`prestop`](Lifecycle::prestop)
+//!   service, [`shutdown`](Lifecycle::shutdown). The clock begins with the first of them.
+//!   A second signal exits at once.
+//! - [`run`](Lifecycle::run) carries it out, on a task of its own, and gives a
+//!   [`ShutdownReport`].
+//! - [`on_drain`](Lifecycle::on_drain) takes part in the drain, with a deadline;
+//!   [`drain_guard`](Lifecycle::drain_guard) keeps it open; a
+//!   [`drain_token`](Lifecycle::drain_token) tells streams to end.
+//! - [`on_stop`](Lifecycle::on_stop) registers hooks: named, last made first, telemetry last,
+//!   each with its part of the time, whatever the others do.
+//! - [`signal_to_stop`](Lifecycle::signal_to_stop) and
+//!   [`with_deadline`](Lifecycle::with_deadline) are for `axum::serve` and tonic;
+//!   [`connection_close`](Lifecycle::connection_close) lets HTTP/1 clients reconnect elsewhere.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use axum::{Router, routing::get};
+//! use tokio::net::TcpListener;
+//! use tower_ops_lifecycle::Lifecycle;
+//! # async fn connect() -> std::io::Result<Pool> { Ok(Pool) }
+//! # struct Pool;
+//! # impl Pool { async fn close(self) -> std::io::Result<()> { Ok(()) } }
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let lifecycle = Lifecycle::builder().expect_step("connect").build()?;
+//! let stopped = lifecycle.run(); // from here on, signals are listened to
+//!
+//! let pool = lifecycle.step("connect", connect()).await?;
+//! lifecycle.on_stop("pool", async || pool.close().await);
+//!
+//! let app: Router = Router::new()
+//!     .route("/", get(|| async { "hello" }))
+//!     .layer(lifecycle.connection_close());
+//! let listener = TcpListener::bind("0.0.0.0:3000").await?;
+//! let serve = axum::serve(listener, app).with_graceful_shutdown(lifecycle.signal_to_stop());
+//! lifecycle.with_deadline(serve).await??;
+//! lifecycle.shutdown(); // where the server ended by itself
+//! println!("{}", stopped.await);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Why it still serves after SIGTERM
+//!
+//! Kubernetes takes a pod out of its endpoints and sends SIGTERM at the same time, and it takes
+//! some seconds until every node and balancer knows. Until then requests come, and a process that
+//! has closed its listener refuses them. Only serving on helps. Answer readiness from
+//! [`Lifecycle::phase`], and liveness without it: a process that drains must not be restarted.
+//!
+//! # Metrics
+//!
+//! | name | |
+//! |---|---|
+//! | `lifecycle_phase{phase}` | 1 for the phase it is in, 0 for the others |
+//! | `startup_duration_seconds`, `shutdown_duration_seconds` | how long each took |
+//! | `server_started_total`, `server_stopped_total` | 1 when it was ready, when it stopped |
+//! | `server_uptime_seconds` | every 5 s |
+//! | `server_workers` | threads of the runtime, unless [told](LifecycleBuilder::workers) |
+//! | `server_aborted_exchanges_total` | what a drain aborted |
+//! | `restart_count` | with a [file](LifecycleBuilder::restart_count_file) only |
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `systemd` | `notify_systemd`: READY=1 and STOPPING=1; `ActivatedSockets`: sockets that systemd opened. Unix only |
+//!
+//! # Limits
+//!
+//! - It never hangs as long as its runtime runs. Where every thread of that is blocked, nobody
+//!   sees a signal, and only whoever sends SIGKILL ends the process.
+//! - When all is done, `main` has to return. A runtime that is dropped waits for what
+//!   `spawn_blocking` has begun: use `Runtime::shutdown_timeout`, or a second signal.
+//! - Dropping `axum::serve` at the deadline does not drop the connections that it spawned. They
+//!   are cut when the process ends, unseen.
+//! - A task that computes without ever waiting cannot be aborted. It is left behind.
+//! - Where there are no signals, only Ctrl-C is listened to.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod activity;
+mod builder;
+mod close;
+mod config;
+mod drain;
+mod driver;
+mod error;
+mod hooks;
+mod lifecycle;
+mod lock;
+mod metrics;
+mod panics;
+mod phase;
+mod prestop;
+mod progress;
+mod report;
+mod report_text;
+mod restarts;
+mod serve;
+mod shared;
+mod signals;
+mod startup;
+mod step;
+mod subscription;
+#[cfg(all(unix, feature = "systemd"))]
+mod systemd;
+mod text;
+mod timeline;
+mod token;
+mod trigger;
+
+pub use self::activity::Activity;
+pub use self::builder::{
+    DEFAULT_ABORT, DEFAULT_DRAIN, DEFAULT_GRACE_PERIOD, DEFAULT_HOOKS, DEFAULT_MARGIN,
+    DEFAULT_PRE_DRAIN, LifecycleBuilder,
+};
+pub use self::close::{ConnectionClose, ConnectionCloseLayer, ResponseFuture};
+pub use self::drain::{Drain, DrainGuard};
+pub use self::error::ConfigError;
+pub use self::hooks::{Hook, HookOutput};
+pub use self::lifecycle::Lifecycle;
+pub use self::phase::Phase;
+pub use self::prestop::{PreStop, PreStopBody, PreStopFuture};
+pub use self::report::{
+    HookOutcome, HookReport, ParticipantOutcome, ParticipantReport, PreDrainEnd, ShutdownEnding,
+    ShutdownReport,
+};
+pub use self::serve::DeadlineElapsed;
+pub use self::startup::{StartupReport, StepReport, StepState};
+pub use self::step::StepError;
+pub use self::subscription::Subscription;
+#[cfg(all(unix, feature = "systemd"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "systemd")))]
+pub use self::systemd::ActivatedSockets;
+pub use self::token::DrainToken;
+pub use self::trigger::Trigger;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,289 @@
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::lock::lock;
+use crate::progress::Progress;
+use crate::shared::{Moments, Shared};
+use crate::trigger::Trigger;
+
+/// How a shutdown ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ShutdownEnding {
+    /// Everything was carried out.
+    Completed,
+    /// A second signal ended it at once.
+    SecondSignal(Trigger),
+    /// The runtime ended before the shutdown was carried out: `main` returned without
+    /// having awaited [`run`](crate::Lifecycle::run).
+    CutOff,
+}
+
+/// Why the pre-drain was over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PreDrainEnd {
+    /// It took its time.
+    Full,
+    /// No new connection came for long enough.
+    Quiet,
+    /// There was nobody to wait for: the process was neither ready nor serving.
+    Skipped,
+}
+
+/// What became of a participant in the drain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ParticipantOutcome {
+    /// It came to its end.
+    Done,
+    /// It did not in time, and was dropped.
+    TimedOut,
+    /// It panicked, with this message.
+    Panicked(String),
+    /// The shutdown ended before.
+    Unfinished,
+}
+
+/// What became of a hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HookOutcome {
+    /// It is done.
+    Done,
+    /// It failed, with this cause.
+    Failed(String),
+    /// It panicked, with this message.
+    Panicked(String),
+    /// It took too long, and was dropped.
+    TimedOut,
+    /// The shutdown ended while it ran.
+    Unfinished,
+    /// There was no time left for it, or the shutdown ended before.
+    NotRun,
+}
+
+/// A participant in the drain, and what it aborted.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ParticipantReport {
+    /// Its name.
+    pub name: Cow<'static, str>,
+    /// What became of it.
+    pub outcome: ParticipantOutcome,
+    /// How long it took.
+    pub took: Duration,
+    /// How much it aborted.
+    pub aborted: u64,
+    /// What it aborted, a line each: the first 100.
+    pub lines: Vec<String>,
+}
+
+/// A hook, and how it went.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HookReport {
+    /// Its name.
+    pub name: Cow<'static, str>,
+    /// What became of it.
+    pub outcome: HookOutcome,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// How a shutdown went. Its text is a table for a terminal.
+///
+/// Cheap to clone. Given by [`run`](crate::Lifecycle::run), exactly once for each
+/// process, and logged once.
+#[derive(Clone, Debug)]
+pub struct ShutdownReport {
+    pub(crate) facts: Arc<Facts>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) ending: ShutdownEnding,
+    pub(crate) trigger: Option<Trigger>,
+    pub(crate) later: Vec<(Trigger, Duration)>,
+    pub(crate) failure: Option<String>,
+    pub(crate) uptime: Duration,
+    pub(crate) total: Duration,
+    pub(crate) pre_drain: Option<Duration>,
+    pub(crate) pre_drain_end: Option<PreDrainEnd>,
+    pub(crate) last_connection: Option<Duration>,
+    pub(crate) drain: Option<Duration>,
+    pub(crate) hooks_took: Option<Duration>,
+    pub(crate) participants: Vec<ParticipantReport>,
+    pub(crate) hooks: Vec<HookReport>,
+}
+
+impl ShutdownReport {
+    pub(crate) fn new(shared: &Shared, ending: ShutdownEnding, now: Instant) -> Self {
+        let moments = shared.moments();
+        let failure = lock(&shared.steps).failure();
+        let waiting = lock(&shared.hooks).names();
+        let progress = lock(&shared.progress);
+        let facts = Facts {
+            failure,
+            uptime: now - shared.created,
+            hooks: hooks(&progress, waiting, now),
+            ..Facts::of(ending, &moments, &progress, now)
+        };
+        Self {
+            facts: Arc::new(facts),
+        }
+    }
+
+    /// How it ended.
+    #[must_use]
+    pub fn ending(&self) -> ShutdownEnding {
+        self.facts.ending
+    }
+
+    /// Who began it. `None` if the runtime ended before anybody did.
+    #[must_use]
+    pub fn trigger(&self) -> Option<Trigger> {
+        self.facts.trigger
+    }
+
+    /// Who triggered it as well, and how long after the first: the first 16.
+    #[must_use]
+    pub fn later_triggers(&self) -> &[(Trigger, Duration)] {
+        &self.facts.later
+    }
+
+    /// The start-up step that failed, and why.
+    #[must_use]
+    pub fn start_failure(&self) -> Option<&str> {
+        self.facts.failure.as_deref()
+    }
+
+    /// How long the process had been running in the end.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.facts.uptime
+    }
+
+    /// How long the shutdown took, from the first trigger.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        self.facts.total
+    }
+
+    /// How long the pre-drain took. `None` if it was not over.
+    #[must_use]
+    pub fn pre_drain(&self) -> Option<Duration> {
+        self.facts.pre_drain
+    }
+
+    /// Why the pre-drain was over.
+    #[must_use]
+    pub fn pre_drain_end(&self) -> Option<PreDrainEnd> {
+        self.facts.pre_drain_end
+    }
+
+    /// When the last new connection came in the pre-drain, after the trigger: a
+    /// pre-drain much longer than that is too long, one hardly longer is too short.
+    /// `None` if none came, or nobody [told](crate::LifecycleBuilder::last_connection).
+    #[must_use]
+    pub fn last_connection(&self) -> Option<Duration> {
+        self.facts.last_connection
+    }
+
+    /// How long the drain took. `None` if it was not over.
+    #[must_use]
+    pub fn drain(&self) -> Option<Duration> {
+        self.facts.drain
+    }
+
+    /// How long the hooks took. `None` if they did not begin.
+    #[must_use]
+    pub fn hooks_took(&self) -> Option<Duration> {
+        self.facts.hooks_took
+    }
+
+    /// Who took part in the drain, in the order in which they began.
+    #[must_use]
+    pub fn participants(&self) -> &[ParticipantReport] {
+        &self.facts.participants
+    }
+
+    /// The hooks, in the order in which they ran or would have.
+    #[must_use]
+    pub fn hooks(&self) -> &[HookReport] {
+        &self.facts.hooks
+    }
+
+    /// How much was aborted by all participants.
+    #[must_use]
+    pub fn aborted(&self) -> u64 {
+        let aborted = self.facts.participants.iter().map(|it| it.aborted);
+        aborted.fold(0, u64::saturating_add)
+    }
+
+    /// Whether nothing was lost: the start-up did not fail, all participants and hooks
+    /// came to their ends, and nothing was aborted.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        let facts = &*self.facts;
+        let drained = |it: &ParticipantReport| it.outcome == ParticipantOutcome::Done;
+        facts.ending == ShutdownEnding::Completed
+            && facts.failure.is_none()
+            && facts.participants.iter().all(drained)
+            && facts.hooks.iter().all(|it| it.outcome == HookOutcome::Done)
+            && self.aborted() == 0
+    }
+}
+
+impl Facts {
+    fn of(ending: ShutdownEnding, moments: &Moments, progress: &Progress, now: Instant) -> Self {
+        let since = |at: Instant| {
+            let first = moments.first.map_or(at, |first| first.at);
+            at.saturating_duration_since(first)
+        };
+        let later = moments.later.iter().map(|it| (it.trigger, since(it.at)));
+        let pre_drained = progress.pre_drain.map(|(at, _)| at);
+        let drain = pre_drained.and_then(|began| Some(progress.drained? - began));
+        let last = progress.last_connection.map(since);
+        let participants = progress.participants.iter().map(|it| ParticipantReport {
+            name: it.name.clone(),
+            outcome: it.outcome.clone(),
+            took: it.ended.unwrap_or(now) - it.began,
+            aborted: it.aborted,
+            lines: it.lines.clone(),
+        });
+        Self {
+            ending,
+            trigger: moments.first.map(|first| first.trigger),
+            later: later.collect(),
+            failure: None,
+            uptime: Duration::ZERO,
+            total: since(now),
+            pre_drain: pre_drained.map(since),
+            pre_drain_end: progress.pre_drain.map(|(_, end)| end),
+            last_connection: last.filter(|last| !last.is_zero()),
+            drain,
+            hooks_took: progress.drained.map(|began| now - began),
+            participants: participants.collect(),
+            hooks: Vec::new(),
+        }
+    }
+}
+
+fn hooks(progress: &Progress, waiting: Vec<Cow<'static, str>>, now: Instant) -> Vec<HookReport> {
+    let running = progress.hook.iter().map(|(name, began)| HookReport {
+        name: name.clone(),
+        outcome: HookOutcome::Unfinished,
+        took: now - *began,
+    });
+    let waiting = waiting.into_iter().map(|name| HookReport {
+        name,
+        outcome: HookOutcome::NotRun,
+        took: Duration::ZERO,
+    });
+    let ran = progress.hooks.iter().cloned();
+    ran.chain(running).chain(waiting).collect()
+}

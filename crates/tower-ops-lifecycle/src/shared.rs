@@ -1,0 +1,258 @@
+//! What all handles of a lifecycle share: the phase, and who triggered what when.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::activity::Activity;
+use crate::config::Config;
+use crate::drain::DrainState;
+use crate::hooks::Hooks;
+use crate::lock::lock;
+use crate::metrics::LifecycleMetrics;
+use crate::phase::Phase;
+use crate::progress::Progress;
+use crate::report::{ShutdownEnding, ShutdownReport};
+use crate::restarts::Restarts;
+use crate::startup::Steps;
+use crate::trigger::{Trigger, Triggered};
+
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) created: Instant,
+    pub(crate) metrics: LifecycleMetrics,
+    pub(crate) restarts: Option<Restarts>,
+    /// The same as in the channel, for whoever asks with each request.
+    phase: AtomicU8,
+    phases: watch::Sender<Phase>,
+    moments: Mutex<Moments>,
+    pub(crate) steps: Mutex<Steps>,
+    pub(crate) drain: DrainState,
+    pub(crate) hooks: Mutex<Hooks>,
+    pub(crate) progress: Mutex<Progress>,
+    activity: Activity,
+    activity_taken: AtomicBool,
+    serving: AtomicBool,
+    pub(crate) driven: AtomicBool,
+    report: OnceLock<ShutdownReport>,
+}
+
+/// How many triggers after the first are kept.
+const MOST_LATER: usize = 16;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Moments {
+    pub(crate) first: Option<Triggered>,
+    pub(crate) later: Vec<Triggered>,
+    signals: u32,
+    pub(crate) ready: Option<Instant>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        config: Config,
+        metrics: LifecycleMetrics,
+        restarts: Option<Restarts>,
+    ) -> Arc<Self> {
+        let created = Instant::now();
+        let steps = Mutex::new(Steps::new(&config.steps));
+        Arc::new(Self {
+            config,
+            created,
+            metrics,
+            restarts,
+            phase: AtomicU8::new(Phase::Starting.index()),
+            phases: watch::Sender::new(Phase::Starting),
+            moments: Mutex::default(),
+            steps,
+            drain: DrainState::default(),
+            hooks: Mutex::default(),
+            progress: Mutex::default(),
+            activity: Activity::new(created),
+            activity_taken: AtomicBool::new(false),
+            serving: AtomicBool::new(false),
+            driven: AtomicBool::new(false),
+            report: OnceLock::new(),
+        })
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        Phase::from_index(self.phase.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Phase> {
+        self.phases.subscribe()
+    }
+
+    /// Waits until the phase, or a later one, is reached.
+    pub(crate) async fn reached(&self, phase: Phase) -> Phase {
+        let mut phases = self.phases.subscribe();
+        // The only error is "no sender left", and `self` has it.
+        let reached = phases.wait_for(|now| *now >= phase).await;
+        reached.map_or(Phase::Stopped, |reached| *reached)
+    }
+
+    /// The only place where the phase changes. Whoever comes late with an earlier
+    /// one changes nothing.
+    pub(crate) fn advance(&self, to: Phase) -> bool {
+        let advanced = self.phases.send_if_modified(|phase| {
+            let later = to > *phase;
+            if later {
+                *phase = to;
+                // In here, so that neither ever goes back.
+                self.phase.store(to.index(), Ordering::Release);
+                self.metrics.set_phase(to);
+            }
+            later
+        });
+        if advanced {
+            tracing::info!(phase = to.as_str(), "the process is {to}");
+        }
+        advanced
+    }
+
+    pub(crate) fn moments(&self) -> Moments {
+        lock(&self.moments).clone()
+    }
+
+    /// Whether this made it ready.
+    pub(crate) fn mark_ready(&self) -> bool {
+        let now = Instant::now();
+        {
+            let mut moments = lock(&self.moments);
+            if moments.first.is_some() || moments.ready.is_some() {
+                return false;
+            }
+            moments.ready = Some(now);
+        }
+        self.metrics.started(now - self.created);
+        self.metrics.set_uptime(now - self.created);
+        self.advance(Phase::Ready);
+        true
+    }
+
+    /// Whether this was the first.
+    pub(crate) fn trigger(&self, trigger: Trigger) -> bool {
+        let now = Triggered {
+            trigger,
+            at: Instant::now(),
+        };
+        let (first, exits) = {
+            let mut moments = lock(&self.moments);
+            let first = moments.first.is_none();
+            if first {
+                moments.first = Some(now);
+            } else if moments.later.len() < MOST_LATER {
+                moments.later.push(now);
+            }
+            moments.signals += u32::from(trigger.is_signal());
+            // Never the first, not even to a process that has stopped: the kubelet sends it
+            // when the prestop hook was answered, and all may be done by then.
+            (first, trigger.is_signal() && moments.signals > 1)
+        };
+        if first {
+            tracing::info!(trigger = trigger.as_str(), "the shutdown begins");
+        }
+        // Whoever comes second may be here before the first: it finds it stopping, too.
+        self.advance(Phase::PreDraining);
+        // Here and not in the driver, which may be what hangs.
+        if exits {
+            self.exit(trigger);
+        }
+        first
+    }
+
+    pub(crate) fn activity(&self) -> Activity {
+        self.activity_taken.store(true, Ordering::Relaxed);
+        self.activity.clone()
+    }
+
+    /// When the last new connection came, or `Err` if nobody would tell.
+    pub(crate) fn last_connection(&self) -> Result<Option<Instant>, ()> {
+        if let Some(source) = &self.config.last_connection {
+            // It is the user's: a panic in it must not end the shutdown.
+            let ask = std::panic::AssertUnwindSafe(|| source());
+            return std::panic::catch_unwind(ask).map_err(drop);
+        }
+        if self.activity_taken.load(Ordering::Relaxed) {
+            Ok(self.activity.last())
+        } else {
+            Err(())
+        }
+    }
+
+    pub(crate) fn mark_serving(&self) {
+        self.serving.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn report(&self) -> Option<ShutdownReport> {
+        self.report.get().cloned()
+    }
+
+    /// Ends everything.
+    pub(crate) fn finish(&self, ending: ShutdownEnding) {
+        if self.store_report(ending) {
+            // After the report is there: whoever sees this phase asks for it.
+            self.advance(Phase::Stopped);
+        }
+    }
+
+    fn exit(&self, signal: Trigger) {
+        tracing::error!(trigger = signal.as_str(), "the process exits at once");
+        // Only when it did not exit, and even if it panicked: whoever waits for the end
+        // would return from `main`, as if all were well, before the exit.
+        let _stopped = AdvanceOnDrop {
+            shared: self,
+            is_ours: self.store_report(ShutdownEnding::SecondSignal(signal)),
+        };
+        // Always there: stored by us, or by whoever was first.
+        if let Some(report) = self.report.get() {
+            (self.config.exit)(report, signal.exit_code());
+        }
+    }
+
+    /// Only the first end is reported, however many there are. Whether this was it.
+    fn store_report(&self, ending: ShutdownEnding) -> bool {
+        let mut is_first = false;
+        let report = self.report.get_or_init(|| {
+            is_first = true;
+            ShutdownReport::new(self, ending, Instant::now())
+        });
+        if is_first {
+            self.metrics
+                .stopped(report.trigger().map(|_| report.total()));
+            self.metrics.set_uptime(report.uptime());
+            self.metrics.aborted(report.aborted());
+            report.log();
+        }
+        is_first
+    }
+}
+
+struct AdvanceOnDrop<'a> {
+    shared: &'a Shared,
+    is_ours: bool,
+}
+
+impl Drop for AdvanceOnDrop<'_> {
+    fn drop(&mut self) {
+        if self.is_ours {
+            self.shared.advance(Phase::Stopped);
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("phase", &self.phase())
+            .finish_non_exhaustive()
+    }
+}

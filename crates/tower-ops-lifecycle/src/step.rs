@@ -1,0 +1,234 @@
+//! Running a start-up step.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+use std::future::IntoFuture;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::lifecycle::Lifecycle;
+use crate::lock::lock;
+use crate::panics::catch;
+use crate::phase::Phase;
+use crate::shared::Shared;
+use crate::startup::{StartupReport, StepState};
+use crate::trigger::Trigger;
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+impl Lifecycle {
+    /// Runs one step of the start-up, with a name, and notes what becomes of it.
+    ///
+    /// If it fails or panics, the start is over: the process never gets ready, and a
+    /// shutdown begins, so that hooks run. If a shutdown is triggered meanwhile the
+    /// step is dropped where it waits: spawn what must not be, and await its handle.
+    ///
+    /// When all [registered](crate::LifecycleBuilder::expect_step) steps are done, and
+    /// no other runs, the process is ready.
+    ///
+    /// # Errors
+    ///
+    /// If it failed, panicked or was interrupted; the error has its name and cause.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped; the step is then noted as dropped, and may be run again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::convert::Infallible;
+    /// # use tower_ops_lifecycle::{Lifecycle, StepError};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let lifecycle = Lifecycle::builder().expect_step("cache").build()?;
+    /// let cache = lifecycle
+    ///     .step("cache", async { Ok::<_, Infallible>(vec![1, 2, 3]) })
+    ///     .await?;
+    /// assert!(lifecycle.is_started());
+    /// println!("{}", lifecycle.report());
+    /// # drop(cache);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn step<T, E, F>(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        work: F,
+    ) -> Result<T, StepError>
+    where
+        F: IntoFuture<Output = Result<T, E>>,
+        E: Into<BoxError>,
+    {
+        let step = Running::begin(Arc::clone(&self.shared), name.into());
+        let result = tokio::select! {
+            // First, so that a step is not even begun in a shutdown.
+            biased;
+            _ = self.shared.reached(Phase::PreDraining) => Err(Cause::Interrupted),
+            result = catch(work.into_future()) => match result {
+                Ok(Ok(output)) => Ok(output),
+                Ok(Err(error)) => Err(Cause::Failed(error.into())),
+                Err(message) => Err(Cause::Panicked(message)),
+            },
+        };
+        step.end(result)
+    }
+
+    /// Says that the process wants requests. Idempotent; does nothing once a shutdown
+    /// was triggered. Tells whether this made it ready.
+    #[expect(clippy::must_use_candidate, reason = "called for what it does")]
+    pub fn mark_ready(&self) -> bool {
+        self.shared.mark_ready()
+    }
+
+    /// Whether the process has been ready once. Nothing takes that back.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.shared.moments().ready.is_some()
+    }
+
+    /// Waits until the process is ready, or a shutdown begins, and tells whether it
+    /// has [started](Self::is_started).
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub async fn started(&self) -> bool {
+        self.shared.reached(Phase::Ready).await;
+        self.is_started()
+    }
+
+    /// The start-up as it stands, or as it went.
+    #[must_use]
+    pub fn report(&self) -> StartupReport {
+        let ready = self.shared.moments().ready;
+        lock(&self.shared.steps).report(self.shared.created, ready, Instant::now())
+    }
+}
+
+/// A step that runs; noted as dropped unless it comes to its end.
+struct Running {
+    shared: Arc<Shared>,
+    name: Cow<'static, str>,
+    place: usize,
+    ended: bool,
+}
+
+impl Running {
+    fn begin(shared: Arc<Shared>, name: Cow<'static, str>) -> Self {
+        let place = lock(&shared.steps).begin(name.clone(), Instant::now());
+        Self {
+            shared,
+            name,
+            place,
+            ended: false,
+        }
+    }
+
+    fn end<T>(mut self, result: Result<T, Cause>) -> Result<T, StepError> {
+        let trigger = || {
+            let first = self.shared.moments().first;
+            first.map_or(Trigger::Api, |first| first.trigger)
+        };
+        let state = match &result {
+            Ok(_) => StepState::Done,
+            Err(Cause::Failed(error)) => StepState::Failed(error.to_string()),
+            Err(Cause::Panicked(message)) => StepState::Panicked(message.clone()),
+            Err(Cause::Interrupted) => StepState::Interrupted(trigger()),
+        };
+        self.note(state);
+        result.map_err(|cause| {
+            if !matches!(cause, Cause::Interrupted) {
+                self.shared.trigger(Trigger::FailedStart);
+            }
+            StepError {
+                name: std::mem::take(&mut self.name),
+                cause,
+            }
+        })
+    }
+
+    fn note(&mut self, state: StepState) {
+        self.ended = true;
+        let text = state.to_string();
+        let is_done = state == StepState::Done;
+        let (took, all_done) = {
+            let mut steps = lock(&self.shared.steps);
+            let took = steps.end(self.place, state, Instant::now());
+            (took, is_done && steps.are_done())
+        };
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        if is_done {
+            tracing::info!(step = &*self.name, took_ms, "start-up step done");
+        } else {
+            tracing::warn!(step = &*self.name, took_ms, "start-up step {text}");
+        }
+        if all_done {
+            self.shared.mark_ready();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.note(StepState::Dropped);
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Cause {
+    Failed(BoxError),
+    Panicked(String),
+    Interrupted,
+}
+
+/// Why a start-up step did not come to its end.
+#[derive(Debug)]
+pub struct StepError {
+    name: Cow<'static, str>,
+    cause: Cause,
+}
+
+impl StepError {
+    /// The step's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether nothing was wrong but that a shutdown was triggered.
+    #[must_use]
+    pub const fn is_interrupted(&self) -> bool {
+        matches!(self.cause, Cause::Interrupted)
+    }
+
+    /// Whether it panicked.
+    #[must_use]
+    pub const fn is_panic(&self) -> bool {
+        matches!(self.cause, Cause::Panicked(_))
+    }
+}
+
+impl fmt::Display for StepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.name;
+        match &self.cause {
+            Cause::Failed(error) => write!(f, "the start-up step {name} failed: {error}"),
+            Cause::Panicked(message) => write!(f, "the start-up step {name} panicked: {message}"),
+            Cause::Interrupted => write!(f, "a shutdown interrupted the start-up step {name}"),
+        }
+    }
+}
+
+impl Error for StepError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.cause {
+            Cause::Failed(error) => Some(&**error),
+            Cause::Panicked(_) | Cause::Interrupted => None,
+        }
+    }
+}

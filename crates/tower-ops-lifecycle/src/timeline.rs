@@ -1,0 +1,129 @@
+//! When each part of a shutdown is over: nothing but sums, on the one clock that
+//! begins with the first trigger.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeline {
+    pub(crate) pre_drain: Duration,
+    pub(crate) drain: Duration,
+    pub(crate) abort: Duration,
+    pub(crate) hooks: Duration,
+    pub(crate) margin: Duration,
+    pub(crate) grace_period: Duration,
+}
+
+impl Timeline {
+    /// Everything, if nothing ends early.
+    pub(crate) fn total(&self) -> Duration {
+        self.pre_drain + self.drain + self.abort + self.hooks + self.margin
+    }
+
+    /// When the process has to be gone.
+    pub(crate) fn gone_by(&self, triggered: Instant) -> Instant {
+        // More than the grace period only where the builder was told to allow it.
+        triggered + self.total().max(self.grace_period)
+    }
+
+    pub(crate) fn pre_drain_until(&self, triggered: Instant) -> Instant {
+        triggered + self.pre_drain
+    }
+
+    /// When a drain that begins now has to be over. A shutdown that was taken up
+    /// late does not take the time of the hooks for it.
+    pub(crate) fn drain_until(&self, triggered: Instant, now: Instant) -> Instant {
+        let latest = self.gone_by(triggered) - self.margin - self.hooks - self.abort;
+        (now + self.drain).min(latest).max(now)
+    }
+
+    pub(crate) fn hooks_until(&self, triggered: Instant, now: Instant) -> Instant {
+        let latest = self.gone_by(triggered) - self.margin;
+        (now + self.hooks).min(latest).max(now)
+    }
+}
+
+/// How much of what remains a hook may take, if all `later` ones are to have their
+/// part as well. Who wants little gets it, and the others share the rest equally.
+pub(crate) fn allot(remaining: Duration, wants: Duration, later: &[Duration]) -> Duration {
+    let mut all = later.to_vec();
+    all.push(wants);
+    all.sort_unstable();
+    let mut left = remaining;
+    for (place, one) in all.iter().enumerate() {
+        let sharers = u32::try_from(all.len() - place).unwrap_or(u32::MAX);
+        let share = left / sharers;
+        if *one > share {
+            return wants.min(share);
+        }
+        left -= *one;
+    }
+    wants
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    const TIMELINE: Timeline = Timeline {
+        pre_drain: secs(5),
+        drain: secs(15),
+        abort: secs(1),
+        hooks: secs(5),
+        margin: secs(2),
+        grace_period: secs(30),
+    };
+
+    #[test]
+    fn a_shutdown_that_is_taken_up_late_keeps_the_time_of_the_hooks() {
+        let triggered = Instant::now();
+        let at = |seconds| triggered + secs(seconds);
+        let drain_until = |now| TIMELINE.drain_until(triggered, now) - triggered;
+        assert_eq!(drain_until(at(5)), secs(20));
+        assert_eq!(drain_until(at(6)), secs(21));
+        assert_eq!(drain_until(at(20)), secs(22));
+        assert_eq!(drain_until(at(25)), secs(25));
+        let hooks_until = |now| TIMELINE.hooks_until(triggered, now) - triggered;
+        assert_eq!(hooks_until(at(21)), secs(26));
+        assert_eq!(hooks_until(at(25)), secs(28));
+        assert_eq!(hooks_until(at(40)), secs(40));
+    }
+
+    #[test]
+    fn a_timeline_over_the_grace_period_is_carried_out_in_full() {
+        let long = Timeline {
+            drain: secs(60),
+            ..TIMELINE
+        };
+        let triggered = Instant::now();
+        assert_eq!(long.gone_by(triggered) - triggered, secs(73));
+        let now = triggered + secs(5);
+        assert_eq!(long.drain_until(triggered, now) - triggered, secs(65));
+    }
+
+    #[test]
+    fn each_hook_gets_what_it_wants_or_its_share() {
+        let part = |remaining, wants, later: &[u64]| {
+            let later: Vec<_> = later.iter().copied().map(secs).collect();
+            allot(secs(remaining), secs(wants), &later).as_secs_f64()
+        };
+        // Enough for all, or nobody else.
+        assert_eq!(part(5, 2, &[3]), 2.0);
+        assert_eq!(part(5, 5, &[]), 5.0);
+        assert_eq!(part(5, 9, &[]), 5.0);
+        // Equal parts.
+        assert_eq!(part(6, 5, &[5, 5]), 2.0);
+        // Who wants little has it, whether it comes first or later.
+        assert_eq!(part(6, 1, &[9, 9]), 1.0);
+        assert_eq!(part(7, 9, &[1, 9]), 3.0);
+        assert_eq!(part(7, 9, &[9, 1]), 3.0);
+        // Nothing to give, nothing wanted.
+        assert_eq!(part(0, 5, &[5]), 0.0);
+        assert_eq!(part(5, 0, &[]), 0.0);
+    }
+}

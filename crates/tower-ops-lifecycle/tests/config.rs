@@ -1,0 +1,95 @@
+//! A configuration that cannot work is refused with everything that is wrong with it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
+
+use std::time::Duration;
+
+use tower_ops_lifecycle::{
+    ConfigError, DEFAULT_ABORT, DEFAULT_DRAIN, DEFAULT_GRACE_PERIOD, DEFAULT_HOOKS, DEFAULT_MARGIN,
+    DEFAULT_PRE_DRAIN, Lifecycle, LifecycleBuilder,
+};
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn settings(error: &ConfigError) -> Vec<&str> {
+    let problems = error.problems().iter();
+    problems
+        .filter_map(|it| Some(it.split_once(':')?.0))
+        .collect()
+}
+
+fn refused(builder: &LifecycleBuilder) -> Vec<String> {
+    let error = builder.check().unwrap_err();
+    settings(&error).into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn every_problem_is_told_at_once_and_begins_with_its_setting() {
+    let error = Lifecycle::builder()
+        .hooks(secs(0))
+        .drain(secs(60))
+        .wait_for_quiet(secs(5))
+        .expect_step("a")
+        .expect_step("")
+        .expect_step("a")
+        .workers(0)
+        .restart_count_file("/")
+        .build()
+        .unwrap_err();
+    assert_eq!(
+        settings(&error),
+        [
+            "hooks",
+            "grace_period",
+            "wait_for_quiet",
+            "expect_step",
+            "expect_step",
+            "workers",
+            "restart_count_file",
+        ]
+    );
+    assert_eq!(error.to_string().lines().count(), 8);
+}
+
+#[test]
+fn a_timeline_over_the_grace_period_is_refused_unless_allowed() {
+    let fits = Lifecycle::builder().drain(secs(17));
+    assert_eq!(fits.check(), Ok(()));
+    let over = Lifecycle::builder().drain(Duration::from_millis(17_001));
+    let text = over.check().unwrap_err().to_string();
+    assert!(text.contains("30s is less than the 30.001s"), "{text}");
+    assert!(text.contains("drain 17.001s"), "{text}");
+    assert_eq!(over.clone().allow_over_grace_period(true).check(), Ok(()));
+    assert_eq!(over.grace_period(secs(31)).check(), Ok(()));
+}
+
+#[test]
+fn times_that_would_overflow_a_clock_are_refused_and_do_not() {
+    let builder = Lifecycle::builder()
+        .pre_drain(Duration::MAX)
+        .drain(Duration::MAX)
+        .grace_period(Duration::MAX)
+        .allow_over_grace_period(true);
+    assert_eq!(refused(&builder), ["pre_drain", "drain", "grace_period"]);
+    let day = secs(24 * 60 * 60);
+    let long = Lifecycle::builder().drain(day).grace_period(day);
+    assert_eq!(long.allow_over_grace_period(true).check(), Ok(()));
+}
+
+#[test]
+fn a_window_has_to_fit_into_the_pre_drain() {
+    for bad in [0, 5, 6] {
+        let builder = Lifecycle::builder().wait_for_quiet(secs(bad));
+        assert_eq!(refused(&builder), ["wait_for_quiet"], "{bad}");
+    }
+    let good = Lifecycle::builder().wait_for_quiet(secs(1));
+    assert_eq!(good.check(), Ok(()));
+}
+
+#[test]
+fn the_defaults_are_valid_and_fit_kubernetes() {
+    assert_eq!(Lifecycle::builder().check(), Ok(()));
+    let sum = DEFAULT_PRE_DRAIN + DEFAULT_DRAIN + DEFAULT_ABORT + DEFAULT_HOOKS + DEFAULT_MARGIN;
+    assert!(sum <= DEFAULT_GRACE_PERIOD);
+}
