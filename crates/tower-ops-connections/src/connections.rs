@@ -9,9 +9,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::builder::ConnectionsBuilder;
 use crate::drain::DrainReport;
 use crate::limits::OnLimit;
+use crate::listed::Listed;
 use crate::metrics::ListenerMetrics;
 use crate::shared::Shared;
-use crate::tracked::{Listed, Tracked};
+use crate::tracked::Tracked;
 use crate::{CloseReason, Connection, ConnectionSnapshot, Peer, RejectReason};
 
 /// The connections of a server: all of them, their limits and their end. Cheap to

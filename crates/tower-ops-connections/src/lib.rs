@@ -122,6 +122,7 @@ mod error;
 mod event;
 mod goaway;
 mod limits;
+mod listed;
 mod metrics;
 mod peer;
 mod protocol;

@@ -16,10 +16,11 @@ use tokio::time::sleep;
 use tower_service::Service;
 
 use crate::accept::{Acceptor, Listener};
+use crate::listed::Listed;
 use crate::request_body::{RequestBody, WithBody};
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
-use crate::tracked::{Listed, Tracked};
+use crate::tracked::Tracked;
 use crate::{CloseReason, Connection, Connections, DrainReport};
 
 /// How much hyper reads ahead and buffers for writing, for each HTTP/1 connection.

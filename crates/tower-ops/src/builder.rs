@@ -1,5 +1,5 @@
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use http::HeaderName;
 use tower_ops_connections::{Connections, ConnectionsBuilder};
@@ -13,12 +13,10 @@ use tower_ops_trace::Spans;
 use crate::connection_facts::ConnectionFacts;
 use crate::error::ConfigError;
 use crate::layer::OpsLayer;
+use crate::names::{is_grpc_method, is_of_http};
 use crate::ops::{Ops, Parts};
+use crate::recorder::{Recorder, build_metrics};
 use crate::token::{self, Token};
-
-/// The Prometheus recorder that this crate installed for the process. A process
-/// can have one only; every `Ops` in it shares that one.
-static INSTALLED: Mutex<Option<Prometheus>> = Mutex::new(None);
 
 /// From a health check to a day: in seconds.
 const LIFETIMES: [f64; 10] = [
@@ -48,17 +46,6 @@ pub struct OpsBuilder {
     tls: Option<tower_ops_connections::Tls>,
     spans: bool,
     grpc_methods: Vec<String>,
-}
-
-/// Where the metrics go.
-#[derive(Debug)]
-enum Recorder {
-    /// Into one that is the process's as well, if the process has none yet.
-    Process,
-    /// Into one that only this `Ops` has.
-    Private,
-    /// Into the process's one, which the application installed.
-    Application(Prometheus),
 }
 
 impl OpsBuilder {
@@ -386,57 +373,4 @@ fn build_tracker(
         builder = builder.recorder(recorder);
     }
     builder.build()
-}
-
-fn build_metrics(
-    builder: MetricsBuilder,
-    recorder: Recorder,
-) -> Result<(Metrics, Option<Prometheus>), tower_ops_metrics::ConfigError> {
-    match recorder {
-        Recorder::Application(prometheus) => Ok((builder.build()?, Some(prometheus))),
-        Recorder::Private => {
-            let (metrics, prometheus) = builder.build_prometheus()?;
-            Ok((metrics, Some(prometheus)))
-        }
-        Recorder::Process => {
-            let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(prometheus) = &*installed {
-                return Ok((builder.build()?, Some(prometheus.clone())));
-            }
-            let (metrics, prometheus) = builder.clone().build_prometheus()?;
-            if prometheus.install().is_err() {
-                return Ok((builder.build()?, None));
-            }
-            *installed = Some(prometheus.clone());
-            Ok((metrics, Some(prometheus)))
-        }
-    }
-}
-
-/// Whether a server or a proxy acts on the header: an id in there breaks requests.
-fn is_of_http(name: &HeaderName) -> bool {
-    use http::header;
-
-    [
-        header::AUTHORIZATION,
-        header::CONNECTION,
-        header::CONTENT_ENCODING,
-        header::CONTENT_LENGTH,
-        header::CONTENT_TYPE,
-        header::COOKIE,
-        header::EXPECT,
-        header::HOST,
-        header::SET_COOKIE,
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-    ]
-    .contains(name)
-}
-
-fn is_grpc_method(method: &str) -> bool {
-    method.split_once('/').is_some_and(|(service, name)| {
-        !service.is_empty() && !name.is_empty() && !name.contains('/')
-    })
 }

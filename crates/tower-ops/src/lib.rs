@@ -59,8 +59,10 @@ mod connection_facts;
 mod endpoint;
 mod error;
 mod layer;
+mod names;
 mod operations;
 mod ops;
+mod recorder;
 mod signal;
 mod token;
 

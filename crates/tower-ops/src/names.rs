@@ -1,0 +1,29 @@
+use http::HeaderName;
+
+/// Whether a server or a proxy acts on the header: an id in there breaks requests.
+pub(crate) fn is_of_http(name: &HeaderName) -> bool {
+    use http::header;
+
+    [
+        header::AUTHORIZATION,
+        header::CONNECTION,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONTENT_TYPE,
+        header::COOKIE,
+        header::EXPECT,
+        header::HOST,
+        header::SET_COOKIE,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ]
+    .contains(name)
+}
+
+pub(crate) fn is_grpc_method(method: &str) -> bool {
+    method.split_once('/').is_some_and(|(service, name)| {
+        !service.is_empty() && !name.is_empty() && !name.contains('/')
+    })
+}
