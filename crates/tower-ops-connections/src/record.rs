@@ -52,6 +52,8 @@ pub(crate) struct Record {
     pub(crate) shared: Arc<Shared>,
     /// Wakes the task that reads.
     pub(crate) reader: AtomicWaker,
+    /// Wakes the task that owns the connection's future, if that can close it.
+    pub(crate) driver: AtomicWaker,
     /// Wakes whoever waits for the connection to close.
     pub(crate) closing: Notify,
 }
@@ -93,6 +95,7 @@ impl Record {
             writing: Stall::default(),
             reading: Stall::default(),
             reader: AtomicWaker::new(),
+            driver: AtomicWaker::new(),
             closing: Notify::new(),
             told_read: AtomicU64::new(0),
             told_written: AtomicU64::new(0),
@@ -117,6 +120,7 @@ impl Record {
         self.flags.driven.load(Ordering::Relaxed)
     }
 
+    #[cfg(feature = "hyper-util")]
     pub(crate) fn set_driven(&self) {
         self.flags.driven.store(true, Ordering::Relaxed);
     }
@@ -289,6 +293,7 @@ impl Connection {
             .closing_since
             .store(record.stamp(), Ordering::Relaxed);
         record.reader.wake();
+        record.driver.wake();
         record.closing.notify_waiters();
         record.shared.tell_closing(self, reason);
         true

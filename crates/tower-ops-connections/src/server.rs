@@ -1,8 +1,9 @@
 use std::error::Error;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Response;
@@ -233,9 +234,15 @@ where
     let service = TowerToHyperService::new(connection.service(WithBody(app)));
     let serving = http.serve_connection_with_upgrades(TokioIo::new(io.driven()), service);
     let mut serving = pin!(serving);
-    let reason = tokio::select! {
-        end = &mut serving => return tell(end),
-        reason = connection.due() => reason,
+    let until_due = poll_fn(|cx| {
+        if let Poll::Ready(end) = serving.as_mut().poll(cx) {
+            return Poll::Ready(Err(end));
+        }
+        connection.poll_due(cx).map(Ok)
+    });
+    let reason = match until_due.await {
+        Ok(reason) => reason,
+        Err(end) => return tell(end),
     };
     if reason.is_abrupt() {
         return;
@@ -275,26 +282,15 @@ fn tell(end: Served) {
 }
 
 impl Connection {
-    /// Completes when the connection is to be closed, and says that this is now
-    /// carried out.
-    async fn due(&self) -> CloseReason {
-        loop {
-            let reason = self.closing_or_idle().await;
-            if self.record.state.commit() {
-                return reason;
-            }
-        }
-    }
-
-    /// As [`closing`](Self::closing), but also for what may still be taken back.
-    async fn closing_or_idle(&self) -> CloseReason {
-        loop {
-            let mut told = pin!(self.record.closing.notified());
-            told.as_mut().enable();
-            if let Some(reason) = self.record.state.seen().reason() {
-                return reason;
-            }
-            told.await;
+    /// Ready when the connection is to be closed, and says that this is now carried
+    /// out. Polled with each request, and so without the lock of `closing`.
+    fn poll_due(&self, cx: &Context<'_>) -> Poll<CloseReason> {
+        let record = &*self.record;
+        // Registered first: a close that comes in between would wake nobody.
+        record.driver.register(cx.waker());
+        match record.state.seen().reason() {
+            Some(reason) if record.state.commit() => Poll::Ready(reason),
+            _ => Poll::Pending,
         }
     }
 
