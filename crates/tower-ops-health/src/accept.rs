@@ -8,16 +8,20 @@ use http::header::ACCEPT;
 pub(crate) enum Format {
     Json,
     Text,
+    /// `application/health+json`, the expired draft of the IETF.
+    HealthJson,
 }
 
 impl Format {
-    /// Chooses text if `accept` weighs it above JSON, and JSON in every other case.
+    /// Chooses text if `accept` weighs it above JSON, `health+json` if it is named and nothing
+    /// weighs more, and JSON in every other case.
     ///
     /// Never refuses: a probe that answers 406 takes a healthy process down. What cannot be read is
     /// skipped. A comma within a quoted parameter is taken for a separator; the worst that comes of
     /// it is the other format.
     pub(crate) fn negotiate(headers: &HeaderMap) -> Self {
         let (mut json, mut text) = (Preference::NONE, Preference::NONE);
+        let mut health = Preference::NONE;
         let values = headers.get_all(ACCEPT).iter();
         for range in values
             .filter_map(|value| value.to_str().ok())
@@ -33,8 +37,14 @@ impl Format {
                 "application/*",
             ));
             text = text.max(Preference::of(media, weight, "text/plain", "text/*"));
+            // Only by its name: whoever takes anything expects plain JSON.
+            if media.eq_ignore_ascii_case("application/health+json") {
+                health.weight = health.weight.max(weight);
+            }
         }
-        if text.weight > json.weight {
+        if health.weight > 0 && health.weight >= json.weight.max(text.weight) {
+            Self::HealthJson
+        } else if text.weight > json.weight {
             Self::Text
         } else {
             Self::Json
@@ -45,6 +55,7 @@ impl Format {
         match self {
             Self::Json => "application/json",
             Self::Text => "text/plain; charset=utf-8",
+            Self::HealthJson => "application/health+json",
         }
     }
 }

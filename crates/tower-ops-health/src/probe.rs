@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower_service::Service;
 
-use crate::response::{self, Answer};
+use crate::target::{self, Target};
 use crate::{Health, ProbeBody};
 
 /// Names a question that an orchestrator asks a process.
@@ -49,8 +49,10 @@ impl Probe {
 
 /// Answers whether the process must be restarted, on whatever path it is mounted.
 ///
-/// Answers 200 whenever it is asked: that it was asked shows that the process is alive. It stays
-/// 200 while the process is starting, not ready, or draining; a restart would help none of them.
+/// Answers 200 while the process is starting, not ready, or draining: a restart would help none of
+/// them. 503 means that the application's runtime is stalled, which only a
+/// [watch](Health::watch) on another thread can see, or that a critical check in the group
+/// `liveness` is down.
 /// Made by [`Health::liveness`]. Always ready to be called.
 #[derive(Clone, Debug)]
 pub struct Liveness {
@@ -79,8 +81,8 @@ impl<B> Service<Request<B>> for Liveness {
 
 /// Answers whether the process wants requests, on whatever path it is mounted.
 ///
-/// Answers 503 until [`Health::mark_ready`] and after [`Health::mark_not_ready`], else 200. Made by
-/// [`Health::readiness`]. Always ready to be called: tower's readiness is not this one.
+/// Answers 503 until [`Health::mark_ready`], after [`Health::mark_not_ready`] or
+/// [`Health::drain`], and while a critical check is down; else 200. Made by [`Health::readiness`]. Always ready to be called: tower's readiness is not this one.
 #[derive(Clone, Debug)]
 pub struct Readiness {
     health: Health,
@@ -108,8 +110,8 @@ impl<B> Service<Request<B>> for Readiness {
 
 /// Answers whether start-up is over, on whatever path it is mounted.
 ///
-/// Answers 503 until [`Health::mark_started`] or [`Health::mark_ready`], and 200 ever after, ready
-/// or not. Made by [`Health::startup`]. Always ready to be called.
+/// Answers 503 until [`Health::mark_started`] or [`Health::mark_ready`], and until each critical
+/// check in the group `startup` has passed once; 200 ever after, ready or not. Made by [`Health::startup`]. Always ready to be called.
 #[derive(Clone, Debug)]
 pub struct Startup {
     health: Health,
@@ -135,18 +137,44 @@ impl<B> Service<Request<B>> for Startup {
     }
 }
 
-/// Answers `request` as `probe`, without a look at its path.
-pub(crate) fn answer<B>(
+/// Answers what [`Probes`](crate::Probes) answers on `/checks`, on whatever path it is mounted.
+///
+/// All checks, or those that the query names. Made by [`Health::checks`]. Always ready to be
+/// called.
+#[derive(Clone, Debug)]
+pub struct Checks {
+    health: Health,
+}
+
+impl Checks {
+    pub(crate) const fn new(health: Health) -> Self {
+        Self { health }
+    }
+}
+
+impl<B> Service<Request<B>> for Checks {
+    type Response = Response<ProbeBody>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let shared = &self.health.shared;
+        ready(Ok(target::answer(shared, Target::Checks, &request)))
+    }
+}
+
+fn answer<B>(
     health: &Health,
     probe: Probe,
     request: &Request<B>,
 ) -> Ready<Result<Response<ProbeBody>, Infallible>> {
-    let answer = if !response::is_allowed(request.method()) {
-        Answer::MethodNotAllowed
-    } else if health.passes(probe) {
-        Answer::Ok
-    } else {
-        Answer::Down
-    };
-    ready(Ok(answer.to_response(request.method(), request.headers())))
+    ready(Ok(target::answer(
+        &health.shared,
+        Target::Probe(probe),
+        request,
+    )))
 }

@@ -7,14 +7,21 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower_service::Service;
 
-use crate::probe::{self, Probe};
+use crate::probe::Probe;
 use crate::response::Answer;
+use crate::target::{self, Target};
 use crate::{Health, ProbeBody};
 
-/// Answers every probe at its [`Probe::path`], and 404 with those paths anywhere else.
+const PING: &str = "/health/ping";
+const CHECKS: &str = "/checks";
+/// Before the name of a check or a group.
+const NAMED: &str = "/health/";
+
+/// Answers every probe at its [`Probe::path`], and `/health/ping`, `/health/{check}` and `/checks`;
+/// 404 with those paths anywhere else.
 ///
 /// Use it as a fallback or under a prefix of a router, or as the only service of a port. A path
-/// must match exactly: `/health/` is not `/health`. Under a prefix (axum's `nest_service`), the
+/// must match exactly: `/ready/` is not `/ready`. Under a prefix (axum's `nest_service`), the
 /// paths in the 404 are relative to it. Made by [`Health::probes`]. Always ready to be called.
 ///
 /// # Examples
@@ -33,8 +40,47 @@ pub struct Probes {
 }
 
 impl Probes {
+    /// The paths that it answers, `{check}` standing for a name.
+    pub const PATHS: &'static [&'static str] = &[
+        "/health",
+        "/ready",
+        "/startup",
+        PING,
+        "/health/{check}",
+        CHECKS,
+    ];
+
     pub(crate) const fn new(health: Health) -> Self {
         Self { health }
+    }
+
+    /// Whether a path is one of those that it answers, for a service that has others beside.
+    ///
+    /// ```
+    /// use tower_ops_health::Probes;
+    ///
+    /// assert!(Probes::serves("/ready") && Probes::serves("/health/db"));
+    /// assert!(!Probes::serves("/metrics"));
+    /// ```
+    #[must_use]
+    pub fn serves(path: &str) -> bool {
+        target(path).is_some()
+    }
+}
+
+fn target(path: &str) -> Option<Target<'_>> {
+    if let Some(probe) = Probe::ALL.iter().find(|probe| probe.path() == path) {
+        return Some(Target::Probe(*probe));
+    }
+    match path {
+        PING => Some(Target::Ping),
+        CHECKS => Some(Target::Checks),
+        _ => {
+            let name = path.strip_prefix(NAMED)?;
+            // Names have no slash in them.
+            let is_one = !name.is_empty() && !name.contains('/');
+            is_one.then_some(Target::Named(name))
+        }
     }
 }
 
@@ -48,13 +94,9 @@ impl<B> Service<Request<B>> for Probes {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let path = request.uri().path();
-        match Probe::ALL.iter().find(|probe| probe.path() == path) {
-            Some(probe) => probe::answer(&self.health, *probe, &request),
-            None => {
-                let (method, headers) = (request.method(), request.headers());
-                ready(Ok(Answer::NotFound.to_response(method, headers)))
-            }
-        }
+        ready(Ok(match target(request.uri().path()) {
+            Some(target) => target::answer(&self.health.shared, target, &request),
+            None => Answer::no_such_path(request.headers()).into_response(request.method()),
+        }))
     }
 }

@@ -5,14 +5,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
 use crate::accept::Format;
+use crate::status::Status;
 
-/// The body of every answer: a few bytes, all there at once.
+/// The body of every answer: all there at once.
 #[derive(Clone, Debug, Default)]
 pub struct ProbeBody {
     inner: Full<Bytes>,
@@ -43,67 +44,137 @@ pub(crate) fn is_allowed(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
-/// Everything that a service of this crate can say. Nothing of the request ever stands in it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Answer {
-    Ok,
-    Down,
-    NotFound,
-    MethodNotAllowed,
+/// An answer, but for what depends on the method.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    code: StatusCode,
+    format: Format,
+    content: Bytes,
+    allow: bool,
+    /// A token would have shown more.
+    challenge: bool,
 }
 
 impl Answer {
-    pub(crate) fn to_response(self, method: &Method, headers: &HeaderMap) -> Response<ProbeBody> {
-        let format = Format::negotiate(headers);
-        let content = self.content(format);
-        // HEAD names the length that GET would have sent.
-        let length = content.len();
-        let sent = if *method == Method::HEAD { "" } else { content };
+    /// The status alone, which anybody may know.
+    pub(crate) const fn status(code: StatusCode, format: Format, status: Status) -> Self {
+        Self::fixed(code, format, status_only(format, status))
+    }
 
+    /// Something with details.
+    pub(crate) fn details(code: StatusCode, format: Format, content: String) -> Self {
+        Self {
+            content: content.into(),
+            ..Self::fixed(code, format, "")
+        }
+    }
+
+    /// Nothing is served on this path.
+    pub(crate) fn no_such_path(headers: &HeaderMap) -> Self {
+        let format = Format::negotiate(headers);
+        let content = match format {
+            Format::Json | Format::HealthJson => NOT_FOUND_JSON,
+            Format::Text => NOT_FOUND_TEXT,
+        };
+        Self::problem(StatusCode::NOT_FOUND, format, content)
+    }
+
+    /// A check is named that there is not. Which ones there are is a detail.
+    pub(crate) const fn no_such_check(format: Format) -> Self {
+        let content = match format {
+            Format::Json | Format::HealthJson => "{\"error\":\"unknown check\"}\n",
+            Format::Text => "unknown check\n",
+        };
+        Self::problem(StatusCode::NOT_FOUND, format, content)
+    }
+
+    pub(crate) fn method_not_allowed(headers: &HeaderMap) -> Self {
+        let format = Format::negotiate(headers);
+        let content = match format {
+            Format::Json | Format::HealthJson => {
+                "{\"error\":\"method not allowed\",\"allow\":[\"GET\",\"HEAD\"]}\n"
+            }
+            Format::Text => "method not allowed: use GET or HEAD\n",
+        };
+        Self {
+            allow: true,
+            ..Self::problem(StatusCode::METHOD_NOT_ALLOWED, format, content)
+        }
+    }
+
+    /// What is wrong is no health document.
+    const fn problem(code: StatusCode, format: Format, content: &'static str) -> Self {
+        let format = match format {
+            Format::HealthJson => Format::Json,
+            Format::Json | Format::Text => format,
+        };
+        Self::fixed(code, format, content)
+    }
+
+    const fn fixed(code: StatusCode, format: Format, content: &'static str) -> Self {
+        Self {
+            code,
+            format,
+            content: Bytes::from_static(content.as_bytes()),
+            allow: false,
+            challenge: false,
+        }
+    }
+
+    pub(crate) fn with_challenge(mut self, challenge: bool) -> Self {
+        self.challenge = challenge;
+        self
+    }
+
+    pub(crate) fn into_response(self, method: &Method) -> Response<ProbeBody> {
+        // HEAD names the length that GET would have sent.
+        let length = self.content.len();
+        let sent = match *method {
+            Method::HEAD => Bytes::new(),
+            _ => self.content,
+        };
         let mut response = Response::new(ProbeBody {
-            inner: Full::new(Bytes::from_static(sent.as_bytes())),
+            inner: Full::new(sent),
         });
-        *response.status_mut() = self.code();
+        *response.status_mut() = self.code;
         let headers = response.headers_mut();
         headers.insert(
             CONTENT_TYPE,
-            HeaderValue::from_static(format.content_type()),
+            HeaderValue::from_static(self.format.content_type()),
         );
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         headers.insert(
             CACHE_CONTROL,
             HeaderValue::from_static("no-cache, no-store, must-revalidate"),
         );
-        if matches!(self, Self::MethodNotAllowed) {
+        if self.allow {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
+        if self.challenge {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
+}
 
-    const fn code(self) -> StatusCode {
-        match self {
-            Self::Ok => StatusCode::OK,
-            Self::Down => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        }
-    }
+const NOT_FOUND_JSON: &str = "{\"error\":\"not found\",\"paths\":[\"/health\",\"/ready\",\
+     \"/startup\",\"/health/ping\",\"/health/{check}\",\"/checks\"]}\n";
+const NOT_FOUND_TEXT: &str = "not found: try /health, /ready, /startup, /health/ping, \
+     /health/{check} or /checks\n";
 
-    /// The body, with a newline at its end, so that a terminal's prompt stays in its column.
-    const fn content(self, format: Format) -> &'static str {
-        match (self, format) {
-            (Self::Ok, Format::Json) => "{\"status\":\"ok\"}\n",
-            (Self::Ok, Format::Text) => "ok\n",
-            (Self::Down, Format::Json) => "{\"status\":\"down\"}\n",
-            (Self::Down, Format::Text) => "down\n",
-            (Self::NotFound, Format::Json) => {
-                "{\"error\":\"not found\",\"paths\":[\"/health\",\"/ready\",\"/startup\"]}\n"
-            }
-            (Self::NotFound, Format::Text) => "not found: try /health, /ready or /startup\n",
-            (Self::MethodNotAllowed, Format::Json) => {
-                "{\"error\":\"method not allowed\",\"allow\":[\"GET\",\"HEAD\"]}\n"
-            }
-            (Self::MethodNotAllowed, Format::Text) => "method not allowed: use GET or HEAD\n",
-        }
+/// The body, with a newline at its end, so that a terminal's prompt stays in its column.
+const fn status_only(format: Format, status: Status) -> &'static str {
+    match (format, status) {
+        (Format::Json, Status::Ok) => "{\"status\":\"ok\"}\n",
+        (Format::Json, Status::Degraded) => "{\"status\":\"degraded\"}\n",
+        (Format::Json, Status::Unknown) => "{\"status\":\"unknown\"}\n",
+        (Format::Json, Status::Down) => "{\"status\":\"down\"}\n",
+        (Format::Text, Status::Ok) => "ok\n",
+        (Format::Text, Status::Degraded) => "degraded\n",
+        (Format::Text, Status::Unknown) => "unknown\n",
+        (Format::Text, Status::Down) => "down\n",
+        (Format::HealthJson, Status::Ok) => "{\"status\":\"pass\"}\n",
+        (Format::HealthJson, Status::Degraded) => "{\"status\":\"warn\"}\n",
+        (Format::HealthJson, Status::Unknown | Status::Down) => "{\"status\":\"fail\"}\n",
     }
 }

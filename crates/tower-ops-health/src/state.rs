@@ -1,12 +1,13 @@
 //! What the process says about itself.
 
 use std::fmt;
+use std::sync::Arc;
 
-use tokio::sync::watch;
+use crate::builder::HealthBuilder;
+use crate::shared::{Flags, Shared};
+use crate::{Checks, Liveness, Probes, Readiness, Startup};
 
-use crate::{Liveness, Probe, Probes, Readiness, Startup};
-
-/// Holds whether the process has started and is ready, and makes the services that say so.
+/// Holds whether the process has started and is ready, and its checks; makes the services that say so.
 ///
 /// Clones are cheap and share one state: keep one where the process starts and stops, and give the
 /// services made from it to a router. A new handle is live, not started and not ready. Marking is
@@ -29,31 +30,35 @@ use crate::{Liveness, Probe, Probes, Readiness, Startup};
 /// ```
 #[derive(Clone)]
 pub struct Health {
-    // Both flags in one channel, so that nobody sees "ready" without "started". No reference into
-    // the channel leaves this file: its lock is held only to copy or to set two flags.
-    state: watch::Sender<State>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct State {
-    started: bool,
-    ready: bool,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Health {
-    /// Makes a handle that is live, not started and not ready.
+    /// Makes a handle that is live, not started and not ready, with the defaults and
+    /// without checks. They can be [added](Self::add).
     #[must_use]
     pub fn new() -> Self {
+        let built = Self::builder().build();
+        built.expect("the defaults are valid")
+    }
+
+    /// Begins with the defaults, and without checks.
+    pub const fn builder() -> HealthBuilder {
+        HealthBuilder::new()
+    }
+
+    pub(crate) fn from_shared(shared: Shared) -> Self {
         Self {
-            state: watch::Sender::new(State::default()),
+            shared: Arc::new(shared),
         }
     }
 
     /// Says that the process wants requests. It has then started, too.
     pub fn mark_ready(&self) {
-        self.update(|_| State {
+        self.shared.update_flags(|flags| Flags {
             started: true,
             ready: true,
+            ..flags
         });
     }
 
@@ -64,9 +69,20 @@ impl Health {
     ///
     /// Takes no reason, because the answers are public and could not say it.
     pub fn mark_not_ready(&self) {
-        self.update(|state| State {
+        self.shared.update_flags(|flags| Flags {
             ready: false,
-            ..state
+            ..flags
+        });
+    }
+
+    /// Says that the process is stopping: not ready, and for good. gRPC watches end.
+    ///
+    /// As [`mark_not_ready`](Self::mark_not_ready), and [`mark_ready`](Self::mark_ready)
+    /// does nothing any more.
+    pub fn drain(&self) {
+        self.shared.update_flags(|flags| Flags {
+            draining: true,
+            ..flags
         });
     }
 
@@ -75,25 +91,26 @@ impl Health {
     /// Call it when the slow part (migrations, warm-up) is done. [`mark_ready`](Self::mark_ready)
     /// implies it.
     pub fn mark_started(&self) {
-        self.update(|state| State {
+        self.shared.update_flags(|flags| Flags {
             started: true,
-            ..state
+            ..flags
         });
     }
 
-    /// Tells whether the process wants requests.
+    /// Tells whether the process says that it wants requests. Checks may say otherwise:
+    /// [`status`](Self::status) has both.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.state().ready
+        self.shared.flags().ready
     }
 
-    /// Tells whether start-up is over.
+    /// Tells whether the process says that start-up is over.
     #[must_use]
     pub fn is_started(&self) -> bool {
-        self.state().started
+        self.shared.flags().started
     }
 
-    /// Waits until the process is ready; returns at once if it is.
+    /// Waits until the process says that it is ready; returns at once if it does.
     ///
     /// A caller sees the state as it is when its task runs: it may miss a ready moment that ended
     /// before that, and the process may be not ready again by the time the caller goes on.
@@ -117,9 +134,9 @@ impl Health {
     /// # }
     /// ```
     pub async fn ready(&self) {
-        let mut state = self.state.subscribe();
-        // The only error is "no sender left", and `self` is one.
-        let _ = state.wait_for(|state| state.ready).await;
+        let mut flags = self.shared.subscribe_flags();
+        // The only error is "no sender left", and `self` has it.
+        let _ = flags.wait_for(|flags| flags.ready).await;
     }
 
     /// Makes the service that answers whether the process must be restarted.
@@ -140,31 +157,16 @@ impl Health {
         Startup::new(self.clone())
     }
 
-    /// Makes one service of all three, each at its [`Probe::path`].
+    /// Makes the service that lists checks, as `/checks` does.
+    #[must_use]
+    pub fn checks(&self) -> Checks {
+        Checks::new(self.clone())
+    }
+
+    /// Makes one service of all, each at its own path.
     #[must_use]
     pub fn probes(&self) -> Probes {
         Probes::new(self.clone())
-    }
-
-    /// Tells whether `probe` is to be answered with success.
-    pub(crate) fn passes(&self, probe: Probe) -> bool {
-        match probe {
-            Probe::Liveness => true,
-            Probe::Readiness => self.is_ready(),
-            Probe::Startup => self.is_started(),
-        }
-    }
-
-    fn state(&self) -> State {
-        *self.state.borrow()
-    }
-
-    /// Changes the state; wakes waiters only if it did change.
-    fn update(&self, change: impl FnOnce(State) -> State) {
-        self.state.send_if_modified(|state| {
-            let before = std::mem::replace(state, change(*state));
-            before != *state
-        });
     }
 }
 
@@ -176,10 +178,12 @@ impl Default for Health {
 
 impl fmt::Debug for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let State { started, ready } = self.state();
+        let flags = self.shared.flags();
+        let checks: Vec<_> = self.shared.entries().keys().cloned().collect();
         f.debug_struct("Health")
-            .field("started", &started)
-            .field("ready", &ready)
+            .field("started", &flags.started)
+            .field("ready", &flags.ready)
+            .field("checks", &checks)
             .finish()
     }
 }

@@ -1,0 +1,81 @@
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::result::Observed;
+use crate::status::{Kind, Status};
+
+/// Why a run counts as a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FailureReason {
+    /// The check says that it is down.
+    Down,
+    /// It took longer than its timeout.
+    Timeout,
+    /// It panicked.
+    Panic,
+    /// It was due, and an earlier run had still not ended.
+    StillRunning,
+}
+
+impl FailureReason {
+    /// The word for it in metrics: `down`, `timeout`, `panic` or `still_running`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Timeout => "timeout",
+            Self::Panic => "panic",
+            Self::StillRunning => "still_running",
+        }
+    }
+}
+
+/// How a check stands, and what its last run found.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// The check's name.
+    pub name: Arc<str>,
+    /// What its failure means.
+    pub kind: Kind,
+    /// Its status, thresholds and age considered.
+    pub status: Status,
+    /// The groups that it is in.
+    pub groups: Vec<Arc<str>>,
+    /// The routes that are of no use while it is down.
+    pub routes: Vec<Arc<str>>,
+    /// What its last run found. `None` before the first has ended.
+    pub last: Option<LastRun>,
+    /// When the failures began that have not ended yet.
+    pub first_failure: Option<SystemTime>,
+    /// How many runs in a row ended like the last.
+    pub streak: u32,
+    /// How many runs have ended.
+    pub runs: u64,
+    /// How many of them failed.
+    pub failures: u64,
+}
+
+/// What the last run of a check found.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LastRun {
+    /// What it found, thresholds aside: ok, degraded or down.
+    pub status: Status,
+    /// Why it counts as a failure, if it does.
+    pub reason: Option<FailureReason>,
+    /// A remark.
+    pub detail: Option<Cow<'static, str>>,
+    /// What is wrong.
+    pub error: Option<Cow<'static, str>>,
+    /// What was measured.
+    pub value: Option<Observed>,
+    /// How long it took.
+    pub latency: Duration,
+    /// When it ended, by the wall clock.
+    pub checked_at: SystemTime,
+    /// How long ago that is.
+    pub age: Duration,
+}

@@ -1,0 +1,199 @@
+use std::borrow::Cow;
+use std::error::Error;
+
+use crate::status::Status;
+
+/// A check's words are kept up to this length, in bytes: an error may quote a page.
+pub(crate) const MAX_TEXT: usize = 1_024;
+
+/// What one run of a check found.
+///
+/// A closure may also return `()`, a `bool`, or a `Result` with any error: the
+/// error and its sources become the text.
+///
+/// # Examples
+///
+/// ```
+/// use tower_ops_health::CheckResult;
+///
+/// let depth = 120.0;
+/// let found = if depth > 100.0 {
+///     CheckResult::degraded("the queue is long")
+/// } else {
+///     CheckResult::ok()
+/// };
+/// let found = found.value(depth, "jobs");
+/// # let _ = found;
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct CheckResult {
+    pub(crate) status: Status,
+    pub(crate) detail: Option<Cow<'static, str>>,
+    pub(crate) error: Option<Cow<'static, str>>,
+    pub(crate) value: Option<Observed>,
+}
+
+/// A number that a check saw.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Observed {
+    /// The number.
+    pub value: f64,
+    /// What it counts.
+    pub unit: Cow<'static, str>,
+}
+
+/// What a check tells the recorder before each of its runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Gauge {
+    pub(crate) name: &'static str,
+    pub(crate) state: &'static str,
+    pub(crate) value: f64,
+}
+
+impl Gauge {
+    #[allow(dead_code, reason = "for the checks behind features")]
+    #[expect(clippy::cast_precision_loss, reason = "so much is not counted")]
+    pub(crate) const fn new(name: &'static str, state: &'static str, number: usize) -> Self {
+        Self {
+            name,
+            state,
+            value: number as f64,
+        }
+    }
+}
+
+impl CheckResult {
+    const fn new(status: Status) -> Self {
+        Self {
+            status,
+            detail: None,
+            error: None,
+            value: None,
+        }
+    }
+
+    /// All is well.
+    pub const fn ok() -> Self {
+        Self::new(Status::Ok)
+    }
+
+    /// It works, but not as it should. Counts as a success for thresholds.
+    pub fn degraded(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Status::Degraded).detail(detail)
+    }
+
+    /// It does not work, and why. Counts as a failure for thresholds.
+    pub fn down(error: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            error: Some(bounded(error.into())),
+            ..Self::new(Status::Down)
+        }
+    }
+
+    /// Adds a remark. The first 1,024 bytes of it are kept.
+    pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+        self.detail = Some(bounded(detail.into()));
+        self
+    }
+
+    /// Adds what was measured, and in which unit.
+    pub fn value(mut self, value: f64, unit: impl Into<Cow<'static, str>>) -> Self {
+        self.value = Some(Observed {
+            value,
+            unit: bounded(unit.into()),
+        });
+        self
+    }
+}
+
+fn bounded(text: Cow<'static, str>) -> Cow<'static, str> {
+    if text.len() <= MAX_TEXT {
+        return text;
+    }
+    // `str::floor_char_boundary` is younger than our oldest compiler.
+    let end = (0..=MAX_TEXT)
+        .rev()
+        .find(|end| text.is_char_boundary(*end))
+        .unwrap_or(0);
+    Cow::Owned(format!("{}…", &text[..end]))
+}
+
+impl From<()> for CheckResult {
+    fn from((): ()) -> Self {
+        Self::ok()
+    }
+}
+
+impl From<bool> for CheckResult {
+    fn from(good: bool) -> Self {
+        if good {
+            Self::ok()
+        } else {
+            Self::down("the check says no")
+        }
+    }
+}
+
+impl<E: Into<Box<dyn Error + Send + Sync>>> From<Result<(), E>> for CheckResult {
+    fn from(result: Result<(), E>) -> Self {
+        result.map(|()| Self::ok()).into()
+    }
+}
+
+impl<E: Into<Box<dyn Error + Send + Sync>>> From<Result<Self, E>> for CheckResult {
+    fn from(result: Result<Self, E>) -> Self {
+        result.unwrap_or_else(|error| Self::down(chain(&*error.into())))
+    }
+}
+
+/// An error and what caused it. Sources that the text before them quotes are left out.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let cause = error.to_string();
+        if text.len() > MAX_TEXT {
+            break;
+        }
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_with_its_sources() {
+        #[derive(Debug)]
+        struct Outer(std::io::Error);
+        impl std::fmt::Display for Outer {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("no connection")
+            }
+        }
+        impl Error for Outer {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                Some(&self.0)
+            }
+        }
+        let result: Result<(), _> = Err(Outer(std::io::Error::other("refused")));
+        let result = CheckResult::from(result);
+        assert_eq!(result.status, Status::Down);
+        assert_eq!(result.error.unwrap(), "no connection: refused");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        let long = "ä".repeat(MAX_TEXT);
+        let kept = CheckResult::down(format!("x{long}")).error.unwrap();
+        assert!(kept.ends_with("ä…") && kept.len() <= MAX_TEXT + "…".len());
+    }
+}

@@ -1,0 +1,174 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Request, Response, StatusCode};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::state::Health;
+
+impl Health {
+    /// A layer that answers for the routes that are of no use while a check is
+    /// [down](crate::Check::affects).
+    #[must_use]
+    pub fn shed_layer(&self) -> ShedLayer {
+        ShedLayer {
+            health: self.clone(),
+        }
+    }
+}
+
+/// Answers 503 for the routes that a check which is down [affects](crate::Check::affects), with
+/// a `retry-after` of that check's period; a gRPC call gets `UNAVAILABLE`. All else passes.
+///
+/// While no such check is down, it costs a request one atomic load. The answer has no body: why
+/// is nobody's business.
+///
+/// The route is axum's `MatchedPath` with the feature `axum`, where it is known: inside of
+/// `Router::layer` or `Router::route_layer`. Otherwise it is the request's path. Made by
+/// [`Health::shed_layer`].
+///
+/// # Examples
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use tower_ops_health::{Check, Health};
+///
+/// let health = Health::builder()
+///     .check(Check::always_down("payments").affects("/orders/{id}/pay"))
+///     .build()?;
+/// let app: Router = Router::new()
+///     .route("/orders/{id}/pay", get(|| async { "paid" }))
+///     .layer(health.shed_layer());
+/// # Ok::<_, tower_ops_health::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ShedLayer {
+    health: Health,
+}
+
+impl<S> Layer<S> for ShedLayer {
+    type Service = Shed<S>;
+
+    fn layer(&self, inner: S) -> Shed<S> {
+        Shed {
+            inner,
+            health: self.health.clone(),
+        }
+    }
+}
+
+/// The service that a [`ShedLayer`] makes.
+///
+/// The answer's body is the inner service's default: empty. A request that is shed leaves the
+/// inner service ready and not called.
+#[derive(Clone, Debug)]
+pub struct Shed<S> {
+    inner: S,
+    health: Health,
+}
+
+impl<S, B, R> Service<Request<B>> for Shed<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: Default,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ShedFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let shed = &self.health.shared.shed;
+        let shed = shed.any().then(|| shed.because_of(route(&request)));
+        let state = match shed.flatten() {
+            Some(entry) => State::Shed {
+                // Rounded up: at once would be too soon.
+                seconds: entry.check.period.as_secs_f64().ceil().max(1.0),
+                grpc: is_grpc(&request),
+            },
+            None => State::Passed {
+                future: self.inner.call(request),
+            },
+        };
+        ShedFuture { state }
+    }
+}
+
+#[cfg(feature = "axum")]
+fn route<B>(request: &Request<B>) -> &str {
+    let matched = request.extensions().get::<axum::extract::MatchedPath>();
+    matched.map_or_else(|| request.uri().path(), |path| path.as_str())
+}
+
+#[cfg(not(feature = "axum"))]
+fn route<B>(request: &Request<B>) -> &str {
+    request.uri().path()
+}
+
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    let content_type = request.headers().get(CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+pin_project! {
+    /// The future of a [`Shed`] service.
+    #[derive(Debug)]
+    pub struct ShedFuture<F> {
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
+    #[derive(Debug)]
+    #[project = Projected]
+    enum State<F> {
+        Passed { #[pin] future: F },
+        Shed { seconds: f64, grpc: bool },
+    }
+}
+
+impl<F, R, E> Future for ShedFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    R: Default,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(match self.project().state.project() {
+            Projected::Passed { future } => ready!(future.poll(cx)),
+            Projected::Shed { seconds, grpc } => Ok(shed(*seconds, *grpc)),
+        })
+    }
+}
+
+fn shed<R: Default>(seconds: f64, grpc: bool) -> Response<R> {
+    let mut response = Response::new(R::default());
+    let headers = response.headers_mut();
+    if grpc {
+        // A call's status is its own; HTTP's stays 200.
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert("grpc-status", HeaderValue::from_static("14"));
+        headers.insert(
+            "grpc-message",
+            HeaderValue::from_static("temporarily unavailable"),
+        );
+        return response;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a whole number between a second and a day"
+    )]
+    headers.insert(RETRY_AFTER, HeaderValue::from(seconds as u64));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response
+}

@@ -1,0 +1,191 @@
+//! What a probe asks about, and the answer.
+
+use http::{Request, Response, StatusCode};
+
+use crate::accept::Format;
+use crate::check::{LIVENESS, READINESS, STARTUP};
+use crate::entry::Entry;
+use crate::group::Group;
+use crate::probe::Probe;
+use crate::query::Asked;
+use crate::render::{self, Detailed};
+use crate::report::Report;
+use crate::response::{self, Answer, ProbeBody};
+use crate::shared::Shared;
+use crate::status::Status;
+
+/// What is asked about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target<'a> {
+    Probe(Probe),
+    /// All checks.
+    Checks,
+    /// A check, or a declared group.
+    Named(&'a str),
+    /// Nothing: that there is an answer is the answer.
+    Ping,
+}
+
+/// Answers without a look at the path.
+pub(crate) fn answer<B>(
+    shared: &Shared,
+    target: Target<'_>,
+    request: &Request<B>,
+) -> Response<ProbeBody> {
+    let (method, headers) = (request.method(), request.headers());
+    if !response::is_allowed(method) {
+        return Answer::method_not_allowed(headers).into_response(method);
+    }
+    let format = Format::negotiate(headers);
+    let asked = Asked::parse(request.uri().query());
+    let may_see = shared.details.allow(headers, asked.auth.as_deref());
+    let challenge = !may_see && shared.details.asks_for_token();
+    Question {
+        shared,
+        format,
+        asked,
+        may_see,
+    }
+    .answer(target)
+    .with_challenge(challenge)
+    .into_response(method)
+}
+
+struct Question<'a> {
+    shared: &'a Shared,
+    format: Format,
+    asked: Asked<'a>,
+    may_see: bool,
+}
+
+impl Question<'_> {
+    fn answer(&self, target: Target<'_>) -> Answer {
+        let shared = self.shared;
+        match target {
+            Target::Ping => Answer::status(StatusCode::OK, self.format, Status::Ok),
+            Target::Probe(probe) => self.group(shared.built_in(match probe {
+                Probe::Liveness => LIVENESS,
+                Probe::Readiness => READINESS,
+                Probe::Startup => STARTUP,
+            })),
+            Target::Checks => self.all(),
+            Target::Named(name) => match (shared.entry(name), shared.groups.get(name)) {
+                (Some(entry), _) => self.check(&entry),
+                (None, Some(group)) => self.group(group),
+                (None, None) => self.unknown(|_| true),
+            },
+        }
+    }
+
+    fn group(&self, group: &Group) -> Answer {
+        let is_member = |entry: &Entry| entry.check.groups.contains(&group.name);
+        if self.names_unknown(is_member) {
+            return self.unknown(is_member);
+        }
+        let selected = |entry: &Entry| is_member(entry) && self.selects(entry);
+        let status = self.shared.group_status_of(group, selected);
+        if !self.may_see {
+            return Answer::status(self.code(status), self.format, status);
+        }
+        let detail = match &*group.name {
+            LIVENESS => self.shared.heart.detail(),
+            READINESS => self.unready().map(ToOwned::to_owned),
+            STARTUP if !self.shared.flags().started => Some("start-up is not over".to_owned()),
+            _ => None,
+        };
+        self.details(status, detail.as_deref(), is_member, selected)
+    }
+
+    fn unready(&self) -> Option<&'static str> {
+        let flags = self.shared.flags();
+        match (flags.ready, flags.draining) {
+            (true, _) => None,
+            (false, true) => Some("the process is stopping"),
+            (false, false) => Some("the process is not marked as ready"),
+        }
+    }
+
+    fn all(&self) -> Answer {
+        if self.names_unknown(|_| true) {
+            return self.unknown(|_| true);
+        }
+        let status = {
+            let entries = self.shared.entries();
+            let selected = entries.values().filter(|entry| self.selects(entry));
+            // Every check counts by its kind, and what is unknown as it does for readiness.
+            Group::new("checks")
+                .unknown_is(self.shared.built_in(READINESS).unknown)
+                .status(selected.map(|entry| entry.standing()))
+        };
+        if !self.may_see {
+            return Answer::status(self.code(status), self.format, status);
+        }
+        self.details(status, None, |_| true, |entry| self.selects(entry))
+    }
+
+    fn check(&self, entry: &Entry) -> Answer {
+        // Asked for alone, a check is what it is, whatever it means for others.
+        let status = entry.status();
+        if !self.may_see {
+            return Answer::status(self.code(status), self.format, status);
+        }
+        let only = |other: &Entry| other.id == entry.id;
+        self.details(status, None, only, only)
+    }
+
+    fn details(
+        &self,
+        status: Status,
+        detail: Option<&str>,
+        is_member: impl Fn(&Entry) -> bool,
+        selected: impl Fn(&Entry) -> bool,
+    ) -> Answer {
+        let entries = self.shared.entries();
+        let members = || entries.values().filter(|entry| is_member(entry));
+        let available: Vec<&str> = members().map(|entry| entry.name()).collect();
+        let chosen = members().filter(|entry| selected(entry));
+        let reports: Vec<Report> = chosen.map(|entry| entry.report()).collect();
+        let content = Detailed {
+            status,
+            detail,
+            available: &available,
+            reports: &reports,
+            verbose: self.asked.verbose,
+        };
+        Answer::details(self.code(status), self.format, content.render(self.format))
+    }
+
+    fn unknown(&self, is_member: impl Fn(&Entry) -> bool) -> Answer {
+        if !self.may_see {
+            return Answer::no_such_check(self.format);
+        }
+        let entries = self.shared.entries();
+        let members = entries.values().filter(|entry| is_member(entry));
+        let available: Vec<&str> = members.map(|entry| entry.name()).collect();
+        let format = match self.format {
+            Format::HealthJson => Format::Json,
+            Format::Json | Format::Text => self.format,
+        };
+        let content = render::unknown_check(format, &available);
+        Answer::details(StatusCode::NOT_FOUND, format, content)
+    }
+
+    fn names_unknown(&self, is_member: impl Fn(&Entry) -> bool) -> bool {
+        let entries = self.shared.entries();
+        let known = |name: &str| entries.get(name).is_some_and(|entry| is_member(entry));
+        self.asked.names_unknown(known)
+    }
+
+    fn selects(&self, entry: &Entry) -> bool {
+        let is_default = entry.check.groups.contains(READINESS);
+        self.asked.selects(entry.name(), is_default)
+    }
+
+    const fn code(&self, status: Status) -> StatusCode {
+        match status {
+            Status::Ok => StatusCode::OK,
+            Status::Degraded => self.shared.degraded,
+            Status::Unknown | Status::Down => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}

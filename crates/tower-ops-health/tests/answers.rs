@@ -1,0 +1,389 @@
+//! What is answered, in which form, to whom.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
+
+#[path = "support/ask.rs"]
+mod ask;
+
+use std::time::Duration;
+
+use ask::{Answer, code, get, get_with, send};
+use http::{Method, Request};
+use serde_json::json;
+use tokio::time::sleep;
+use tower_ops_health::{
+    Check, CheckResult, Details, Group, Health, HealthBuilder, Kind, Probes, Status,
+};
+
+const TOKEN: &str = "correct horse";
+
+fn queue() -> Check {
+    Check::new("queue", || async {
+        CheckResult::degraded("long").value(120.0, "jobs")
+    })
+}
+
+fn failing() -> Check {
+    Check::new("db", || async {
+        Err::<(), _>(std::io::Error::other("refused\nby 10.0.0.1"))
+    })
+}
+
+async fn start(builder: HealthBuilder) -> Health {
+    let health = builder.build().unwrap();
+    tokio::spawn(health.run());
+    health.mark_ready();
+    sleep(Duration::from_secs(1)).await;
+    health
+}
+
+fn three() -> HealthBuilder {
+    Health::builder()
+        .check(failing().critical().affects("/orders"))
+        .check(queue())
+        .check(Check::always_ok("disk").informational().group("disks"))
+        .group(Group::new("disks"))
+}
+
+fn keys(answer: &Answer) -> Vec<String> {
+    let checks = answer.json()["checks"].as_object().unwrap().clone();
+    checks.into_iter().map(|(name, _)| name).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_public_sees_a_status_and_nothing_else() {
+    let health = start(three()).await;
+    for (path, expected, word) in [
+        ("/health", 200, "ok"),
+        ("/ready", 503, "down"),
+        ("/startup", 200, "ok"),
+        ("/health/ping", 200, "ok"),
+        ("/health/db", 503, "down"),
+        ("/health/queue", 200, "degraded"),
+        ("/health/disk", 200, "ok"),
+        ("/health/disks", 200, "ok"),
+        ("/health/readiness", 503, "down"),
+        ("/health/liveness", 200, "ok"),
+        ("/checks", 503, "down"),
+        ("/checks?verbose", 503, "down"),
+        ("/checks?checks=queue", 200, "degraded"),
+        ("/checks?exclude=db", 200, "degraded"),
+        ("/checks?exclude=db,queue", 200, "ok"),
+        ("/checks?checks=_defaults", 503, "down"),
+        ("/checks?checks=_defaults,disk&exclude=db", 200, "degraded"),
+        ("/checks?checks=disk&auth=wrong", 200, "ok"),
+        ("/ready?exclude=db", 200, "degraded"),
+        ("/ready?utm=1", 503, "down"),
+    ] {
+        let answer = get(&health, path).await;
+        let body = format!("{{\"status\":\"{word}\"}}\n");
+        assert_eq!((answer.code, answer.body), (expected, body), "{path}");
+        assert_eq!(
+            answer.headers["cache-control"],
+            "no-cache, no-store, must-revalidate"
+        );
+        assert!(!answer.headers.contains_key("www-authenticate"));
+    }
+    for path in [
+        "/health/no",
+        "/checks?checks=no",
+        "/checks?exclude=no",
+        "/ready?exclude=disk",
+    ] {
+        let answer = get(&health, path).await;
+        assert_eq!(answer.code, 404, "{path}");
+        assert_eq!(answer.body, "{\"error\":\"unknown check\"}\n");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_sees_checks() {
+    let health = start(three().details(Details::Always)).await;
+    let answer = get(&health, "/checks").await;
+    assert_eq!(answer.code, 503);
+    let mut seen = answer.json();
+    for name in ["db", "queue", "disk"] {
+        let latency = seen["checks"][name]["latency_ms"].take();
+        assert!(latency.is_f64(), "{name}");
+    }
+    assert_eq!(
+        seen,
+        json!({
+            "status": "down",
+            "available_checks": ["db", "disk", "queue"],
+            "checks": {
+                "db": {"status": "down", "latency_ms": null, "error": "refused\nby 10.0.0.1"},
+                "disk": {"status": "ok", "latency_ms": null},
+                "queue": {"status": "degraded", "latency_ms": null, "detail": "long",
+                          "value": 120.0, "unit": "jobs"},
+            },
+        })
+    );
+    let verbose = get(&health, "/health/db?verbose").await.json();
+    let db = &verbose["checks"]["db"];
+    assert_eq!(db["kind"], "critical");
+    assert_eq!(db["groups"], json!(["readiness"]));
+    assert_eq!(db["affects"], json!(["/orders"]));
+    assert_eq!(db["reason"], "down");
+    assert_eq!(
+        (&db["streak"], &db["runs"], &db["failures"]),
+        (&json!(1), &json!(1), &json!(1))
+    );
+    for time in ["checked_at", "first_failure"] {
+        let time = db[time].as_str().unwrap();
+        humantime::parse_rfc3339(time).unwrap();
+    }
+    assert!(db["age_ms"].as_f64().unwrap() >= 900.0);
+
+    // A path's own checks are those that can be asked for.
+    let ready = get(&health, "/ready").await;
+    assert_eq!(keys(&ready), ["db", "queue"]);
+    assert_eq!(keys(&get(&health, "/ready?checks=queue").await), ["queue"]);
+    assert_eq!(keys(&get(&health, "/health").await), [""; 0]);
+    assert_eq!(keys(&get(&health, "/health/disks").await), ["disk"]);
+    assert_eq!(
+        get(&health, "/checks?checks=no,db").await.json(),
+        json!({"error": "unknown check", "available_checks": ["db", "disk", "queue"]})
+    );
+    health.mark_not_ready();
+    let ready = get(&health, "/ready").await.json();
+    assert_eq!(ready["detail"], "the process is not marked as ready");
+    health.drain();
+    let ready = get(&health, "/ready").await.json();
+    assert_eq!(ready["detail"], "the process is stopping");
+}
+
+#[tokio::test(start_paused = true)]
+async fn details_are_for_holders_of_the_token() {
+    let health = start(three().details(Details::token(Some(TOKEN)))).await;
+    let bearer = format!("Bearer {TOKEN}");
+    let public = "{\"status\":\"down\"}\n";
+    for (path, headers, allowed) in [
+        ("/checks", vec![], false),
+        ("/checks", vec![("authorization", &*bearer)], true),
+        ("/checks", vec![("authorization", "Bearer wrong")], false),
+        (
+            "/checks",
+            vec![("authorization", "Basic Y29ycmVjdA==")],
+            false,
+        ),
+        ("/checks?auth=correct%20horse", vec![], true),
+        ("/checks?auth=correct", vec![], false),
+        ("/checks?auth=", vec![], false),
+        ("/ready", vec![("authorization", &*bearer)], true),
+        ("/ready", vec![], false),
+    ] {
+        let answer = get_with(&health, path, &headers).await;
+        // Whatever was presented: a probe is never turned away.
+        assert_eq!(answer.code, 503);
+        assert_eq!(answer.body != public, allowed, "{path} {headers:?}");
+        assert_eq!(answer.headers.contains_key("www-authenticate"), !allowed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn text_has_a_line_for_each_check() {
+    let health = start(
+        three()
+            .check(Check::always_ok("late").initial_delay(Duration::from_secs(60)))
+            .details(Details::Always),
+    )
+    .await;
+    let text = [("accept", "text/plain")];
+    let answer = get_with(&health, "/checks", &text).await;
+    assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8");
+    assert_eq!(
+        answer.body,
+        "[-]db down: refused\\nby 10.0.0.1\n[+]disk ok\n[?]late unknown\n\
+         [!]queue degraded: long\ndown\n"
+    );
+    let verbose = get_with(&health, "/checks?verbose&checks=disk", &text).await;
+    assert!(
+        verbose.body.starts_with("[+]disk ok (0 ms, "),
+        "{}",
+        verbose.body
+    );
+    let unknown = get_with(&health, "/health/no", &text).await;
+    assert_eq!(
+        unknown.body,
+        "unknown check: there are db, disk, late, queue\n"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_draft_of_the_ietf() {
+    let accept = [("accept", "application/health+json")];
+    let health = start(three()).await;
+    let answer = get_with(&health, "/checks?exclude=db", &accept).await;
+    assert_eq!(answer.headers["content-type"], "application/health+json");
+    assert_eq!(
+        (answer.code, &*answer.body),
+        (200, "{\"status\":\"warn\"}\n")
+    );
+
+    let health = start(three().details(Details::Always)).await;
+    let answer = get_with(&health, "/checks", &accept).await;
+    assert_eq!(answer.code, 503);
+    let seen = answer.json();
+    assert_eq!(seen["status"], "fail");
+    let db = &seen["checks"]["db:responseTime"][0];
+    assert_eq!(
+        (&db["status"], &db["observedUnit"]),
+        (&json!("fail"), &json!("ms"))
+    );
+    assert_eq!(db["affectedEndpoints"], json!(["/orders"]));
+    assert_eq!(db["output"], "refused\nby 10.0.0.1");
+    let queue = &seen["checks"]["queue:value"][0];
+    assert_eq!(
+        (&queue["observedValue"], &queue["observedUnit"]),
+        (&json!(120.0), &json!("jobs"))
+    );
+    let disk = &seen["checks"]["disk:responseTime"][0];
+    assert!(disk.get("output").is_none() && disk["time"].is_string());
+    // A problem is none of the draft's documents.
+    let problem = get_with(&health, "/health/no", &accept).await;
+    assert_eq!(problem.headers["content-type"], "application/json");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_draft_is_for_those_who_name_it() {
+    let health = Health::new();
+    for (accept, expected) in [
+        (
+            "application/health+json, application/json",
+            "application/health+json",
+        ),
+        (
+            "application/health+json;q=0.5, application/json",
+            "application/json",
+        ),
+        ("application/health+json;q=0", "application/json"),
+        ("*/*", "application/json"),
+        ("application/*", "application/json"),
+        (
+            "text/plain, application/health+json;q=0.9",
+            "text/plain; charset=utf-8",
+        ),
+        (
+            "application/health+json, */*;q=0.1",
+            "application/health+json",
+        ),
+    ] {
+        let answer = get_with(&health, "/health", &[("accept", accept)]).await;
+        assert_eq!(answer.headers["content-type"], expected, "{accept}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn degraded_is_207_by_choice() {
+    let degraded = || Health::builder().check(queue());
+    assert_eq!(code(&start(degraded()).await, "/ready").await, 200);
+    let health = start(degraded().degraded_code(207)).await;
+    for path in ["/ready", "/checks", "/health/queue"] {
+        assert_eq!(code(&health, path).await, 207);
+    }
+    assert_eq!(code(&health, "/health").await, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn head_has_the_headers_of_get() {
+    let health = start(three().details(Details::Always)).await;
+    for path in [
+        "/checks?exclude=db",
+        "/health/ping",
+        "/health/queue",
+        "/health/no",
+    ] {
+        let get = get(&health, path).await;
+        let head = Request::builder().method(Method::HEAD).uri(path);
+        let head = send(health.probes(), head.body(()).unwrap()).await;
+        assert_eq!((head.code, head.body.as_str()), (get.code, ""));
+        assert_eq!(head.headers["content-length"], get.body.len().to_string());
+        assert_eq!(head.headers["content-type"], get.headers["content-type"]);
+        let post = Request::builder().method(Method::POST).uri(path);
+        let post = send(health.probes(), post.body(()).unwrap()).await;
+        assert_eq!(
+            (post.code, &post.headers["allow"]),
+            (405, &"GET, HEAD".parse().unwrap())
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_can_be_made_of_its_checks_by_the_user() {
+    let quorum = |most: usize| {
+        Group::new("quorum").aggregate(move |checks| {
+            assert!(checks.iter().all(|check| check.kind == Kind::Degrading));
+            match checks
+                .iter()
+                .filter(|check| check.status == Status::Ok)
+                .count()
+            {
+                ok if ok >= most => Status::Ok,
+                0 => panic!("none is left"),
+                _ => Status::Degraded,
+            }
+        })
+    };
+    let with = |most, ok: usize| {
+        let checks = (0..3).map(move |number| {
+            let name = format!("replica-{number}");
+            let check = if number < ok {
+                Check::always_ok(name)
+            } else {
+                Check::always_down(name)
+            };
+            check.group("quorum")
+        });
+        Health::builder().group(quorum(most)).checks(checks)
+    };
+    for (ok, status, expected) in [
+        (3, Status::Ok, 200),
+        (2, Status::Ok, 200),
+        (1, Status::Degraded, 200),
+        // It panics: nobody knows, and that counts as down.
+        (0, Status::Down, 503),
+    ] {
+        let health = start(with(2, ok)).await;
+        assert_eq!(health.status("quorum"), Some(status));
+        assert_eq!(code(&health, "/health/quorum").await, expected);
+        assert_eq!(code(&health, "/ready").await, 200);
+    }
+    assert_eq!(Health::new().status("no"), None);
+}
+
+#[tokio::test]
+async fn every_path_of_the_list_is_served_and_others_are_not() {
+    let health = Health::builder()
+        .check(Check::always_ok("db"))
+        .build()
+        .unwrap();
+    for path in Probes::PATHS {
+        let path = path.replace("{check}", "db");
+        assert!(Probes::serves(&path));
+        assert_ne!(code(&health, &path).await, 404, "{path}");
+    }
+    for path in [
+        "/",
+        "/health/",
+        "/ready/",
+        "/checks/db",
+        "/health/db/x",
+        "/Health",
+        "/metrics",
+    ] {
+        assert!(!Probes::serves(path), "{path}");
+        let answer = get(&health, path).await;
+        assert_eq!(answer.code, 404);
+        assert_eq!(answer.json()["paths"], json!(Probes::PATHS));
+    }
+}
+
+#[tokio::test]
+async fn the_list_of_checks_can_stand_anywhere() {
+    let health = Health::builder()
+        .check(Check::always_ok("db"))
+        .build()
+        .unwrap();
+    let request = Request::get("/anything?checks=db").body(()).unwrap();
+    assert_eq!(send(health.checks(), request).await.code, 200);
+}
