@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 use tower_ops_connections::{Connections, ConnectionsBuilder};
-use tower_ops_health::Health;
+use tower_ops_health::{Check, Details, Health, HealthBuilder};
 use tower_ops_metrics::{Metrics, MetricsBuilder, Prometheus};
 use tower_ops_observe::ObserveLayer;
 use tower_ops_request_id::RequestIds;
@@ -29,6 +29,9 @@ const REQUESTS: [f64; 8] = [0.0, 1.0, 2.0, 5.0, 10.0, 100.0, 1_000.0, 10_000.0];
 /// Up to a million connections: in seconds.
 const PASSES: [f64; 6] = [0.000_01, 0.000_1, 0.001, 0.01, 0.1, 1.0];
 
+/// From a memory access to a timeout: in seconds.
+const CHECKS: [f64; 8] = [0.000_1, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0];
+
 /// Configures an [`Ops`]. Made by [`Ops::builder`].
 #[derive(Debug)]
 pub struct OpsBuilder {
@@ -38,6 +41,7 @@ pub struct OpsBuilder {
     request_ids: RequestIds,
     metrics: MetricsBuilder,
     recorder: Recorder,
+    health: HealthBuilder,
     connections: ConnectionsBuilder,
     requests: Option<RequestTrackerBuilder>,
     request_details: bool,
@@ -58,8 +62,10 @@ impl OpsBuilder {
             metrics: Metrics::builder()
                 .histogram_buckets("server_connection_duration_seconds", LIFETIMES)
                 .histogram_buckets("server_connection_requests", REQUESTS)
-                .histogram_buckets("server_reaper_pass_seconds", PASSES),
+                .histogram_buckets("server_reaper_pass_seconds", PASSES)
+                .histogram_buckets("health_check_duration_seconds", CHECKS),
             recorder: Recorder::Process,
+            health: Health::builder(),
             connections: Connections::builder(),
             requests: Some(RequestTracker::builder()),
             request_details: false,
@@ -173,7 +179,8 @@ impl OpsBuilder {
 
     /// The bearer token with which operators may see details and close connections
     /// on the operations endpoint: at least 16 characters. Without one, nobody may
-    /// close any.
+    /// close any. Details of health checks are for its holders, too, unless
+    /// [`health`](Self::health) says otherwise.
     ///
     /// ```
     /// use tower_ops::Ops;
@@ -186,6 +193,40 @@ impl OpsBuilder {
     #[must_use]
     pub fn operations_token(mut self, token: impl Into<String>) -> Self {
         self.operations_token = Some(token.into());
+        self
+    }
+
+    /// Adds a health check. It runs once a period beside the application; `/ready` is
+    /// 503 while a [critical](Check::critical) one is down.
+    ///
+    /// ```
+    /// use tower_ops::Ops;
+    /// use tower_ops::health::Check;
+    ///
+    /// # async fn ping() -> std::io::Result<()> { Ok(()) }
+    /// let ops = Ops::builder("orders").check(Check::new("db", || ping()).critical());
+    /// # let _ = ops;
+    /// ```
+    #[must_use]
+    pub fn check(self, check: Check) -> Self {
+        self.health(|health| health.check(check))
+    }
+
+    /// Changes how the process tells its health: groups, thresholds, who sees details.
+    /// Those who have the [`operations_token`](Self::operations_token) see them by
+    /// default.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_ops::Ops;
+    ///
+    /// let ops = Ops::builder("orders")
+    ///     .health(|health| health.stalled_after(Duration::from_secs(10)));
+    /// # let _ = ops;
+    /// ```
+    #[must_use]
+    pub fn health(mut self, change: impl FnOnce(HealthBuilder) -> HealthBuilder) -> Self {
+        self.health = change(self.health);
         self
     }
 
@@ -307,6 +348,19 @@ impl OpsBuilder {
                 token::SHORTEST
             ));
         }
+        let token = self
+            .operations_token
+            .as_deref()
+            .map(|token| Token::new(token.trim()));
+        let mut health = self.health;
+        if let Some(token) = token.clone() {
+            let allowed = Details::allowed_if(move |headers| token.is_in(headers));
+            health = health.details_by_default(allowed);
+        }
+        if let Err(error) = health.clone().build() {
+            let inner = error.problems().iter();
+            problems.extend(inner.map(|problem| format!("health: {problem}")));
+        }
         let refuse = |problems| Err(ConfigError::new(problems));
         let (Ok(ops_addr), true) = (ops_addr, problems.is_empty()) else {
             return refuse(problems);
@@ -323,10 +377,15 @@ impl OpsBuilder {
             .and_then(Prometheus::recorder);
         let mut connections = self.connections;
         if let Some(recorder) = &recorder {
+            health = health.recorder(Arc::clone(recorder));
             connections = connections.recorder(Arc::clone(recorder));
         }
         let connections = match connections.build() {
             Ok(connections) => connections,
+            Err(error) => return refuse(error.problems().to_vec()),
+        };
+        let health = match health.build() {
+            Ok(health) => health,
             Err(error) => return refuse(error.problems().to_vec()),
         };
         let tracker = match self
@@ -350,17 +409,14 @@ impl OpsBuilder {
             name: self.name,
             ops_addr,
             layer: OpsLayer::new(observe),
-            health: Health::new(),
+            health,
             prometheus,
             connections,
             #[cfg(feature = "tls")]
             tls: self.tls,
             tracker,
             request_details: self.request_details,
-            token: self
-                .operations_token
-                .as_deref()
-                .map(|token| Token::new(token.trim())),
+            token,
         }))
     }
 }

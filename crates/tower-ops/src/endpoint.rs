@@ -3,7 +3,7 @@ use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
 use tokio::{runtime, time};
 
 use tower_ops_connections::Acceptor;
@@ -36,12 +37,14 @@ const WHOLE: Duration = Duration::from_secs(30);
 pub struct Endpoint {
     addr: SocketAddr,
     running: Option<Running>,
+    /// The health checks, on the application's runtime.
+    checks: JoinHandle<()>,
 }
 
 struct Running {
     /// Ends the thread when it is dropped; nothing is ever sent.
     stop: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
+    thread: thread::JoinHandle<()>,
 }
 
 impl Endpoint {
@@ -49,6 +52,7 @@ impl Endpoint {
         addr: SocketAddr,
         operations: Operations,
         watch: impl Future<Output = ()> + Send + 'static,
+        checks: impl FnOnce() -> JoinHandle<()>,
     ) -> io::Result<Self> {
         let listener = listen(addr).map_err(|error| {
             let text = format!(
@@ -81,6 +85,7 @@ impl Endpoint {
         Ok(Self {
             addr,
             running: Some(Running { stop, thread }),
+            checks: checks(),
         })
     }
 
@@ -93,6 +98,7 @@ impl Endpoint {
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
+        self.checks.abort();
         if let Some(Running { stop, thread }) = self.running.take() {
             drop(stop);
             // A panic in there was reported when it happened.

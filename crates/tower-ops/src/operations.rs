@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use tower_ops_connections::ConnectionsService;
-use tower_ops_health::{Probe, Probes};
+use tower_ops_health::Probes;
 use tower_ops_metrics::MetricsService;
 use tower_ops_requests::RequestsService;
 use tower_service::Service;
@@ -17,7 +17,7 @@ const VERSION_HEADER: HeaderName = HeaderName::from_static("x-tower-ops-version"
 const VERSION: HeaderValue = HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
 
 /// The operations endpoint as a tower service: `/metrics`, `/connections`,
-/// `/requests`, `/health`, `/ready` and `/startup`. Made by
+/// `/requests`, `/health`, `/ready`, `/startup` and `/checks`. Made by
 /// [`Ops::operations`](crate::Ops::operations).
 ///
 /// Every response carries `x-tower-ops-version`.
@@ -46,11 +46,10 @@ impl Operations {
 
     fn paths(&self) -> impl Iterator<Item = &'static str> {
         let requests = self.requests.as_ref().map(|_| REQUESTS);
-        let probes = Probe::ALL.iter().map(|probe| probe.path());
         ["/metrics", "/connections"]
             .into_iter()
             .chain(requests.into_iter().flatten())
-            .chain(probes)
+            .chain(Probes::PATHS.iter().copied())
     }
 }
 
@@ -79,9 +78,7 @@ impl<B> Service<Request<B>> for Operations {
             (path, _, Some(requests)) if REQUESTS.contains(&path) => {
                 box_body(requests.call(request).into_inner())
             }
-            _ if Probe::ALL.iter().any(|probe| probe.path() == path) => {
-                box_body(self.probes.call(request).into_inner())
-            }
+            _ if Probes::serves(path) => box_body(self.probes.call(request).into_inner()),
             _ => Ok(self.not_found()),
         };
         response.headers_mut().insert(VERSION_HEADER, VERSION);

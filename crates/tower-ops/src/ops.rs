@@ -11,6 +11,7 @@ use axum::serve::{Listener as AxumListener, TapIo};
 use futures_util::Stream;
 use http::{Request, Response, request};
 use http_body::Body;
+use tokio::runtime::Handle;
 #[cfg(feature = "tonic")]
 use tower_ops_connections::ConnectionLayer;
 #[cfg(any(feature = "axum", feature = "tonic"))]
@@ -97,7 +98,7 @@ impl Ops {
         self.inner.layer.clone()
     }
 
-    /// Liveness, readiness and start-up.
+    /// Liveness, readiness, start-up and the checks.
     #[must_use]
     pub fn health(&self) -> &Health {
         &self.inner.health
@@ -186,7 +187,7 @@ impl Ops {
     }
 
     /// The operations endpoint as a tower service: `/metrics`, `/connections`,
-    /// `/requests`, `/health`, `/ready`, `/startup`. For a server of your own; otherwise
+    /// `/requests`, `/health`, `/ready`, `/startup`, `/checks`. For a server of your own; otherwise
     /// [`serve`](Self::serve) and [`start_operations`](Self::start_operations)
     /// put it on its own port.
     #[must_use]
@@ -194,11 +195,14 @@ impl Ops {
         let token = self.inner.token.clone();
         let everybody = self.inner.request_details;
         let may = move |parts: &request::Parts| {
-            everybody || token.as_ref().is_some_and(|token| token.is_in(parts))
+            everybody
+                || token
+                    .as_ref()
+                    .is_some_and(|token| token.is_in(&parts.headers))
         };
         let mut connections = self.inner.connections.service().details_if(may.clone());
         if let Some(token) = self.inner.token.clone() {
-            connections = connections.close_if(move |parts| token.is_in(parts));
+            connections = connections.close_if(move |parts| token.is_in(&parts.headers));
         }
         let tracker = self.inner.tracker.as_ref();
         Operations::new(
@@ -217,17 +221,31 @@ impl Ops {
     /// is live but not ready: call [`mark_ready`](Health::mark_ready) on
     /// [`health`](Self::health) when it can take requests.
     ///
+    /// Health checks run on the runtime that this is called on, which from then on
+    /// also is the one whose life `/health` tells.
+    ///
     /// # Errors
     ///
-    /// If the address is taken, or the thread cannot be started.
+    /// If the address is taken, the thread cannot be started, or this is called
+    /// outside of a tokio runtime.
     pub fn start_operations(&self) -> io::Result<Endpoint> {
-        let watch = self.inner.tracker.as_ref().map(RequestTracker::watch);
+        let application = Handle::try_current().map_err(|_| {
+            io::Error::other(
+                "start_operations was called outside of a tokio runtime, and health checks need \
+                 the application's",
+            )
+        })?;
+        let tracker = self.inner.tracker.as_ref().map(RequestTracker::watch);
+        let health = self.inner.health.watch();
         let watch = async move {
-            if let Some(watch) = watch {
-                watch.await;
-            }
+            tokio::join!(health, async move {
+                if let Some(tracker) = tracker {
+                    tracker.await;
+                }
+            });
         };
-        Endpoint::start(self.inner.ops_addr, self.operations(), watch)
+        let checks = || application.spawn(self.inner.health.run());
+        Endpoint::start(self.inner.ops_addr, self.operations(), watch, checks)
     }
 
     /// Serves the application on `listener` (HTTP/1.1 and HTTP/2, with upgrades)
@@ -299,6 +317,7 @@ impl Ops {
         let stop = async {
             shutdown.await;
             drop(ready);
+            self.health().drain();
         };
         let report = self.server().serve(listener, app, stop).await;
         if report.forced > 0 {

@@ -1,7 +1,7 @@
 use std::fmt;
 
+use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use http::request::Parts;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -19,8 +19,8 @@ impl Token {
     }
 
     /// Whether a request has the token: `Authorization: Bearer …` (RFC 6750).
-    pub(crate) fn is_in(&self, parts: &Parts) -> bool {
-        let header = parts.headers.get(AUTHORIZATION);
+    pub(crate) fn is_in(&self, headers: &HeaderMap) -> bool {
+        let header = headers.get(AUTHORIZATION);
         let Some((scheme, token)) = header
             .and_then(|header| header.to_str().ok())
             .and_then(|header| header.split_once(' '))
@@ -49,7 +49,7 @@ mod tests {
         let token = Token::new("0123456789abcdef");
         let allows = |header: &str| {
             let request = Request::builder().header(AUTHORIZATION, header);
-            token.is_in(&request.body(()).unwrap().into_parts().0)
+            token.is_in(request.body(()).unwrap().headers())
         };
         assert!(allows("Bearer 0123456789abcdef"));
         assert!(allows("bearer  0123456789abcdef "));
@@ -58,6 +58,6 @@ mod tests {
         assert!(!allows("Basic 0123456789abcdef"));
         assert!(!allows("0123456789abcdef"));
         assert!(!allows("Bearer "));
-        assert!(!token.is_in(&Request::new(()).into_parts().0));
+        assert!(!token.is_in(&HeaderMap::new()));
     }
 }

@@ -333,8 +333,8 @@ async fn a_taken_operations_port_is_an_error_that_names_the_address_and_the_sett
     assert!(ops.start_operations().is_err());
 }
 
-#[test]
-fn the_endpoint_has_given_its_port_back_when_it_is_dropped() {
+#[tokio::test]
+async fn the_endpoint_has_given_its_port_back_when_it_is_dropped() {
     let addr = free_addr();
     let ops = ops(addr);
     for _ in 0..50 {
