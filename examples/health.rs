@@ -4,10 +4,10 @@
 //! cargo run --example health
 //! ```
 //!
-//! The application listens on `APP_ADDR` (127.0.0.1:3000), the probes on `OPS_ADDR` (127.0.0.1:8080),
-//! on a thread of their own. The database is the Postgres at `DATABASE_URL`, or else SQLite in a
-//! file; Redis is checked where `REDIS_URL` is set. Details are for who has `HEALTH_TOKEN`, if that
-//! is set. From a second terminal:
+//! The application listens on `APP_ADDR` (127.0.0.1:3000), its operations endpoint on `OPS_ADDR`
+//! (127.0.0.1:8080). The database is the Postgres at `DATABASE_URL`, or else SQLite in a file; Redis
+//! is checked where `REDIS_URL` is set. Details are for who has `HEALTH_TOKEN`, if that is set. From
+//! a second terminal:
 //!
 //! ```text
 //! $ curl http://127.0.0.1:8080/ready
@@ -29,24 +29,23 @@
 //! [!]jobs degraded: 17 items, and 10 are many
 //! degraded
 //! ```
+use std::env;
 use std::error::Error;
-use std::net::TcpListener as StdListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use std::{env, thread};
 
+use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::routing::{get, post};
-use axum::{Router, serve};
+use http::StatusCode;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{PgPool, SqlitePool};
 use tokio::net::TcpListener;
-use tokio::runtime;
-use tokio::signal::unix::{SignalKind, signal};
-use tower_ops_health::checks::{Pool, QueueDepth, Redis};
-use tower_ops_health::{Check, Details, Health};
+use tower_ops::Ops;
+use tower_ops::health::checks::{Pool, QueueDepth, Redis};
+use tower_ops::health::{Check, Details};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -68,33 +67,34 @@ async fn main() -> Result<()> {
     let jobs = QueueDepth::new(move || waiting.load(Ordering::Relaxed)).degraded_at(10);
 
     // Without the database this service is of no use; without the rest it is of less.
-    let mut health = Health::builder()
-        .details(Details::token(env::var("HEALTH_TOKEN").ok()))
+    let mut ops = Ops::builder("health")
+        .ops_addr(&ops_addr)
         .check(often(app.database.check().critical().affects("/orders")))
         .check(often(jobs.check("jobs")));
     if let Ok(url) = env::var("REDIS_URL") {
-        let connection = redis::Client::open(url)?.get_connection_manager().await?;
-        health = health.check(often(Redis::new(connection).check("redis")));
+        // By default it waits for seconds between attempts to connect, and its requests with it.
+        let config = ConnectionManagerConfig::new().set_max_delay(Duration::from_millis(100));
+        let connection = ConnectionManager::new_with_config(redis::Client::open(url)?, config)
+            .await
+            .map_err(|error| format!("cannot connect to REDIS_URL: {error}"))?;
+        ops = ops.check(often(Redis::new(connection).check("redis")));
     }
-    let health = health.build()?;
+    let details = Details::token(env::var("HEALTH_TOKEN").ok());
+    let ops = ops.health(|health| health.details(details)).build()?;
 
-    serve_probes(&ops_addr, &health)?;
-    tokio::spawn(health.run());
     tokio::spawn(work(Arc::clone(&app.waiting)));
-
     let router = Router::new()
         .route("/orders", get(orders))
         .route("/jobs", post(add_job))
-        .layer(health.shed_layer())
+        // 503 with `retry-after` on `/orders` for as long as its database is down.
+        .layer(ops.health().shed_layer())
+        .layer(ops.layer())
         .with_state(app);
     let listener = TcpListener::bind(&app_addr)
         .await
         .map_err(|error| format!("cannot listen on {app_addr}: {error}"))?;
-    eprintln!("application on http://{app_addr}, probes on http://{ops_addr}");
-    health.mark_ready();
-    serve(listener, router)
-        .with_graceful_shutdown(until_signal(health)?)
-        .await?;
+    eprintln!("application on http://{app_addr}, operations on http://{ops_addr}");
+    ops.serve(listener, router).await?;
     Ok(())
 }
 
@@ -102,38 +102,6 @@ fn often(check: Check) -> Check {
     check
         .period(Duration::from_secs(1))
         .timeout(Duration::from_millis(500))
-}
-
-/// On a thread and a runtime of their own, so that a stuck application cannot make them lie.
-fn serve_probes(addr: &str, health: &Health) -> Result<()> {
-    let listener =
-        StdListener::bind(addr).map_err(|error| format!("cannot listen on {addr}: {error}"))?;
-    listener.set_nonblocking(true)?;
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let (watch, probes) = (health.watch(), health.probes());
-    thread::spawn(move || {
-        runtime.block_on(async {
-            tokio::spawn(watch);
-            let router: Router = Router::new().fallback_service(probes);
-            serve(TcpListener::from_std(listener)?, router).await
-        })
-    });
-    Ok(())
-}
-
-/// Is over at Ctrl-C or SIGTERM, when the service is not ready any more.
-fn until_signal(health: Health) -> Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        health.drain();
-    })
 }
 
 async fn orders(State(app): State<App>) -> std::result::Result<String, StatusCode> {

@@ -95,6 +95,7 @@ use tower::{ServiceBuilder, ServiceExt};
 use tower_ops::{
     Ops,
     connections::Tls,
+    health::Details,
     observe::RouteHook,
     request_id::{self, RequestId, RequestIdClientLayer},
 };
@@ -135,6 +136,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .ops_addr(&ops_addr)
         // Nothing here is secret: `/requests` shows everybody who asked for what.
         .request_details(true)
+        .health(|health| health.details(Details::Always))
         .connections(|connections| connections.stall_timeout(STALL));
     if let Ok(token) = env::var("OPERATIONS_TOKEN") {
         ops = ops.operations_token(token);

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tower_ops_testing::{Http2Client, Process, RawHttp1, free_addr};
 use tower_ops_tests::{Protocol, Service};
 
-const EXAMPLES: [&str; 4] = ["quickstart", "playground", "grpc", "hyper"];
+const EXAMPLES: [&str; 5] = ["quickstart", "playground", "health", "grpc", "hyper"];
 const DEADLINE: Duration = Duration::from_secs(10);
 /// `EchoRequest { message: "hello" }`, framed; the reply is the same.
 const HELLO: &str = "\0\0\0\0\u{7}\n\u{5}hello";
@@ -47,6 +47,24 @@ async fn quickstart_does_what_its_header_says() {
         r#"server_requests_total{outcome="completed",class="success"} 1"#,
     )
     .await;
+}
+
+#[tokio::test]
+async fn health_does_what_its_header_says() {
+    let service = Service::start("health").await;
+    let (status, _, text) = service.get("/orders", &[]).await;
+    assert_eq!((status, text.as_str()), (200, "0 orders\n"));
+    has_line(&service, r#"dependency_up{name="database"} 1"#).await;
+    for waiting in 1..=12 {
+        let mut client = RawHttp1::connect(service.app()).await.unwrap();
+        client.send_request("POST", "/jobs", &[], "").await.unwrap();
+        assert_eq!(client.read_head().await.unwrap().status, 200, "{waiting}");
+    }
+    let start = Instant::now();
+    while service.ops_get("/ready").await != (200, "{\"status\":\"degraded\"}\n".to_owned()) {
+        assert!(start.elapsed() < DEADLINE, "the queue is never too long");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]
