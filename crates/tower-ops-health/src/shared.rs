@@ -120,10 +120,8 @@ impl Shared {
         let changed = self.flags.send_if_modified(|flags| {
             let before = *flags;
             let mut after = change(before);
-            if before.draining {
-                after.draining = true;
-                after.ready = false;
-            }
+            after.draining |= before.draining;
+            after.ready &= !after.draining;
             if before.ready && !after.ready {
                 after.withdrawals += 1;
             }

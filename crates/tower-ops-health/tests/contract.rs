@@ -93,6 +93,21 @@ async fn expect(health: &Health, live: bool, ready: bool, started: bool) {
 }
 
 #[tokio::test]
+async fn a_process_that_drains_is_alive_and_not_ready_for_good() {
+    let health = Health::new();
+    health.mark_ready();
+    health.drain();
+    for _ in 0..2 {
+        let ready = health.readiness().oneshot(Request::new(())).await.unwrap();
+        assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(!health.is_ready() && health.is_started());
+        let alive = health.liveness().oneshot(Request::new(())).await.unwrap();
+        assert_eq!(alive.status(), StatusCode::OK);
+        health.mark_ready();
+    }
+}
+
+#[tokio::test]
 async fn starts_live_and_nothing_else() {
     expect(&Health::new(), true, false, false).await;
     expect(&Health::default(), true, false, false).await;
