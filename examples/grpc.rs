@@ -52,8 +52,6 @@ use tower_ops_examples::playground::{
     echo_server::{Echo, EchoServer},
 };
 
-/// How long running calls may take to end once the process is asked to stop.
-const DRAIN: Duration = Duration::from_secs(10);
 /// The most messages a client may ask for.
 const MAX_MESSAGES: u32 = 1_000_000;
 /// The longest wait between two messages: an hour.
@@ -95,30 +93,26 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // Runs until it is dropped.
     let operations = ops.start_operations()?;
-    ops.health().mark_ready();
+    ops.mark_ready();
     eprintln!(
         "gRPC on http://{own}, operations on http://{}",
         operations.addr()
     );
 
-    let (stop, stop_in_time) = (tower_ops::shutdown_signal()?, tower_ops::shutdown_signal()?);
+    let life = ops.lifecycle();
     let server = Server::builder()
         .layer(ops.layer())
+        .add_service(ops.health().grpc())
         .add_service(EchoServer::new(Playground))
         .add_service(reflection_v1)
         .add_service(reflection_v1alpha)
-        .serve_with_incoming_shutdown(incoming, async {
-            stop.await;
-            ops.health().mark_not_ready();
-        });
-    let give_up = async {
-        stop_in_time.await;
-        sleep(DRAIN).await;
-    };
-    tokio::select! {
-        served = server => served?,
-        () = give_up => eprintln!("some calls still ran after {DRAIN:?}"),
+        .serve_with_incoming_shutdown(incoming, life.signal_to_stop());
+    // What still runs at the end of the drain is dropped; the report says so.
+    if let Ok(served) = life.with_deadline(server).await {
+        served?;
     }
+    life.shutdown(); // where the server ended by itself
+    eprintln!("{}", life.run().await);
     Ok(())
 }
 

@@ -94,7 +94,7 @@ async fn main() -> Result<()> {
         .await
         .map_err(|error| format!("cannot listen on {app_addr}: {error}"))?;
     eprintln!("application on http://{app_addr}, operations on http://{ops_addr}");
-    ops.serve(listener, router).await?;
+    eprintln!("{}", ops.serve(listener, router).await?);
     Ok(())
 }
 

@@ -18,7 +18,7 @@
 //! $ curl -s http://127.0.0.1:8080/metrics | grep ^server_requests_total
 //! server_requests_total{outcome="completed",class="success"} 1
 //! ```
-use std::{convert::Infallible, env, error::Error, pin::pin, time::Duration};
+use std::{convert::Infallible, env, error::Error};
 
 use http::{Request, Response};
 use hyper_util::{
@@ -30,9 +30,6 @@ use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower_ops::{Ops, connections::Acceptor, observe::RouteHook, request_id::RequestId};
 
-/// How long running requests may take to end once the process is asked to stop.
-const DRAIN: Duration = Duration::from_secs(10);
-
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let app_addr = env::var("APP_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
@@ -40,6 +37,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let ops = Ops::builder("hyper").ops_addr(ops_addr).build()?;
 
     let service = ServiceBuilder::new()
+        // Asks HTTP/1 clients to connect elsewhere, from the moment it is told to stop.
+        .layer(ops.lifecycle().connection_close())
         .layer(ops.layer())
         // Bare hyper has no router: these requests all count under one route.
         .layer(RouteHook::named("/{*path}"))
@@ -50,20 +49,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .map_err(|error| format!("cannot listen on {app_addr}: {error}"))?;
     // Runs until it is dropped.
     let operations = ops.start_operations()?;
-    ops.health().mark_ready();
+    ops.mark_ready();
     eprintln!(
         "application on http://{}, operations on http://{}",
         listener.local_addr()?,
         operations.addr()
     );
 
-    let mut stop = pin!(tower_ops::shutdown_signal()?);
+    // Some seconds after it is told to stop: until then clients still come.
+    let stop = ops.lifecycle().drain_token();
     let mut acceptor = Acceptor::new(listener);
     loop {
         let next = async { (ops.connections().room().await, acceptor.accept().await) };
         let (room, (stream, peer)) = tokio::select! {
             next = next => next,
-            () = &mut stop => break,
+            () = stop.cancelled() => break,
         };
         // Refused, if there is a limit.
         let Ok(io) = room.accept(stream, peer) else {
@@ -79,9 +79,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         });
     }
 
-    ops.health().mark_not_ready();
     drop(acceptor);
-    eprintln!("{}", ops.connections().drain(DRAIN).await);
+    // The drain closes what is in `ops.connections()`.
+    eprintln!("{}", ops.lifecycle().run().await);
     Ok(())
 }
 

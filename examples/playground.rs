@@ -33,8 +33,8 @@
 //! | `GET /panic-body` | panics in the body, after the first chunk |
 //! | `GET /error-body/{chunks}` | sends chunks, then a body error |
 //! | `POST /echo` | streams the request body back |
-//! | `GET /sse` | sends server-sent events for ever |
-//! | `GET /ws` | echoes over a WebSocket |
+//! | `GET /sse` | sends server-sent events until the process drains |
+//! | `GET /ws` | echoes over a WebSocket; says goodbye when the process drains |
 //! | `GET /nested/users/{id}` | the user's route, under `nest` |
 //! | `GET /service/users/{id}` | the user's route, under `nest_service` |
 //! | `GET /call?to=/path` | calls itself; answers with the request headers that the callee saw |
@@ -49,6 +49,10 @@
 //! {"connections":[{"id":7,"listener":"default","peer":"127.0.0.1:50712","protocol":"http1", …
 //! $ curl -X DELETE http://127.0.0.1:8080/connections/7 -H "authorization: Bearer $OPERATIONS_TOKEN"
 //! ```
+//!
+//! SIGTERM, Ctrl-C and `curl http://127.0.0.1:8080/prestop` stop it as a service in production is
+//! stopped, and it says how that went: 5 seconds (`PRE_DRAIN_MS`) not ready and still serving, at
+//! most 15 (`DRAIN_MS`) to end what is in flight. A second signal ends it at once.
 //!
 //! With `TLS_CERT` and `TLS_KEY`, files in PEM, it serves TLS; a renewed certificate is
 //! taken up within a minute.
@@ -66,11 +70,11 @@ use std::{
 };
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     body::{Body, Bytes},
     extract::{
         Path, Query, Request, State, WebSocketUpgrade,
-        ws::{Message, WebSocket},
+        ws::{CloseFrame, Message, WebSocket, close_code},
     },
     middleware::{self, Next},
     response::{
@@ -79,7 +83,7 @@ use axum::{
     },
     routing::{any, get, post},
 };
-use futures_util::stream::{self, Stream};
+use futures_util::stream::{self, Stream, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Limited};
 use hyper_util::{
@@ -96,6 +100,7 @@ use tower_ops::{
     Ops,
     connections::Tls,
     health::Details,
+    lifecycle::{DEFAULT_DRAIN, DEFAULT_PRE_DRAIN, DrainToken},
     observe::RouteHook,
     request_id::{self, RequestId, RequestIdClientLayer},
 };
@@ -132,11 +137,14 @@ type Refusal = (StatusCode, String);
 async fn main() -> Result<(), Box<dyn Error>> {
     let app_addr = env::var("APP_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let ops_addr = env::var("OPS_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
+    let pre_drain = millis("PRE_DRAIN_MS")?.unwrap_or(DEFAULT_PRE_DRAIN);
+    let drain = millis("DRAIN_MS")?.unwrap_or(DEFAULT_DRAIN);
     let mut ops = Ops::builder("playground")
         .ops_addr(&ops_addr)
         // Nothing here is secret: `/requests` shows everybody who asked for what.
         .request_details(true)
         .health(|health| health.details(Details::Always))
+        .lifecycle(|lifecycle| lifecycle.pre_drain(pre_drain).drain(drain))
         .connections(|connections| connections.stall_timeout(STALL));
     if let Ok(token) = env::var("OPERATIONS_TOKEN") {
         ops = ops.operations_token(token);
@@ -150,12 +158,25 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await
         .map_err(|error| format!("cannot listen on {app_addr}: {error}"))?;
     let own = listener.local_addr()?;
-    let app = app(own).layer(ops.layer());
+    let app = app(own)
+        .layer(Extension(ops.lifecycle().drain_token()))
+        .layer(ops.layer());
 
     eprintln!("application on http://{own}, operations on http://{ops_addr}");
     eprintln!("try: curl -i http://{own}/users/42");
-    ops.serve(listener, app).await?;
+    eprintln!("{}", ops.serve(listener, app).await?);
     Ok(())
+}
+
+/// The milliseconds in an environment variable, if it is set.
+fn millis(variable: &str) -> Result<Option<Duration>, String> {
+    let Ok(text) = env::var(variable) else {
+        return Ok(None);
+    };
+    let millis = text
+        .parse()
+        .map_err(|_| format!("{variable}: {text:?} is not a number of milliseconds"))?;
+    Ok(Some(Duration::from_millis(millis)))
 }
 
 /// Every route, without the operations layer; `own` is where `/call` finds this service.
@@ -260,7 +281,8 @@ async fn echo(request: Request) -> Response {
     response
 }
 
-async fn events() -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+/// Ends when the process drains: the client connects again, and somewhere else.
+async fn events(Extension(drain): Extension<DrainToken>) -> Sse<impl Stream<Item = Tick>> {
     let events = stream::unfold(0_u64, |number| async move {
         if number > 0 {
             sleep(Duration::from_millis(100)).await;
@@ -268,21 +290,34 @@ async fn events() -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
         let event = Event::default().id(number.to_string()).data("tick");
         Some((Ok(event), number + 1))
     });
+    let events = events.take_until(drain.cancelled_owned());
     Sse::new(events).keep_alive(KeepAlive::default())
 }
 
-async fn websocket(upgrade: WebSocketUpgrade) -> Response {
+type Tick = Result<Event, Infallible>;
+
+/// Says goodbye when the process drains.
+async fn websocket(upgrade: WebSocketUpgrade, Extension(drain): Extension<DrainToken>) -> Response {
     upgrade
         .max_message_size(MAX_MESSAGE)
-        .on_upgrade(async |mut socket: WebSocket| {
+        .on_upgrade(async move |mut socket: WebSocket| {
             // axum answers pings and closes by itself.
-            while let Some(Ok(message)) = socket.recv().await {
+            while let Some(received) = drain.run_until_cancelled(socket.recv()).await {
+                let Some(Ok(message)) = received else {
+                    return;
+                };
                 if matches!(message, Message::Text(_) | Message::Binary(_))
                     && socket.send(message).await.is_err()
                 {
                     return;
                 }
             }
+            let goodbye = CloseFrame {
+                code: close_code::AWAY,
+                reason: "the service stops".into(),
+            };
+            // A client that is gone has no need of it.
+            let _ = socket.send(Message::Close(Some(goodbye))).await;
         })
 }
 

@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await
         .map_err(|error| format!("cannot listen on {app_addr}: {error}"))?;
     eprintln!("application on http://{app_addr}, operations on http://{ops_addr}");
-    ops.serve(listener, app).await?;
+    eprintln!("{}", ops.serve(listener, app).await?);
     Ok(())
 }
 

@@ -40,6 +40,7 @@ fn no_crate_depends_on_its_own_floor_or_above() {
                 "tower-ops-connections",
                 "tower-ops-observe",
                 "tower-ops-health",
+                "tower-ops-lifecycle",
                 "tower-ops-request-id",
                 "tower-ops-metrics",
                 "tower-ops-trace",

@@ -11,6 +11,7 @@ use crate::{CloseReason, Protocol, RejectReason};
 
 const ACTIVE: &str = "server_active_connections";
 const IDLE: &str = "server_idle_connections";
+const NATIVE: &str = "server_native_connections";
 const OPENED: &str = "server_connections_total";
 const CLOSED: &str = "server_connections_closed_total";
 const REJECTED: &str = "server_connections_rejected_total";
@@ -50,6 +51,8 @@ pub(crate) struct ListenerMetrics {
     pub(crate) index: usize,
     active: [Gauge; Protocol::ALL.len()],
     pub(crate) idle: Gauge,
+    /// Of all listeners together.
+    pub(crate) native: Gauge,
     opened: Counter,
     closed: [Counter; CloseReason::ALL.len()],
     rejected: [Counter; RejectReason::ALL.len()],
@@ -76,6 +79,7 @@ impl ListenerMetrics {
             active: Protocol::ALL
                 .map(|it| recorder.register_gauge(&protocol(ACTIVE, it), METADATA)),
             idle: recorder.register_gauge(&key(IDLE, None), METADATA),
+            native: recorder.register_gauge(&Key::from_static_name(NATIVE), METADATA),
             opened: recorder.register_counter(&key(OPENED, None), METADATA),
             closed: CloseReason::ALL.map(|reason| {
                 let key = key(CLOSED, Some(("reason", reason.as_str())));
@@ -112,6 +116,9 @@ impl ListenerMetrics {
     pub(crate) fn closed(&self, record: &Record, reason: CloseReason, age: Duration) {
         let protocol = record.protocol().index();
         self.active[protocol].decrement(1.0);
+        if record.is_driven() {
+            self.native.decrement(1.0);
+        }
         self.closed[reason.index()].increment(1);
         self.duration[protocol].record(age.as_secs_f64());
         #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 requests")]
@@ -145,6 +152,10 @@ fn describe(recorder: &dyn Recorder) {
     gauge(
         IDLE,
         "Connections without an exchange in flight, up to 15 seconds ago",
+    );
+    gauge(
+        NATIVE,
+        "Connections that are open on the accept loop of this library",
     );
     counter(OPENED, "Connections that were accepted");
     counter(CLOSED, "Connections that ended, by reason");

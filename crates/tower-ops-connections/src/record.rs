@@ -122,7 +122,9 @@ impl Record {
 
     #[cfg(feature = "hyper-util")]
     pub(crate) fn set_driven(&self) {
+        // Once: what is driven is taken by value.
         self.flags.driven.store(true, Ordering::Relaxed);
+        self.listener.native.increment(1.0);
     }
 
     /// Whether a service tells of the exchanges.

@@ -143,6 +143,12 @@ impl Steps {
         step.began.map_or(Duration::ZERO, |began| now - began)
     }
 
+    /// Whether some that were registered are not done.
+    pub(crate) fn are_awaited(&self) -> bool {
+        let registered = self.steps.iter().take(self.registered);
+        { registered }.any(|step| step.state != StepState::Done)
+    }
+
     /// Whether all that were registered are done, and some were. Steps that were not
     /// and still run are waited for as well.
     pub(crate) fn are_done(&self) -> bool {

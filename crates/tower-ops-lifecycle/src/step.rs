@@ -83,6 +83,13 @@ impl Lifecycle {
         self.shared.mark_ready()
     }
 
+    /// Whether a start-up step is [registered](crate::LifecycleBuilder::expect_step) that is
+    /// not done: the process is going to be ready by itself, and a server need not say so.
+    #[must_use]
+    pub fn awaits_steps(&self) -> bool {
+        lock(&self.shared.steps).are_awaited()
+    }
+
     /// Whether the process has been ready once. Nothing takes that back.
     #[must_use]
     pub fn is_started(&self) -> bool {

@@ -87,14 +87,7 @@ impl fmt::Display for StillRunning {
             if place > 0 {
                 f.write_str("; ")?;
             }
-            if let Some(method) = request.method {
-                write!(f, "{} ", method.as_str())?;
-            }
-            let age = Duration::from_millis(u64::try_from(request.age.as_millis()).unwrap_or(0));
-            write!(f, "{} for {age:?}", request.route_or_name())?;
-            if let Some(peer) = request.peer {
-                write!(f, " from {peer}")?;
-            }
+            write!(f, "{request}")?;
         }
         if self.count > self.named.len() {
             write!(f, "; and {} more", self.count - self.named.len())?;

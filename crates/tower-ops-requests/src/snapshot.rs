@@ -1,3 +1,4 @@
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -153,6 +154,22 @@ impl RequestSnapshot {
             metadata: Metadata::new(),
             ..self
         }
+    }
+}
+
+/// The method and the route or the name, the age and the peer: `GET /reports for 16s from
+/// 192.0.2.7:4711`. Nothing that a client sent.
+impl fmt::Display for RequestSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(method) = self.method {
+            write!(f, "{} ", method.as_str())?;
+        }
+        let age = Duration::from_millis(u64::try_from(self.age.as_millis()).unwrap_or(0));
+        write!(f, "{} for {age:?}", self.route_or_name())?;
+        if let Some(peer) = self.peer {
+            write!(f, " from {peer}")?;
+        }
+        Ok(())
     }
 }
 

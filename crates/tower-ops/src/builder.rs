@@ -4,6 +4,7 @@ use std::sync::Arc;
 use http::HeaderName;
 use tower_ops_connections::{Connections, ConnectionsBuilder};
 use tower_ops_health::{Check, Details, Health, HealthBuilder};
+use tower_ops_lifecycle::{Lifecycle, LifecycleBuilder};
 use tower_ops_metrics::{Metrics, MetricsBuilder, Prometheus};
 use tower_ops_observe::ObserveLayer;
 use tower_ops_request_id::RequestIds;
@@ -11,6 +12,7 @@ use tower_ops_requests::{RequestTracker, RequestTrackerBuilder};
 use tower_ops_trace::Spans;
 
 use crate::connection_facts::ConnectionFacts;
+use crate::drain;
 use crate::error::ConfigError;
 use crate::layer::OpsLayer;
 use crate::names::{is_grpc_method, is_of_http};
@@ -43,9 +45,11 @@ pub struct OpsBuilder {
     recorder: Recorder,
     health: HealthBuilder,
     connections: ConnectionsBuilder,
+    lifecycle: LifecycleBuilder,
     requests: Option<RequestTrackerBuilder>,
     request_details: bool,
     operations_token: Option<String>,
+    prestop: bool,
     #[cfg(feature = "tls")]
     tls: Option<tower_ops_connections::Tls>,
     spans: bool,
@@ -67,9 +71,11 @@ impl OpsBuilder {
             recorder: Recorder::Process,
             health: Health::builder(),
             connections: Connections::builder(),
+            lifecycle: Lifecycle::builder(),
             requests: Some(RequestTracker::builder()),
             request_details: false,
             operations_token: None,
+            prestop: true,
             #[cfg(feature = "tls")]
             tls: None,
             spans: true,
@@ -252,6 +258,35 @@ impl OpsBuilder {
         self
     }
 
+    /// Leaves out `/prestop`, with which whoever reaches the operations endpoint stops the
+    /// process: for where no `preStop` hook of Kubernetes needs it.
+    #[must_use]
+    pub const fn without_prestop(mut self) -> Self {
+        self.prestop = false;
+        self
+    }
+
+    /// Changes how the process starts and stops: the timeline of the shutdown, the steps
+    /// that have to be done before it is ready.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_ops::Ops;
+    ///
+    /// let ops = Ops::builder("orders").lifecycle(|lifecycle| {
+    ///     lifecycle
+    ///         .expect_step("migrate")
+    ///         .drain(Duration::from_secs(60))
+    ///         .grace_period(Duration::from_secs(90)) // as in the pod's specification
+    /// });
+    /// # let _ = ops;
+    /// ```
+    #[must_use]
+    pub fn lifecycle(mut self, change: impl FnOnce(LifecycleBuilder) -> LifecycleBuilder) -> Self {
+        self.lifecycle = change(self.lifecycle);
+        self
+    }
+
     /// Serves the application over TLS: `Tls::from_pem_files(certificate, key)`. The
     /// operations endpoint stays as it is.
     #[cfg(feature = "tls")]
@@ -340,6 +375,10 @@ impl OpsBuilder {
             let inner = error.problems().iter();
             problems.extend(inner.map(|problem| format!("connections: {problem}")));
         }
+        if let Err(error) = self.lifecycle.check() {
+            let inner = error.problems().iter();
+            problems.extend(inner.map(|problem| format!("lifecycle: {problem}")));
+        }
         if let Some(given) = &self.operations_token
             && given.trim().len() < token::SHORTEST
         {
@@ -376,9 +415,11 @@ impl OpsBuilder {
             .filter(|_| private)
             .and_then(Prometheus::recorder);
         let mut connections = self.connections;
+        let mut lifecycle = self.lifecycle;
         if let Some(recorder) = &recorder {
             health = health.recorder(Arc::clone(recorder));
             connections = connections.recorder(Arc::clone(recorder));
+            lifecycle = lifecycle.recorder(Arc::clone(recorder));
         }
         let connections = match connections.build() {
             Ok(connections) => connections,
@@ -396,6 +437,11 @@ impl OpsBuilder {
             Some(Ok(tracker)) => Some(tracker),
             Some(Err(error)) => return refuse(error.problems().to_vec()),
         };
+        let lifecycle = match lifecycle.build() {
+            Ok(lifecycle) => lifecycle,
+            Err(error) => return refuse(error.problems().to_vec()),
+        };
+        drain::take_part(&lifecycle, &connections, tracker.as_ref());
         let spans = self.spans.then(Spans::new);
         let observe = ObserveLayer::new((
             ConnectionFacts,
@@ -412,11 +458,13 @@ impl OpsBuilder {
             health,
             prometheus,
             connections,
+            lifecycle,
             #[cfg(feature = "tls")]
             tls: self.tls,
             tracker,
             request_details: self.request_details,
             token,
+            prestop: self.prestop,
         }))
     }
 }

@@ -42,7 +42,8 @@
 //! | [`requests`] | tower-ops-requests | what is in flight, and what ended |
 //! | [`metrics`] | tower-ops-metrics | server metrics |
 //! | [`trace`] | tower-ops-trace | spans |
-//! | [`health`] | tower-ops-health | probes |
+//! | [`health`] | tower-ops-health | checks and probes |
+//! | [`lifecycle`] | tower-ops-lifecycle | start, drain and stop |
 //!
 //! # Features
 //!
@@ -56,14 +57,17 @@
 
 mod builder;
 mod connection_facts;
+mod drain;
 mod endpoint;
 mod error;
 mod layer;
 mod names;
+mod noticed;
 mod operations;
 mod ops;
+mod probes;
 mod recorder;
-mod signal;
+mod servers;
 mod token;
 
 pub use self::builder::OpsBuilder;
@@ -73,10 +77,11 @@ pub use self::error::ConfigError;
 pub use self::layer::{Observers, OpsLayer};
 pub use self::operations::Operations;
 pub use self::ops::Ops;
-pub use self::signal::shutdown_signal;
+pub use self::servers::Servers;
 
 pub use tower_ops_connections as connections;
 pub use tower_ops_health as health;
+pub use tower_ops_lifecycle as lifecycle;
 pub use tower_ops_metrics as metrics;
 pub use tower_ops_observe as observe;
 pub use tower_ops_request_id as request_id;

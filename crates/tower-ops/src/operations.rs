@@ -1,5 +1,6 @@
 use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::future::{Future, ready};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use tower_ops_connections::ConnectionsService;
 use tower_ops_health::Probes;
+use tower_ops_lifecycle::PreStop;
 use tower_ops_metrics::MetricsService;
 use tower_ops_requests::RequestsService;
 use tower_service::Service;
@@ -27,6 +29,7 @@ pub struct Operations {
     metrics: Option<MetricsService>,
     connections: ConnectionsService,
     requests: Option<RequestsService>,
+    prestop: Option<PreStop>,
 }
 
 impl Operations {
@@ -35,12 +38,14 @@ impl Operations {
         metrics: Option<MetricsService>,
         connections: ConnectionsService,
         requests: Option<RequestsService>,
+        prestop: Option<PreStop>,
     ) -> Self {
         Self {
             probes,
             metrics,
             connections,
             requests,
+            prestop,
         }
     }
 
@@ -50,15 +55,17 @@ impl Operations {
             .into_iter()
             .chain(requests.into_iter().flatten())
             .chain(Probes::PATHS.iter().copied())
+            .chain(self.prestop.as_ref().map(|_| PRESTOP))
     }
 }
 
+const PRESTOP: &str = "/prestop";
 const REQUESTS: [&str; 3] = ["/requests", "/requests/history", "/requests/stats"];
 
 impl<B> Service<Request<B>> for Operations {
     type Response = Response<UnsyncBoxBody<Bytes, Infallible>>;
     type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -66,6 +73,16 @@ impl<B> Service<Request<B>> for Operations {
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let path = request.uri().path();
+        if path == PRESTOP
+            && let Some(prestop) = &mut self.prestop
+        {
+            let answer = prestop.call(request);
+            return Box::pin(async move {
+                let Ok(mut response) = box_body(answer.await);
+                response.headers_mut().insert(VERSION_HEADER, VERSION);
+                Ok(response)
+            });
+        }
         let read = matches!(*request.method(), Method::GET | Method::HEAD);
         // The services answer at once; `into_inner` of a ready future gives it.
         let Ok(mut response) = match (path, &mut self.metrics, &mut self.requests) {
@@ -82,7 +99,7 @@ impl<B> Service<Request<B>> for Operations {
             _ => Ok(self.not_found()),
         };
         response.headers_mut().insert(VERSION_HEADER, VERSION);
-        ready(Ok(response))
+        Box::pin(ready(Ok(response)))
     }
 }
 

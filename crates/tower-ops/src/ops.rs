@@ -20,6 +20,7 @@ use tower_ops_connections::{Connections, Listener, RequestBody, Server};
 #[cfg(feature = "axum")]
 use tower_ops_connections::{MakeAxumService, Peer, TrackedListener};
 use tower_ops_health::Health;
+use tower_ops_lifecycle::{Lifecycle, Phase, ShutdownReport};
 use tower_ops_metrics::Prometheus;
 use tower_ops_requests::RequestTracker;
 use tower_service::Service;
@@ -28,7 +29,8 @@ use crate::builder::OpsBuilder;
 use crate::endpoint::Endpoint;
 use crate::layer::OpsLayer;
 use crate::operations::Operations;
-use crate::signal;
+use crate::probes;
+use crate::servers::Servers;
 use crate::token::Token;
 
 /// What a service needs to be operated, in one handle. Cheap to clone.
@@ -63,11 +65,13 @@ pub(crate) struct Parts {
     pub(crate) health: Health,
     pub(crate) prometheus: Option<Prometheus>,
     pub(crate) connections: Connections,
+    pub(crate) lifecycle: Lifecycle,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<tower_ops_connections::Tls>,
     pub(crate) tracker: Option<RequestTracker>,
     pub(crate) request_details: bool,
     pub(crate) token: Option<Token>,
+    pub(crate) prestop: bool,
 }
 
 impl Ops {
@@ -104,6 +108,32 @@ impl Ops {
         &self.inner.health
     }
 
+    /// The life of the process: start-up steps, shutdown hooks, the phase, and tokens for
+    /// what has no end of its own.
+    ///
+    /// ```no_run
+    /// # async fn migrate() -> std::io::Result<()> { Ok(()) }
+    /// # async fn run(ops: tower_ops::Ops) -> Result<(), Box<dyn std::error::Error>> {
+    /// ops.lifecycle().step("migrate", migrate()).await?;
+    /// ops.lifecycle().on_stop("cache", async || println!("written"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn lifecycle(&self) -> &Lifecycle {
+        &self.inner.lifecycle
+    }
+
+    /// Says that the process wants requests: [`serve`](Self::serve) does, and with a server
+    /// of your own you do. Start-up is over then. Does nothing once the process is told to
+    /// stop.
+    pub fn mark_ready(&self) {
+        if self.inner.lifecycle.phase() == Phase::Ready || self.inner.lifecycle.mark_ready() {
+            // At once: that of the operations endpoint comes a moment later.
+            self.inner.health.mark_ready();
+        }
+    }
+
     /// The Prometheus recorder, unless the application installed one that this
     /// `Ops` was not told of.
     #[must_use]
@@ -127,11 +157,14 @@ impl Ops {
     }
 
     /// The accept loop of [`serve`](Self::serve) alone, without the operations
-    /// endpoint and the signals: for several listeners, for TLS, and for settings of
-    /// hyper's.
+    /// endpoint and the lifecycle: for settings of hyper's.
     #[must_use]
     pub fn server(&self) -> Server {
-        let server = self.inner.connections.server();
+        self.server_named("default")
+    }
+
+    pub(crate) fn server_named(&self, listener: &str) -> Server {
+        let server = self.inner.connections.named(listener).server();
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.inner.tls {
             return server.tls(tls.clone());
@@ -210,6 +243,7 @@ impl Ops {
             self.inner.prometheus.as_ref().map(Prometheus::service),
             connections,
             tracker.map(|tracker| tracker.service().details_if(may)),
+            self.inner.prestop.then(|| self.inner.lifecycle.prestop()),
         )
     }
 
@@ -218,11 +252,15 @@ impl Ops {
     ///
     /// It runs on a thread and a runtime of its own, so that a stuck application
     /// cannot make probes lie, until the returned handle is dropped. The service
-    /// is live but not ready: call [`mark_ready`](Health::mark_ready) on
-    /// [`health`](Self::health) when it can take requests.
+    /// is live but not ready: call [`mark_ready`](Self::mark_ready) when it can take
+    /// requests.
     ///
-    /// Health checks run on the runtime that this is called on, which from then on
-    /// also is the one whose life `/health` tells.
+    /// On the runtime that this is called on run the health checks, and the
+    /// [lifecycle](Self::lifecycle): from here on SIGTERM and SIGINT begin the shutdown and
+    /// do not end the process. Stop accepting when
+    /// [`drain_token`](Lifecycle::drain_token) fires, or give
+    /// [`signal_to_stop`](Lifecycle::signal_to_stop) to the server, and await
+    /// [`run`](Lifecycle::run) before `main` returns.
     ///
     /// # Errors
     ///
@@ -237,26 +275,42 @@ impl Ops {
         })?;
         let tracker = self.inner.tracker.as_ref().map(RequestTracker::watch);
         let health = self.inner.health.watch();
+        let phase = probes::follow(self.inner.lifecycle.clone(), self.inner.health.clone());
         let watch = async move {
-            tokio::join!(health, async move {
+            tokio::join!(health, phase, async move {
                 if let Some(tracker) = tracker {
                     tracker.await;
                 }
             });
         };
         let checks = || application.spawn(self.inner.health.run());
-        Endpoint::start(self.inner.ops_addr, self.operations(), watch, checks)
+        let endpoint = Endpoint::start(self.inner.ops_addr, self.operations(), watch, checks)?;
+        // Carried out by a task of its own: what is returned only waits for it.
+        drop(self.inner.lifecycle.run());
+        Ok(endpoint)
     }
 
     /// Serves the application on `listener` (HTTP/1.1 and HTTP/2, with upgrades)
-    /// and the operations endpoint on its own address, until SIGINT or SIGTERM.
+    /// and the operations endpoint on its own address, until the process is told to stop:
+    /// by SIGTERM, SIGINT, `/prestop` or [`shutdown`](Lifecycle::shutdown).
     ///
-    /// Marks the service ready, and not ready at the signal. Then no connection
-    /// is accepted any more, and those that are there get 15 seconds to finish.
-    /// Connections are bounded as [`connections`](OpsBuilder::connections) says.
+    /// The service is ready when all start-up steps are done that the
+    /// [lifecycle](OpsBuilder::lifecycle) expects, or at once. When it is told to stop:
+    ///
+    /// 1. For 5 seconds it is not ready and serves all the same, since whoever routes to it
+    ///    needs a while to notice. HTTP/1 responses carry `Connection: close`.
+    /// 2. The listener is closed, HTTP/2 clients get GOAWAY, streams that have a
+    ///    [token](Lifecycle::drain_token) are told, and what is in flight gets 15 seconds.
+    /// 3. What is left is cut off, and the report names it.
+    /// 4. [Hooks](Lifecycle::on_stop) run, the last one registered first, for at most 5
+    ///    seconds in all; the operations endpoint closes last.
+    ///
+    /// A second signal ends the process at once. [`OpsBuilder::lifecycle`] changes the
+    /// times, [`OpsBuilder::connections`] the limits of connections.
     ///
     /// The application is an `axum::Router`, tonic's `Routes`, or any other tower
-    /// service. Both on one port: `app.merge(routes.into_axum_router())`.
+    /// service. Both on one port: `app.merge(routes.into_axum_router())`. On several ports:
+    /// [`servers`](Self::servers).
     ///
     /// # Errors
     ///
@@ -265,9 +319,9 @@ impl Ops {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future aborts all connections and ends the operations
-    /// endpoint.
-    pub async fn serve<L, S, B>(&self, listener: L, app: S) -> io::Result<()>
+    /// Dropping the future closes the listener, aborts all connections and ends the
+    /// operations endpoint.
+    pub async fn serve<L, S, B>(&self, listener: L, app: S) -> io::Result<ShutdownReport>
     where
         L: Listener,
         S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
@@ -277,12 +331,11 @@ impl Ops {
         B::Data: Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let signal = signal::shutdown_signal()?;
-        self.serve_until(listener, app, signal).await
+        self.servers().listen(listener, app).run().await
     }
 
-    /// As [`serve`](Self::serve), until `shutdown` completes and whatever the
-    /// signals are.
+    /// As [`serve`](Self::serve), and `shutdown` is one more thing that tells the process
+    /// to stop.
     ///
     /// # Errors
     ///
@@ -296,7 +349,7 @@ impl Ops {
         listener: L,
         app: S,
         shutdown: impl Future<Output = ()>,
-    ) -> io::Result<()>
+    ) -> io::Result<ShutdownReport>
     where
         L: Listener,
         S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
@@ -306,40 +359,27 @@ impl Ops {
         B::Data: Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let endpoint = self.start_operations()?;
-        tracing::info!(
-            name = self.name(),
-            app = listener.address(),
-            operations = endpoint.addr().to_string(),
-            "serving"
-        );
-        let ready = Ready::mark(self.health());
-        let stop = async {
-            shutdown.await;
-            drop(ready);
-            self.health().drain();
-        };
-        let report = self.server().serve(listener, app, stop).await;
-        if report.forced > 0 {
-            tracing::warn!(%report, "the time to drain is over: what was left is cut off");
-        }
-        Ok(())
+        let servers = self.servers().listen(listener, app);
+        servers.run_until(shutdown).await
     }
-}
 
-/// Ready for as long as it lives: also a server that is dropped is not any more.
-struct Ready<'a>(&'a Health);
-
-impl<'a> Ready<'a> {
-    fn mark(health: &'a Health) -> Self {
-        health.mark_ready();
-        Self(health)
-    }
-}
-
-impl Drop for Ready<'_> {
-    fn drop(&mut self) {
-        self.0.mark_not_ready();
+    /// Several listeners in one life: HTTP and gRPC on ports of their own, a Unix socket.
+    ///
+    /// ```no_run
+    /// # use tokio::net::{TcpListener, UnixListener};
+    /// # async fn run(ops: tower_ops::Ops, app: axum::Router, inside: axum::Router) -> std::io::Result<()> {
+    /// let report = ops
+    ///     .servers()
+    ///     .listen_as("http", TcpListener::bind("0.0.0.0:3000").await?, app)
+    ///     .listen_as("inside", UnixListener::bind("/run/orders.sock")?, inside)
+    ///     .run()
+    ///     .await?;
+    /// println!("{report}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn servers(&self) -> Servers {
+        Servers::new(self.clone())
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{pause, timeout};
 use tower_ops::Ops;
+use tower_ops::lifecycle::ShutdownReport;
 use tower_ops_testing::{Head, Http2Client, RawHttp1, free_addr};
 
 const LONG: Duration = Duration::from_secs(10);
@@ -25,6 +26,7 @@ const VERSION: &str = "x-tower-ops-version";
 
 fn ops(ops_addr: SocketAddr) -> Ops {
     let builder = Ops::builder("test").private_recorder();
+    let builder = builder.lifecycle(|life| life.pre_drain(Duration::ZERO).signals(false));
     builder.ops_addr(ops_addr.to_string()).build().unwrap()
 }
 
@@ -38,7 +40,7 @@ struct Serving {
     app: SocketAddr,
     operations: SocketAddr,
     stop: oneshot::Sender<()>,
-    task: JoinHandle<io::Result<()>>,
+    task: JoinHandle<io::Result<ShutdownReport>>,
 }
 
 impl Serving {
@@ -68,9 +70,9 @@ impl Serving {
         serving
     }
 
-    async fn stop(self) {
+    async fn stop(self) -> ShutdownReport {
         self.stop.send(()).unwrap();
-        self.task.await.unwrap().unwrap();
+        self.task.await.unwrap().unwrap()
     }
 }
 
@@ -279,9 +281,12 @@ async fn what_does_not_finish_is_aborted_when_the_time_to_drain_is_over() {
     // From here on time passes as soon as there is nothing else to do.
     pause();
     let start = tokio::time::Instant::now();
-    serving.stop().await;
+    let report = serving.stop().await;
     let took = start.elapsed();
     assert!((14..=16).contains(&took.as_secs()), "{took:?}");
+    assert_eq!(report.aborted(), 1, "{report}");
+    let text = report.to_string();
+    assert!(text.contains("GET /held for "), "{text}");
 }
 
 #[tokio::test]

@@ -1,0 +1,105 @@
+use std::error::Error;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Limited};
+
+/// Any error.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// The body of a request, as a mounted service gets it: no longer than the mount allows. Reading
+/// more fails with [`LengthLimitError`](http_body_util::LengthLimitError).
+pub struct AdminRequestBody {
+    inner: UnsyncBoxBody<Bytes, BoxError>,
+}
+
+impl AdminRequestBody {
+    pub(crate) fn new<B>(body: B, most: Option<usize>) -> Self
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let body = body.map_frame(|frame| {
+            frame.map_data(|mut data: B::Data| data.copy_to_bytes(data.remaining()))
+        });
+        let inner = match most {
+            Some(most) => Limited::new(body, most).boxed_unsync(),
+            None => body.map_err(Into::into).boxed_unsync(),
+        };
+        Self { inner }
+    }
+}
+
+impl Default for AdminRequestBody {
+    fn default() -> Self {
+        let inner = Empty::new().map_err(|never| match never {});
+        Self {
+            inner: inner.boxed_unsync(),
+        }
+    }
+}
+
+/// The body of an answer of the operations endpoint.
+pub struct AdminBody {
+    inner: UnsyncBoxBody<Bytes, BoxError>,
+}
+
+impl AdminBody {
+    pub(crate) fn new<B>(body: B) -> Self
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let body = body.map_frame(|frame| {
+            frame.map_data(|mut data: B::Data| data.copy_to_bytes(data.remaining()))
+        });
+        Self {
+            inner: body.map_err(Into::into).boxed_unsync(),
+        }
+    }
+}
+
+impl Default for AdminBody {
+    fn default() -> Self {
+        Self::new(Empty::<Bytes>::new())
+    }
+}
+
+macro_rules! forward {
+    ($name:ident) => {
+        impl Body for $name {
+            type Data = Bytes;
+            type Error = BoxError;
+
+            fn poll_frame(
+                mut self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+            ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+                Pin::new(&mut self.inner).poll_frame(cx)
+            }
+
+            fn is_end_stream(&self) -> bool {
+                self.inner.is_end_stream()
+            }
+
+            fn size_hint(&self) -> SizeHint {
+                self.inner.size_hint()
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+forward!(AdminRequestBody);
+forward!(AdminBody);

@@ -1,0 +1,188 @@
+//! The endpoint on a port and a thread of its own, over real sockets.
+#![cfg(feature = "server")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy exempts the tests themselves, not their helpers"
+)]
+
+use std::convert::Infallible;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use tokio::time::{Instant, sleep, timeout};
+use tower::service_fn;
+use tower_ops_admin::{Access, Admin, AdminRequestBody, Endpoint, Mount};
+use tower_ops_testing::RawHttp1;
+
+const LONG: Duration = Duration::from_secs(10);
+
+fn start(mounts: impl IntoIterator<Item = Mount>) -> Endpoint {
+    let mounts = mounts.into_iter();
+    let builder = mounts.fold(Admin::builder("test"), |builder, mount| {
+        builder.mount(mount.changes_need(Access::Public))
+    });
+    let any = (Ipv4Addr::LOCALHOST, 0);
+    builder.build().unwrap().start(any).unwrap()
+}
+
+fn slow(path: &'static str, millis: u64) -> Mount {
+    let service = service_fn(move |_: Request<AdminRequestBody>| async move {
+        sleep(Duration::from_millis(millis)).await;
+        Ok::<_, Infallible>(Response::new("slow".to_owned()))
+    });
+    Mount::new(path, service)
+}
+
+async fn ask(addr: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut client = RawHttp1::connect(addr).await?;
+    client.send_request("GET", path, &[], "").await?;
+    let head = client.read_head().await?;
+    assert_eq!(head.headers["connection"], "close");
+    let body = client.read_body(&head).await?.data;
+    Ok(String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn port_0_is_one_from_8080_to_9000_and_a_taken_one_is_an_error_that_says_so() {
+    let (one, other) = (start([]), start([]));
+    assert_ne!(one.addr().port(), other.addr().port());
+    for endpoint in [&one, &other] {
+        assert!((8080..=9000).contains(&endpoint.addr().port()));
+        assert!(
+            ask(endpoint.addr(), "/")
+                .await
+                .unwrap()
+                .starts_with("test, up ")
+        );
+    }
+    let admin = Admin::builder("test").build().unwrap();
+    let error = admin.start(one.addr()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    let text = error.to_string();
+    assert!(text.contains(&one.addr().to_string()), "{text}");
+    assert!(text.contains("choose another address"), "{text}");
+}
+
+#[tokio::test]
+async fn the_port_is_free_when_it_is_dropped_or_closed() {
+    for close in [true, false] {
+        let endpoint = start([]);
+        let addr = endpoint.addr();
+        // One that says nothing does not hold it up.
+        let _silent = TcpStream::connect(addr).unwrap();
+        let began = Instant::now();
+        if close {
+            endpoint.close().await;
+        } else {
+            drop(endpoint);
+        }
+        assert!(began.elapsed() < Duration::from_millis(500));
+        assert!(TcpStream::connect(addr).is_err());
+        assert!(TcpListener::bind(addr).is_ok());
+    }
+}
+
+#[tokio::test]
+async fn answers_that_are_being_made_at_the_end_get_a_second() {
+    let endpoint = start([slow("/soon", 300), slow("/late", 60_000)]);
+    let addr = endpoint.addr();
+    let soon = tokio::spawn(async move { ask(addr, "/soon").await });
+    let late = tokio::spawn(async move { ask(addr, "/late").await });
+    sleep(Duration::from_millis(100)).await;
+    let began = Instant::now();
+    endpoint.close().await;
+    let took = began.elapsed();
+    assert_eq!(soon.await.unwrap().unwrap(), "slow");
+    assert!(late.await.unwrap().is_err());
+    let about_one = Duration::from_millis(900)..Duration::from_millis(1_900);
+    assert!(about_one.contains(&took), "{took:?}");
+}
+
+#[test]
+fn it_answers_within_50_ms_while_the_application_is_stuck() {
+    let application = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .unwrap();
+    let endpoint = application.block_on(async { start([slow("/slow", 1)]) });
+    let (told, tell) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = std::sync::Arc::new(std::sync::Mutex::new(released));
+    for _ in 0..2 {
+        let (told, released) = (told.clone(), std::sync::Arc::clone(&released));
+        application.spawn(async move {
+            told.send(()).unwrap();
+            // Blocks a worker, on purpose, until the sender is dropped.
+            let _ = released.lock().unwrap().recv();
+        });
+    }
+    for _ in 0..2 {
+        tell.recv_timeout(LONG).unwrap();
+    }
+    let mut times: Vec<_> = (0..200)
+        .map(|_| {
+            let began = Instant::now();
+            let mut client = TcpStream::connect(endpoint.addr()).unwrap();
+            client
+                .write_all(b"GET /slow HTTP/1.1\r\nhost: it\r\n\r\n")
+                .unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+            began.elapsed()
+        })
+        .collect();
+    times.sort();
+    println!(
+        "stuck: median {:?}, slowest of 200 {:?}",
+        times[100], times[199]
+    );
+    // The slowest says what else runs on this machine; nine of ten must be quick.
+    assert!(times[180] < Duration::from_millis(50), "{:?}", times[180]);
+    drop(release);
+    application.shutdown_timeout(LONG);
+}
+
+#[tokio::test]
+async fn hostile_clients_cost_only_themselves() {
+    let endpoint = start([slow("/slow", 1).max_body(10)]);
+    let addr = endpoint.addr();
+
+    let mut huge = RawHttp1::connect(addr).await.unwrap();
+    let value = "x".repeat(1 << 20);
+    // It may be refused before it has all been sent.
+    let _ = huge
+        .send_request("GET", "/", &[("x-huge", &value)], "")
+        .await;
+    if let Ok(head) = huge.read_head().await {
+        assert_eq!(head.status, 431);
+    }
+
+    let mut long = RawHttp1::connect(addr).await.unwrap();
+    let head = "POST /slow HTTP/1.1\r\nhost: it\r\ncontent-length: 99999999\r\n\r\n";
+    long.send(head).await.unwrap();
+    assert_eq!(long.read_head().await.unwrap().status, 413);
+
+    // More than it takes at once: those beyond wait until the first ones are given up, after
+    // their 10 s.
+    let half: Vec<_> = (0..250)
+        .map(|_| {
+            let mut client = TcpStream::connect(addr).unwrap();
+            client.write_all(b"GET / HT").unwrap();
+            client
+        })
+        .collect();
+    let began = Instant::now();
+    assert!(ask(addr, "/").await.is_ok());
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "there is room beside 250"
+    );
+    let more: Vec<_> = (0..20).map(|_| TcpStream::connect(addr).unwrap()).collect();
+    let asked = timeout(Duration::from_secs(20), ask(addr, "/"));
+    asked.await.expect("the idle ones are given up").unwrap();
+    drop((half, more));
+}
