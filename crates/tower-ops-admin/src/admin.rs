@@ -75,8 +75,8 @@ impl Admin {
     /// # }
     /// ```
     #[must_use]
-    pub fn layer(&self, prefix: impl Into<String>) -> AdminLayer {
-        AdminLayer::new(self, prefix.into())
+    pub fn layer(&self, prefix: impl AsRef<str>) -> AdminLayer {
+        AdminLayer::new(self, prefix.as_ref())
     }
 
     /// Who may do what.

@@ -7,6 +7,7 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Limited};
+use pin_project_lite::pin_project;
 
 /// Any error.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -24,9 +25,7 @@ impl AdminRequestBody {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        let body = body.map_frame(|frame| {
-            frame.map_data(|mut data: B::Data| data.copy_to_bytes(data.remaining()))
-        });
+        let body = InBytes { body };
         let inner = match most {
             Some(most) => Limited::new(body, most).boxed_unsync(),
             None => body.map_err(Into::into).boxed_unsync(),
@@ -56,9 +55,7 @@ impl AdminBody {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        let body = body.map_frame(|frame| {
-            frame.map_data(|mut data: B::Data| data.copy_to_bytes(data.remaining()))
-        });
+        let body = InBytes { body };
         Self {
             inner: body.map_err(Into::into).boxed_unsync(),
         }
@@ -68,6 +65,36 @@ impl AdminBody {
 impl Default for AdminBody {
     fn default() -> Self {
         Self::new(Empty::<Bytes>::new())
+    }
+}
+
+pin_project! {
+    /// A body whose data are [`Bytes`]: those that are already pass through. As a combinator
+    /// would, but for the length, which an answer to HEAD has to tell.
+    struct InBytes<B> {
+        #[pin]
+        body: B,
+    }
+}
+
+impl<B: Body> Body for InBytes<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let polled = self.project().body.poll_frame(cx);
+        polled.map_ok(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

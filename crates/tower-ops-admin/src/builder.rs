@@ -13,6 +13,7 @@ use crate::mount::Mount;
 use crate::tokens::Tokens;
 
 /// Configures an [`Admin`]. Made by [`Admin::builder`].
+#[derive(Clone)]
 #[must_use = "a builder does nothing until build is called"]
 pub struct AdminBuilder {
     name: String,

@@ -22,11 +22,11 @@ pub struct AdminLayer {
 }
 
 impl AdminLayer {
-    pub(crate) fn new(admin: &Admin, prefix: String) -> Self {
-        let prefix = prefix.trim_end_matches('/').to_owned();
+    pub(crate) fn new(admin: &Admin, prefix: &str) -> Self {
+        let prefix = prefix.trim_end_matches('/');
         Self {
-            admin: admin.based(&prefix),
-            prefix,
+            admin: admin.based(prefix),
+            prefix: prefix.to_owned(),
         }
     }
 }
@@ -53,29 +53,20 @@ pub struct AdminService<S> {
 }
 
 impl<S> AdminService<S> {
-    /// The request as the endpoint sees it, or as it was.
-    fn sort<B>(&self, mut request: Request<B>) -> Result<Request<B>, Request<B>> {
-        let path = request.uri().path();
-        let rest = match path.strip_prefix(&*self.prefix) {
-            Some("") => "/",
-            Some(rest) if rest.starts_with('/') => rest,
-            _ => return Err(request),
+    /// What the endpoint sees of it, if it is below the prefix.
+    fn below(&self, uri: &Uri) -> Option<Uri> {
+        let rest = match uri.path().strip_prefix(&*self.prefix)? {
+            "" => "/",
+            rest if rest.starts_with('/') => rest,
+            _ => return None,
         };
-        let rest = match request.uri().query() {
+        let rest = match uri.query() {
             Some(query) => format!("{rest}?{query}"),
             None => rest.to_owned(),
         };
-        let mut parts = request.uri().clone().into_parts();
-        // A part of a valid path is valid.
-        let Ok(rest) = PathAndQuery::try_from(rest) else {
-            return Err(request);
-        };
-        parts.path_and_query = Some(rest);
-        let Ok(uri) = Uri::from_parts(parts) else {
-            return Err(request);
-        };
-        *request.uri_mut() = uri;
-        Ok(request)
+        let mut parts = uri.clone().into_parts();
+        parts.path_and_query = Some(PathAndQuery::try_from(rest).ok()?);
+        Uri::from_parts(parts).ok()
     }
 }
 
@@ -96,12 +87,15 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let whose = match self.sort(request) {
-            Ok(request) => Whose::Endpoint {
-                answer: self.admin.call(request),
-            },
-            Err(request) => Whose::Application {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let whose = match self.below(request.uri()) {
+            Some(uri) => {
+                *request.uri_mut() = uri;
+                Whose::Endpoint {
+                    answer: self.admin.call(request),
+                }
+            }
+            None => Whose::Application {
                 answer: self.inner.call(request),
             },
         };

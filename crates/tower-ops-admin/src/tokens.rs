@@ -76,7 +76,6 @@ impl Tokens {
     }
 
     /// Begins with none.
-    #[must_use]
     pub const fn builder() -> TokensBuilder {
         TokensBuilder {
             read: Vec::new(),
@@ -104,6 +103,12 @@ impl Tokens {
         } else {
             may_read.then_some(Role::Read)
         }
+    }
+
+    /// Whether there is any token.
+    #[must_use]
+    pub const fn is_set(&self) -> bool {
+        self.inner.is_some()
     }
 
     /// Whether there is a token with which one may write.

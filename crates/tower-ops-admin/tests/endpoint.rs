@@ -1,4 +1,5 @@
 //! The endpoint on a port and a thread of its own, over real sockets.
+#![allow(clippy::print_stdout, reason = "how quick it is, with --nocapture")]
 #![cfg(feature = "server")]
 #![allow(
     clippy::unwrap_used,

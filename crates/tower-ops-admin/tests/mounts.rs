@@ -109,18 +109,25 @@ async fn a_body_that_breaks_is_the_services_to_see() {
     assert_eq!(text(response).await, "limited: false");
 }
 
+fn panics() -> Result<Response<String>, Infallible> {
+    panic!("in the future");
+}
+
 #[tokio::test]
 async fn a_panic_anywhere_is_answered_with_500() {
-    fn panics(when: &str) -> Mount {
+    fn mount(when: &str) -> Mount {
         let in_call = when == "call";
         let service = service_fn(move |_: Given| {
             assert!(!in_call, "in the call");
-            async { Ok::<_, Infallible>(Response::new(None::<String>.expect("in the future"))) }
+            async {
+                tokio::task::yield_now().await;
+                panics()
+            }
         });
         Mount::new("/panics", service)
     }
     for when in ["call", "future"] {
-        let admin = admin(panics(when));
+        let admin = admin(mount(when));
         for _ in 0..2 {
             let (status, body) = get(&admin, "/panics").await;
             assert_eq!(status, 500, "{when}");

@@ -1,24 +1,12 @@
-use std::net::SocketAddr;
-use std::sync::Arc;
-
-use http::HeaderName;
+use tower_ops_admin::{Access, Admin, AdminBuilder, Secret, Tokens, TokensBuilder};
 use tower_ops_connections::{Connections, ConnectionsBuilder};
-use tower_ops_health::{Check, Details, Health, HealthBuilder};
+use tower_ops_health::{Check, Health, HealthBuilder};
 use tower_ops_lifecycle::{Lifecycle, LifecycleBuilder};
 use tower_ops_metrics::{Metrics, MetricsBuilder, Prometheus};
-use tower_ops_observe::ObserveLayer;
 use tower_ops_request_id::RequestIds;
 use tower_ops_requests::{RequestTracker, RequestTrackerBuilder};
-use tower_ops_trace::Spans;
 
-use crate::connection_facts::ConnectionFacts;
-use crate::drain;
-use crate::error::ConfigError;
-use crate::layer::OpsLayer;
-use crate::names::{is_grpc_method, is_of_http};
-use crate::ops::{Ops, Parts};
-use crate::recorder::{Recorder, build_metrics};
-use crate::token::{self, Token};
+use crate::recorder::Recorder;
 
 /// From a health check to a day: in seconds.
 const LIFETIMES: [f64; 10] = [
@@ -37,28 +25,32 @@ const CHECKS: [f64; 8] = [0.000_1, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0];
 /// Configures an [`Ops`]. Made by [`Ops::builder`].
 #[derive(Debug)]
 pub struct OpsBuilder {
-    name: String,
-    ops_addr: String,
-    request_id_header: Option<String>,
-    request_ids: RequestIds,
-    metrics: MetricsBuilder,
-    recorder: Recorder,
-    health: HealthBuilder,
-    connections: ConnectionsBuilder,
-    lifecycle: LifecycleBuilder,
-    requests: Option<RequestTrackerBuilder>,
-    request_details: bool,
-    operations_token: Option<String>,
-    prestop: bool,
+    pub(crate) name: String,
+    pub(crate) ops_addr: String,
+    pub(crate) request_id_header: Option<String>,
+    pub(crate) request_ids: RequestIds,
+    pub(crate) metrics: MetricsBuilder,
+    pub(crate) recorder: Recorder,
+    pub(crate) health: HealthBuilder,
+    pub(crate) connections: ConnectionsBuilder,
+    pub(crate) lifecycle: LifecycleBuilder,
+    pub(crate) requests: Option<RequestTrackerBuilder>,
+    pub(crate) request_details: bool,
+    pub(crate) admin: AdminBuilder,
+    pub(crate) tokens: TokensBuilder,
+    pub(crate) prestop: Option<Access>,
     #[cfg(feature = "tls")]
-    tls: Option<tower_ops_connections::Tls>,
-    spans: bool,
-    grpc_methods: Vec<String>,
+    pub(crate) tls: Option<tower_ops_connections::Tls>,
+    pub(crate) spans: bool,
+    pub(crate) grpc_methods: Vec<String>,
 }
 
 impl OpsBuilder {
     pub(crate) fn new(name: String) -> Self {
         Self {
+            admin: Admin::builder(name.as_str()),
+            tokens: Tokens::builder(),
+            prestop: Some(Access::Public),
             name,
             ops_addr: "0.0.0.0:8080".into(),
             request_id_header: None,
@@ -74,8 +66,6 @@ impl OpsBuilder {
             lifecycle: Lifecycle::builder(),
             requests: Some(RequestTracker::builder()),
             request_details: false,
-            operations_token: None,
-            prestop: true,
             #[cfg(feature = "tls")]
             tls: None,
             spans: true,
@@ -188,6 +178,8 @@ impl OpsBuilder {
     /// close any. Details of health checks are for its holders, too, unless
     /// [`health`](Self::health) says otherwise.
     ///
+    /// A short form of a [token for writing](Self::tokens).
+    ///
     /// ```
     /// use tower_ops::Ops;
     ///
@@ -197,8 +189,49 @@ impl OpsBuilder {
     /// }
     /// ```
     #[must_use]
-    pub fn operations_token(mut self, token: impl Into<String>) -> Self {
-        self.operations_token = Some(token.into());
+    pub fn operations_token(self, token: impl AsRef<str>) -> Self {
+        self.tokens(|tokens| tokens.write(Secret::new(token)))
+    }
+
+    /// Adds tokens for the operations endpoint, from strings, the environment or files. Reading
+    /// `/metrics`, `/requests` and the like needs one as soon as there is one for reading; probes
+    /// never do.
+    ///
+    /// ```
+    /// use tower_ops::Ops;
+    /// use tower_ops::admin::Secret;
+    ///
+    /// let ops = Ops::builder("orders")
+    ///     .tokens(|tokens| tokens.write(Secret::from_file("/etc/orders/operations-token")));
+    /// # let _ = ops;
+    /// ```
+    #[must_use]
+    pub fn tokens(mut self, change: impl FnOnce(TokensBuilder) -> TokensBuilder) -> Self {
+        self.tokens = change(self.tokens);
+        self
+    }
+
+    /// Changes the operations endpoint: the application's version and build for its index, the
+    /// name of its header, and services of your own on it.
+    ///
+    /// ```
+    /// use std::convert::Infallible;
+    /// use http::Response;
+    /// use tower::service_fn;
+    /// use tower_ops::Ops;
+    /// use tower_ops::admin::Mount;
+    ///
+    /// let jobs = service_fn(async |_| Ok::<_, Infallible>(Response::new("7 wait\n".to_owned())));
+    /// let ops = Ops::builder("orders").operations(|admin| {
+    ///     admin
+    ///         .version(env!("CARGO_PKG_VERSION"))
+    ///         .mount(Mount::new("/jobs", jobs).about("jobs that wait"))
+    /// });
+    /// # let _ = ops;
+    /// ```
+    #[must_use]
+    pub fn operations(mut self, change: impl FnOnce(AdminBuilder) -> AdminBuilder) -> Self {
+        self.admin = change(self.admin);
         self
     }
 
@@ -262,7 +295,15 @@ impl OpsBuilder {
     /// process: for where no `preStop` hook of Kubernetes needs it.
     #[must_use]
     pub const fn without_prestop(mut self) -> Self {
-        self.prestop = false;
+        self.prestop = None;
+        self
+    }
+
+    /// What `/prestop` needs. Nothing by default, since old kubelets drop the headers of a hook:
+    /// whoever reaches the operations endpoint can stop the process.
+    #[must_use]
+    pub const fn prestop_needs(mut self, access: Access) -> Self {
+        self.prestop = Some(access);
         self
     }
 
@@ -312,169 +353,4 @@ impl OpsBuilder {
             .extend(methods.into_iter().map(Into::into));
         self
     }
-
-    /// Checks everything and builds.
-    ///
-    /// Installs a Prometheus recorder for the process, unless the process has
-    /// one or [`private_recorder`](Self::private_recorder) was called. If the
-    /// application has installed another, the metrics go there, and `/metrics`
-    /// says how to show them.
-    ///
-    /// # Errors
-    ///
-    /// If the configuration is invalid; the error lists every problem.
-    pub fn build(self) -> Result<Ops, ConfigError> {
-        let mut problems = Vec::new();
-        if self.name.trim().is_empty() {
-            problems.push("name: is empty; give the service's name, such as \"orders\"".into());
-        }
-        let ops_addr = self.ops_addr.parse::<SocketAddr>();
-        if ops_addr.is_err() {
-            problems.push(format!(
-                "ops_addr: {:?} is not an IP address with a port, such as \"0.0.0.0:8080\"",
-                self.ops_addr
-            ));
-        }
-        let mut request_ids = self.request_ids;
-        match self
-            .request_id_header
-            .map(|name| HeaderName::try_from(name.clone()).map_err(|_| name))
-        {
-            None => {}
-            Some(Ok(name)) if is_of_http(&name) => problems.push(format!(
-                "request_id_header: {name} has a meaning of its own in HTTP; choose another, such \
-                 as \"x-request-id\""
-            )),
-            Some(Ok(name)) => request_ids = request_ids.with_header(name),
-            Some(Err(name)) => problems.push(format!(
-                "request_id_header: {name:?} is not a valid header name, such as \"x-request-id\""
-            )),
-        }
-        for method in &self.grpc_methods {
-            if !is_grpc_method(method) {
-                problems.push(format!(
-                    "grpc_methods: {method:?} does not look like \"package.Service/Method\""
-                ));
-            }
-        }
-        // Checked here and built below: a recorder is installed for good, so that
-        // must not happen for a configuration that is refused.
-        let metrics = match self.recorder {
-            Recorder::Application(_) => self.metrics.check(),
-            Recorder::Process | Recorder::Private => self.metrics.check_prometheus(),
-        };
-        if let Err(error) = metrics {
-            let inner = error.problems().iter();
-            problems.extend(inner.map(|problem| format!("metrics: {problem}")));
-        }
-        if let Some(Err(error)) = self.requests.as_ref().map(RequestTrackerBuilder::check) {
-            let inner = error.problems().iter();
-            problems.extend(inner.map(|problem| format!("requests: {problem}")));
-        }
-        if let Err(error) = self.connections.check() {
-            let inner = error.problems().iter();
-            problems.extend(inner.map(|problem| format!("connections: {problem}")));
-        }
-        if let Err(error) = self.lifecycle.check() {
-            let inner = error.problems().iter();
-            problems.extend(inner.map(|problem| format!("lifecycle: {problem}")));
-        }
-        if let Some(given) = &self.operations_token
-            && given.trim().len() < token::SHORTEST
-        {
-            problems.push(format!(
-                "operations_token: has fewer than {} characters, which can be tried out",
-                token::SHORTEST
-            ));
-        }
-        let token = self
-            .operations_token
-            .as_deref()
-            .map(|token| Token::new(token.trim()));
-        let mut health = self.health;
-        if let Some(token) = token.clone() {
-            let allowed = Details::allowed_if(move |headers| token.is_in(headers));
-            health = health.details_by_default(allowed);
-        }
-        if let Err(error) = health.clone().build() {
-            let inner = error.problems().iter();
-            problems.extend(inner.map(|problem| format!("health: {problem}")));
-        }
-        let refuse = |problems| Err(ConfigError::new(problems));
-        let (Ok(ops_addr), true) = (ops_addr, problems.is_empty()) else {
-            return refuse(problems);
-        };
-        let private = matches!(self.recorder, Recorder::Private);
-        let (metrics, prometheus) = match build_metrics(self.metrics, self.recorder) {
-            Ok(built) => built,
-            Err(error) => return refuse(error.problems().to_vec()),
-        };
-        // What is not the process's recorder has to be told.
-        let recorder = prometheus
-            .as_ref()
-            .filter(|_| private)
-            .and_then(Prometheus::recorder);
-        let mut connections = self.connections;
-        let mut lifecycle = self.lifecycle;
-        if let Some(recorder) = &recorder {
-            health = health.recorder(Arc::clone(recorder));
-            connections = connections.recorder(Arc::clone(recorder));
-            lifecycle = lifecycle.recorder(Arc::clone(recorder));
-        }
-        let connections = match connections.build() {
-            Ok(connections) => connections,
-            Err(error) => return refuse(error.problems().to_vec()),
-        };
-        let health = match health.build() {
-            Ok(health) => health,
-            Err(error) => return refuse(error.problems().to_vec()),
-        };
-        let tracker = match self
-            .requests
-            .map(|requests| build_tracker(requests, recorder))
-        {
-            None => None,
-            Some(Ok(tracker)) => Some(tracker),
-            Some(Err(error)) => return refuse(error.problems().to_vec()),
-        };
-        let lifecycle = match lifecycle.build() {
-            Ok(lifecycle) => lifecycle,
-            Err(error) => return refuse(error.problems().to_vec()),
-        };
-        drain::take_part(&lifecycle, &connections, tracker.as_ref());
-        let spans = self.spans.then(Spans::new);
-        let observe = ObserveLayer::new((
-            ConnectionFacts,
-            request_ids,
-            tracker.clone(),
-            metrics,
-            spans,
-        ))
-        .with_grpc_methods(&self.grpc_methods);
-        Ok(Ops::new(Parts {
-            name: self.name,
-            ops_addr,
-            layer: OpsLayer::new(observe),
-            health,
-            prometheus,
-            connections,
-            lifecycle,
-            #[cfg(feature = "tls")]
-            tls: self.tls,
-            tracker,
-            request_details: self.request_details,
-            token,
-            prestop: self.prestop,
-        }))
-    }
-}
-
-fn build_tracker(
-    mut builder: RequestTrackerBuilder,
-    recorder: Option<Arc<dyn ::metrics::Recorder + Send + Sync>>,
-) -> Result<RequestTracker, tower_ops_requests::ConfigError> {
-    if let Some(recorder) = recorder {
-        builder = builder.recorder(recorder);
-    }
-    builder.build()
 }

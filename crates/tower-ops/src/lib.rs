@@ -6,7 +6,7 @@
 //! ended, Prometheus metrics, a tracing span for each request, and liveness, readiness and start-up probes. One
 //! [`layer`](Ops::layer) watches the application, on axum 0.8, tonic 0.14 and
 //! hyper 1; an operations endpoint on a port of its own answers `/metrics`,
-//! `/requests`, `/health`, `/ready` and `/startup`.
+//! `/requests`, `/health`, `/ready` and more, which `/` lists.
 //!
 //! # Example
 //!
@@ -43,6 +43,7 @@
 //! | [`metrics`] | tower-ops-metrics | server metrics |
 //! | [`trace`] | tower-ops-trace | spans |
 //! | [`health`] | tower-ops-health | checks and probes |
+//! | [`admin`] | tower-ops-admin | the operations endpoint |
 //! | [`lifecycle`] | tower-ops-lifecycle | start, drain and stop |
 //!
 //! # Features
@@ -55,30 +56,31 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod build;
 mod builder;
 mod connection_facts;
 mod drain;
 mod endpoint;
 mod error;
 mod layer;
+mod metrics_page;
+mod mounts;
 mod names;
 mod noticed;
-mod operations;
 mod ops;
 mod probes;
 mod recorder;
 mod servers;
-mod token;
 
 pub use self::builder::OpsBuilder;
 pub use self::connection_facts::ConnectionFacts;
 pub use self::endpoint::Endpoint;
 pub use self::error::ConfigError;
 pub use self::layer::{Observers, OpsLayer};
-pub use self::operations::Operations;
 pub use self::ops::Ops;
 pub use self::servers::Servers;
 
+pub use tower_ops_admin as admin;
 pub use tower_ops_connections as connections;
 pub use tower_ops_health as health;
 pub use tower_ops_lifecycle as lifecycle;

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use axum::serve::{Listener as AxumListener, TapIo};
 #[cfg(feature = "tonic")]
 use futures_util::Stream;
-use http::{Request, Response, request};
+use http::{Request, Response};
 use http_body::Body;
 use tokio::runtime::Handle;
+use tower_ops_admin::Admin;
 #[cfg(feature = "tonic")]
 use tower_ops_connections::ConnectionLayer;
 #[cfg(any(feature = "axum", feature = "tonic"))]
@@ -28,10 +29,8 @@ use tower_service::Service;
 use crate::builder::OpsBuilder;
 use crate::endpoint::Endpoint;
 use crate::layer::OpsLayer;
-use crate::operations::Operations;
 use crate::probes;
 use crate::servers::Servers;
-use crate::token::Token;
 
 /// What a service needs to be operated, in one handle. Cheap to clone.
 ///
@@ -69,9 +68,7 @@ pub(crate) struct Parts {
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<tower_ops_connections::Tls>,
     pub(crate) tracker: Option<RequestTracker>,
-    pub(crate) request_details: bool,
-    pub(crate) token: Option<Token>,
-    pub(crate) prestop: bool,
+    pub(crate) admin: Admin,
 }
 
 impl Ops {
@@ -219,32 +216,51 @@ impl Ops {
         self.inner.connections.layer()
     }
 
-    /// The operations endpoint as a tower service: `/metrics`, `/connections`,
-    /// `/requests`, `/health`, `/ready`, `/startup`, `/checks`. For a server of your own; otherwise
-    /// [`serve`](Self::serve) and [`start_operations`](Self::start_operations)
-    /// put it on its own port.
+    /// The operations endpoint as a tower service, with an index at `/`: `/metrics`,
+    /// `/connections`, `/requests`, the probes, `/prestop`, and what was
+    /// [mounted](OpsBuilder::operations). For the application's own port:
+    /// `ops.operations().layer("/ops")` around everything, or nested in a router.
+    ///
+    /// [`serve`](Self::serve) and [`start_operations`](Self::start_operations) put it on
+    /// its own port. Where neither does, spawn [`run`](Self::run) as well.
     #[must_use]
-    pub fn operations(&self) -> Operations {
-        let token = self.inner.token.clone();
-        let everybody = self.inner.request_details;
-        let may = move |parts: &request::Parts| {
-            everybody
-                || token
-                    .as_ref()
-                    .is_some_and(|token| token.is_in(&parts.headers))
-        };
-        let mut connections = self.inner.connections.service().details_if(may.clone());
-        if let Some(token) = self.inner.token.clone() {
-            connections = connections.close_if(move |parts| token.is_in(&parts.headers));
+    pub fn operations(&self) -> Admin {
+        self.inner.admin.clone()
+    }
+
+    /// What the operations endpoint tells of has to run somewhere: the health checks and the
+    /// lifecycle with its signals. [`start_operations`](Self::start_operations) does both, and
+    /// watches the runtime from outside; this is for where the endpoint is on the application's
+    /// own port. Spawn it; it ends with the process.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it ends the health checks. A shutdown that has begun goes on.
+    pub fn run(&self) -> impl Future<Output = ()> + Send + use<> {
+        let health = self.inner.health.run();
+        let beside = self.beside();
+        let lifecycle = self.inner.lifecycle.clone();
+        async move {
+            let stopped = lifecycle.run();
+            let beside = async { tokio::join!(health, beside) };
+            tokio::select! {
+                _ = stopped => {}
+                _ = beside => {}
+            }
         }
-        let tracker = self.inner.tracker.as_ref();
-        Operations::new(
-            self.inner.health.probes(),
-            self.inner.prometheus.as_ref().map(Prometheus::service),
-            connections,
-            tracker.map(|tracker| tracker.service().details_if(may)),
-            self.inner.prestop.then(|| self.inner.lifecycle.prestop()),
-        )
+    }
+
+    /// What tells of the process from beside it, best on another thread.
+    fn beside(&self) -> impl Future<Output = ()> + Send + use<> {
+        let tracker = self.inner.tracker.as_ref().map(RequestTracker::watch);
+        let phase = probes::follow(self.inner.lifecycle.clone(), self.inner.health.clone());
+        async move {
+            tokio::join!(phase, async move {
+                if let Some(tracker) = tracker {
+                    tracker.await;
+                }
+            });
+        }
     }
 
     /// Starts the operations endpoint on its address, for those who serve the
@@ -273,21 +289,20 @@ impl Ops {
                  the application's",
             )
         })?;
-        let tracker = self.inner.tracker.as_ref().map(RequestTracker::watch);
-        let health = self.inner.health.watch();
-        let phase = probes::follow(self.inner.lifecycle.clone(), self.inner.health.clone());
-        let watch = async move {
-            tokio::join!(health, phase, async move {
-                if let Some(tracker) = tracker {
-                    tracker.await;
-                }
-            });
+        let watched = self.inner.health.watch();
+        let beside = self.beside();
+        let beside = async move {
+            tokio::join!(watched, beside);
         };
-        let checks = || application.spawn(self.inner.health.run());
-        let endpoint = Endpoint::start(self.inner.ops_addr, self.operations(), watch, checks)?;
+        let endpoint = self.inner.admin.start_with(self.inner.ops_addr, beside);
+        let endpoint = endpoint.map_err(|error| {
+            let text = format!("{error} (ops_addr sets it)");
+            io::Error::new(error.kind(), text)
+        })?;
+        let checks = application.spawn(self.inner.health.run());
         // Carried out by a task of its own: what is returned only waits for it.
         drop(self.inner.lifecycle.run());
-        Ok(endpoint)
+        Ok(Endpoint::new(endpoint, checks))
     }
 
     /// Serves the application on `listener` (HTTP/1.1 and HTTP/2, with upgrades)

@@ -144,12 +144,14 @@ impl Servers {
             pending::<Infallible>().await
         };
         // What is left of the servers then does not yield, and is left behind.
-        Ok(tokio::select! {
+        let report = tokio::select! {
             biased;
             report = lifecycle.run() => report,
             never = told => match never {},
             never = serving => match never {},
-        })
+        };
+        endpoint.close().await;
+        Ok(report)
     }
 }
 

@@ -24,11 +24,11 @@ async fn exchange(ops: &Ops) {
 }
 
 async fn scrape(ops: &Ops) -> (u16, String) {
-    let request = Request::get("/metrics").body(()).unwrap();
+    let request = Request::get("/metrics").body(String::new()).unwrap();
     let Ok(response) = ops.operations().oneshot(request).await;
     assert!(response.headers().contains_key("x-tower-ops-version"));
     let status = response.status().as_u16();
-    let Ok(body) = response.into_body().collect().await;
+    let body = response.into_body().collect().await.unwrap();
     (status, String::from_utf8(body.to_bytes().to_vec()).unwrap())
 }
 

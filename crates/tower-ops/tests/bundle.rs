@@ -328,7 +328,7 @@ async fn without_requests_nothing_is_tracked_and_nothing_else_changes() {
     assert_one(&ops, &labels, ["completed", "success"]);
     let answer = ops
         .operations()
-        .oneshot(Request::get("/requests").body(()).unwrap());
+        .oneshot(Request::get("/requests").body(String::new()).unwrap());
     assert_eq!(answer.await.unwrap().status(), 404);
 }
 
@@ -340,7 +340,9 @@ async fn details_of_requests_are_shown_only_if_told() {
             .request_details(told);
         let ops = builder.build().unwrap();
         ask(routes().layer(ops.layer()), "/users/42").await;
-        let history = Request::get("/requests/history").body(()).unwrap();
+        let history = Request::get("/requests/history")
+            .body(String::new())
+            .unwrap();
         let answer = ops.operations().oneshot(history).await.unwrap();
         let text = answer.into_body().collect().await.unwrap().to_bytes();
         let text = String::from_utf8(text.to_vec()).unwrap();

@@ -141,9 +141,7 @@ async fn hooks_run_after_the_drain_and_the_operations_endpoint_closes_last() {
             "{text}"
         );
     });
-    life.ops
-        .lifecycle()
-        .on_stop("panics", async || drop(None::<u8>.expect("a number")));
+    life.ops.lifecycle().on_stop("panics", panics);
     life.ops
         .lifecycle()
         .on_stop("fails", async || Err::<(), _>("disk full"));
@@ -160,11 +158,15 @@ async fn hooks_run_after_the_drain_and_the_operations_endpoint_closes_last() {
     assert!(tokio::net::TcpStream::connect(operations).await.is_err());
 }
 
+async fn panics() {
+    panic!("in a hook");
+}
+
 #[tokio::test]
 async fn a_quiet_pre_drain_ends_early() {
     let window = Duration::from_millis(100);
     let life = Life::begin(|life| {
-        life.pre_drain(Duration::from_secs(8))
+        life.pre_drain(Duration::from_secs(7))
             .wait_for_quiet(window)
     })
     .await;

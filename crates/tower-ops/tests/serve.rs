@@ -152,7 +152,7 @@ async fn the_application_answers_on_http1_and_http2_and_is_observed() {
 async fn every_answer_of_the_operations_endpoint_carries_the_version() {
     let ops = ops(any_port());
     let endpoint = ops.start_operations().unwrap();
-    ops.health().mark_ready();
+    ops.mark_ready();
     for (method, path, status, content) in [
         ("GET", "/metrics", 200, "server_in_flight_requests 0\n"),
         (
@@ -164,7 +164,13 @@ async fn every_answer_of_the_operations_endpoint_carries_the_version() {
         ("GET", "/health", 200, "{\"status\":\"ok\"}"),
         ("GET", "/ready", 200, "{\"status\":\"ok\"}"),
         ("GET", "/startup", 200, "{\"status\":\"ok\"}"),
-        ("GET", "/", 200, "/metrics\n/connections\n/requests\n"),
+        (
+            "GET",
+            "/",
+            200,
+            "test, ready, up 0s\n\n/metrics           for Prometheus\n",
+        ),
+        ("GET", "/info", 200, "\"phase\":\"ready\""),
         (
             "GET",
             "/connections",

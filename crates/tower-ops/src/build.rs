@@ -1,0 +1,203 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::HeaderName;
+use tower_ops_admin::Tokens;
+use tower_ops_health::Details;
+use tower_ops_metrics::Prometheus;
+use tower_ops_observe::ObserveLayer;
+use tower_ops_requests::{RequestTracker, RequestTrackerBuilder};
+use tower_ops_trace::Spans;
+
+use crate::builder::OpsBuilder;
+use crate::connection_facts::ConnectionFacts;
+use crate::drain;
+use crate::error::ConfigError;
+use crate::layer::OpsLayer;
+use crate::mounts::{self, Mounted};
+use crate::names::{is_grpc_method, is_of_http};
+use crate::ops::{Ops, Parts};
+use crate::recorder::{Recorder, build_metrics};
+
+impl OpsBuilder {
+    /// Checks everything and builds.
+    ///
+    /// Installs a Prometheus recorder for the process, unless the process has
+    /// one or [`private_recorder`](Self::private_recorder) was called. If the
+    /// application has installed another, the metrics go there, and `/metrics`
+    /// says how to show them.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration is invalid; the error lists every problem.
+    pub fn build(self) -> Result<Ops, ConfigError> {
+        let mut problems = Vec::new();
+        if self.name.trim().is_empty() {
+            problems.push("name: is empty; give the service's name, such as \"orders\"".into());
+        }
+        let ops_addr = self.ops_addr.parse::<SocketAddr>();
+        if ops_addr.is_err() {
+            problems.push(format!(
+                "ops_addr: {:?} is not an IP address with a port, such as \"0.0.0.0:8080\"",
+                self.ops_addr
+            ));
+        }
+        let mut request_ids = self.request_ids;
+        match self
+            .request_id_header
+            .map(|name| HeaderName::try_from(name.clone()).map_err(|_| name))
+        {
+            None => {}
+            Some(Ok(name)) if is_of_http(&name) => problems.push(format!(
+                "request_id_header: {name} has a meaning of its own in HTTP; choose another, such \
+                 as \"x-request-id\""
+            )),
+            Some(Ok(name)) => request_ids = request_ids.with_header(name),
+            Some(Err(name)) => problems.push(format!(
+                "request_id_header: {name:?} is not a valid header name, such as \"x-request-id\""
+            )),
+        }
+        for method in &self.grpc_methods {
+            if !is_grpc_method(method) {
+                problems.push(format!(
+                    "grpc_methods: {method:?} does not look like \"package.Service/Method\""
+                ));
+            }
+        }
+        // Checked here and built below: a recorder is installed for good, so that
+        // must not happen for a configuration that is refused.
+        let metrics = match self.recorder {
+            Recorder::Application(_) => self.metrics.check(),
+            Recorder::Process | Recorder::Private => self.metrics.check_prometheus(),
+        };
+        if let Err(error) = metrics {
+            let inner = error.problems().iter();
+            problems.extend(inner.map(|problem| format!("metrics: {problem}")));
+        }
+        if let Some(Err(error)) = self.requests.as_ref().map(RequestTrackerBuilder::check) {
+            let inner = error.problems().iter();
+            problems.extend(inner.map(|problem| format!("requests: {problem}")));
+        }
+        if let Err(error) = self.connections.check() {
+            let inner = error.problems().iter();
+            problems.extend(inner.map(|problem| format!("connections: {problem}")));
+        }
+        if let Err(error) = self.lifecycle.check() {
+            let inner = error.problems().iter();
+            problems.extend(inner.map(|problem| format!("lifecycle: {problem}")));
+        }
+        let mut health = self.health;
+        let tokens = match self.tokens.build() {
+            Ok(tokens) => tokens,
+            Err(error) => {
+                let inner = error.problems().iter();
+                problems.extend(inner.map(|problem| format!("operations: {problem}")));
+                Tokens::none()
+            }
+        };
+        if tokens.is_set() {
+            let tokens = tokens.clone();
+            let allowed = Details::allowed_if(move |headers| tokens.role(headers).is_some());
+            health = health.details_by_default(allowed);
+        }
+        if let Err(error) = health.clone().build() {
+            let inner = error.problems().iter();
+            problems.extend(inner.map(|problem| format!("health: {problem}")));
+        }
+        let admin = self.admin.tokens(tokens.clone());
+        if let Err(error) = mounts::check(&admin) {
+            // The name is told of above.
+            let inner = error.problems().iter();
+            let inner = inner.filter(|problem| !problem.starts_with("name: "));
+            problems.extend(inner.map(|problem| format!("operations: {problem}")));
+        }
+        let refuse = |problems| Err(ConfigError::new(problems));
+        let (Ok(ops_addr), true) = (ops_addr, problems.is_empty()) else {
+            return refuse(problems);
+        };
+        let private = matches!(self.recorder, Recorder::Private);
+        let (metrics, prometheus) = match build_metrics(self.metrics, self.recorder) {
+            Ok(built) => built,
+            Err(error) => return refuse(error.problems().to_vec()),
+        };
+        // What is not the process's recorder has to be told.
+        let recorder = prometheus
+            .as_ref()
+            .filter(|_| private)
+            .and_then(Prometheus::recorder);
+        let mut connections = self.connections;
+        let mut lifecycle = self.lifecycle;
+        if let Some(recorder) = &recorder {
+            health = health.recorder(Arc::clone(recorder));
+            connections = connections.recorder(Arc::clone(recorder));
+            lifecycle = lifecycle.recorder(Arc::clone(recorder));
+        }
+        let connections = match connections.build() {
+            Ok(connections) => connections,
+            Err(error) => return refuse(error.problems().to_vec()),
+        };
+        let health = match health.build() {
+            Ok(health) => health,
+            Err(error) => return refuse(error.problems().to_vec()),
+        };
+        let tracker = match self
+            .requests
+            .map(|requests| build_tracker(requests, recorder))
+        {
+            None => None,
+            Some(Ok(tracker)) => Some(tracker),
+            Some(Err(error)) => return refuse(error.problems().to_vec()),
+        };
+        let lifecycle = match lifecycle.build() {
+            Ok(lifecycle) => lifecycle,
+            Err(error) => return refuse(error.problems().to_vec()),
+        };
+        drain::take_part(&lifecycle, &connections, tracker.as_ref());
+        let mounted = Mounted {
+            health: &health,
+            prometheus: prometheus.as_ref(),
+            connections: &connections,
+            tracker: tracker.as_ref(),
+            lifecycle: &lifecycle,
+            tokens: &tokens,
+            request_details: self.request_details,
+            prestop: self.prestop,
+        };
+        let admin = match mounted.on(admin).build() {
+            Ok(admin) => admin,
+            Err(error) => return refuse(error.problems().to_vec()),
+        };
+        let spans = self.spans.then(Spans::new);
+        let observe = ObserveLayer::new((
+            ConnectionFacts,
+            request_ids,
+            tracker.clone(),
+            metrics,
+            spans,
+        ))
+        .with_grpc_methods(&self.grpc_methods);
+        Ok(Ops::new(Parts {
+            name: self.name,
+            ops_addr,
+            layer: OpsLayer::new(observe),
+            health,
+            prometheus,
+            connections,
+            lifecycle,
+            #[cfg(feature = "tls")]
+            tls: self.tls,
+            tracker,
+            admin,
+        }))
+    }
+}
+
+fn build_tracker(
+    mut builder: RequestTrackerBuilder,
+    recorder: Option<Arc<dyn ::metrics::Recorder + Send + Sync>>,
+) -> Result<RequestTracker, tower_ops_requests::ConfigError> {
+    if let Some(recorder) = recorder {
+        builder = builder.recorder(recorder);
+    }
+    builder.build()
+}

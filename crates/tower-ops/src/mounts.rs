@@ -1,0 +1,119 @@
+use http::request;
+use tower_ops_admin::{Access, AdminBuilder, ConfigError, Mount, Role, Tokens};
+use tower_ops_connections::Connections;
+use tower_ops_health::Health;
+use tower_ops_lifecycle::Lifecycle;
+use tower_ops_metrics::Prometheus;
+use tower_ops_requests::RequestTracker;
+
+use crate::metrics_page::MetricsPage;
+
+/// What the bundle mounts on the operations endpoint.
+pub(crate) struct Mounted<'a> {
+    pub(crate) health: &'a Health,
+    pub(crate) prometheus: Option<&'a Prometheus>,
+    pub(crate) connections: &'a Connections,
+    pub(crate) tracker: Option<&'a RequestTracker>,
+    pub(crate) lifecycle: &'a Lifecycle,
+    pub(crate) tokens: &'a Tokens,
+    pub(crate) request_details: bool,
+    pub(crate) prestop: Option<Access>,
+}
+
+const METRICS: &str = "/metrics";
+const CONNECTIONS: &str = "/connections";
+const REQUESTS: &str = "/requests";
+const PRESTOP: &str = "/prestop";
+/// Those of the probes, and whether there are paths below.
+const PROBES: [(&str, bool, &str); 4] = [
+    ("/health", true, "must it be restarted?"),
+    ("/ready", false, "may it be sent requests?"),
+    ("/startup", false, "has it finished starting?"),
+    ("/checks", false, "what it depends on"),
+];
+
+/// Checks what a user has set, beside the paths of the bundle: before anything is built that
+/// cannot be taken back.
+pub(crate) fn check(admin: &AdminBuilder) -> Result<(), ConfigError> {
+    // Only the paths matter here.
+    let reserved = |path| Mount::new(path, Health::new().probes());
+    let paths = [METRICS, REQUESTS, CONNECTIONS, PRESTOP].into_iter();
+    let paths = paths.chain(PROBES.iter().map(|(path, ..)| *path));
+    let admin = paths.fold(admin.clone(), |admin, path| {
+        admin.mount(reserved(path).subpaths())
+    });
+    admin.build().map(drop)
+}
+
+impl Mounted<'_> {
+    /// Mounts everything after what the user has.
+    pub(crate) fn on(&self, admin: AdminBuilder) -> AdminBuilder {
+        let lifecycle = self.lifecycle.clone();
+        let mut admin = admin
+            .phase(move || lifecycle.phase().as_str().into())
+            .mount(self.metrics())
+            .mount(self.connections());
+        if let Some(tracker) = self.tracker {
+            admin = admin.mount(self.requests(tracker));
+        }
+        for (path, has_more, about) in PROBES {
+            let mut mount = Mount::new(path, self.health.probes())
+                .about(about)
+                .access(Access::Public)
+                .changes_need(Access::Public);
+            if has_more {
+                mount = mount
+                    .subpaths()
+                    .link("/health/ping", "can it answer?")
+                    .link("/health/{check}", "how is this check, or group?");
+            }
+            admin = admin.mount(mount);
+        }
+        match self.prestop {
+            Some(access) => admin.mount(self.prestop(access)),
+            None => admin,
+        }
+    }
+
+    fn metrics(&self) -> Mount {
+        Mount::new(METRICS, MetricsPage::new(self.prometheus, self.lifecycle))
+            .about("for Prometheus")
+            // It answers 405 itself.
+            .changes_need(Access::Read)
+    }
+
+    fn connections(&self) -> Mount {
+        let (service, tokens) = (self.connections.service(), self.tokens.clone());
+        let may_close =
+            move |parts: &request::Parts| tokens.role(&parts.headers) == Some(Role::Write);
+        let service = service.details_if(self.may_see()).close_if(may_close);
+        Mount::new(CONNECTIONS, service)
+            .about("what is connected; DELETE closes one")
+            .subpaths()
+            .link("/connections/{id}", "one of them")
+    }
+
+    fn requests(&self, tracker: &RequestTracker) -> Mount {
+        Mount::new(REQUESTS, tracker.service().details_if(self.may_see()))
+            .about("what is in flight")
+            .subpaths()
+            .link("/requests/history", "what ended, and how")
+            .link("/requests/stats", "counts and latencies by route")
+            .changes_need(Access::Read)
+    }
+
+    fn prestop(&self, access: Access) -> Mount {
+        Mount::new(PRESTOP, self.lifecycle.prestop())
+            .about("stops it, for Kubernetes: GET or POST")
+            .access(access)
+            .changes_need(access)
+            // It answers when the pre-drain is over, which is bounded.
+            .timeout(None)
+    }
+
+    /// Whether somebody may see what clients sent.
+    fn may_see(&self) -> impl Fn(&request::Parts) -> bool + Clone + Send + Sync + 'static {
+        let (tokens, everybody) = (self.tokens.clone(), self.request_details);
+        move |parts: &request::Parts| everybody || tokens.role(&parts.headers).is_some()
+    }
+}
