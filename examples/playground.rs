@@ -39,6 +39,7 @@
 //! | `GET /service/users/{id}` | the user's route, under `nest_service` |
 //! | `GET /call?to=/path` | calls itself; answers with the request headers that the callee saw |
 //! | `GET /headers` | answers with the request headers that it saw |
+//! | `playground.Echo`, `grpc.health.v1` | over gRPC, on the same port |
 //! | `GET /id` | the request id as the task-local, a spawned task, the header and the extension have it |
 //!
 //! The operations endpoint shows the connections; whoever has the token of
@@ -104,6 +105,7 @@ use tower_ops::{
     observe::RouteHook,
     request_id::{self, RequestId, RequestIdClientLayer},
 };
+use tower_ops_examples::{echo::Playground, playground::echo_server::EchoServer};
 
 /// One chunk of a streamed body.
 const CHUNK: [u8; 100] = {
@@ -126,6 +128,10 @@ const CALL_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// On a request: please say which headers you saw. On its response: these, as JSON.
 const SEEN_HEADERS: HeaderName = HeaderName::from_static("x-playground-seen-headers");
+
+/// The gRPC services, on the same port as the rest.
+const ECHO: &str = "/playground.Echo/{*method}";
+const HEALTH: &str = "/grpc.health.v1.Health/{*method}";
 
 /// How long a client may neither read nor send what it is waited for.
 const STALL: Duration = Duration::from_secs(10);
@@ -159,6 +165,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .map_err(|error| format!("cannot listen on {app_addr}: {error}"))?;
     let own = listener.local_addr()?;
     let app = app(own)
+        .route_service(ECHO, EchoServer::new(Playground))
+        .route_service(HEALTH, ops.health().grpc())
         .layer(Extension(ops.lifecycle().drain_token()))
         .layer(ops.layer());
 

@@ -1,6 +1,10 @@
-//! What `grpc.rs` shares with its clients: the types generated from `proto/playground.proto`.
+//! What the examples share with each other, and with their clients: the service `playground.Echo`,
+//! and the types generated from `proto/playground.proto`.
 //!
 //! The examples themselves are the flat `.rs` files beside this directory.
+
+/// The service, as `grpc.rs` and `playground.rs` serve it.
+pub mod echo;
 
 /// The messages, the server and the client of the service `playground.Echo`.
 #[allow(
