@@ -27,6 +27,7 @@
 //! | `GET /` | answers with text |
 //! | `GET /users/{id}` | answers `{"id":"…"}` |
 //! | `GET /slow/{ms}` | answers after that many milliseconds |
+//! | `GET /block/{ms}` | blocks a thread of the runtime for that long, as no handler should |
 //! | `GET /stream/{chunks}/{ms}` | sends chunks of 100 bytes, milliseconds apart |
 //! | `GET /status/{code}` | answers with that status |
 //! | `GET /panic` | panics in the handler |
@@ -198,6 +199,7 @@ fn app(own: SocketAddr) -> Router {
         .route("/", get(async || "tower-ops playground\n"))
         .route("/users/{id}", get(user))
         .route("/slow/{ms}", get(slow))
+        .route("/block/{ms}", get(block))
         .route("/stream/{chunks}/{ms}", get(streamed))
         .route("/status/{code}", get(status))
         .route("/panic", get(panic_in_handler))
@@ -224,6 +226,11 @@ async fn user(Path(id): Path<String>) -> Json<Value> {
 async fn slow(Path(ms): Path<u64>) -> Result<String, Refusal> {
     sleep(wait(ms)?).await;
     Ok(format!("waited {ms} ms\n"))
+}
+
+async fn block(Path(ms): Path<u64>) -> Result<String, Refusal> {
+    std::thread::sleep(wait(ms)?);
+    Ok(format!("blocked for {ms} ms\n"))
 }
 
 async fn status(Path(code): Path<String>) -> Result<Response, Refusal> {

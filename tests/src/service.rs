@@ -19,9 +19,15 @@ pub struct Service {
 impl Service {
     /// Starts an example and waits until it listens. Ends when it is dropped.
     pub async fn start(example: &str) -> Self {
+        Self::start_with(example, &[]).await
+    }
+
+    /// As [`start`](Self::start), with more in its environment.
+    pub async fn start_with(example: &str, environment: &[(&str, &str)]) -> Self {
         let (app, ops) = (free_addr(), free_addr());
         let mut command = Process::example(example);
         command
+            .envs(environment.iter().copied())
             .env("APP_ADDR", app.to_string())
             .env("GRPC_ADDR", app.to_string())
             .env("OPS_ADDR", ops.to_string());

@@ -48,6 +48,7 @@ pub struct LifecycleBuilder {
     steps: Vec<Cow<'static, str>>,
     signals: bool,
     exit: ExitAction,
+    exit_when_overdue: bool,
     workers: Option<usize>,
     restart_count_file: Option<PathBuf>,
     recorder: Option<Arc<dyn Recorder + Send + Sync>>,
@@ -71,6 +72,7 @@ impl LifecycleBuilder {
             steps: Vec::new(),
             signals: true,
             exit: Arc::new(exit),
+            exit_when_overdue: true,
             workers: None,
             restart_count_file: None,
             recorder: None,
@@ -182,6 +184,18 @@ impl LifecycleBuilder {
         self
     }
 
+    /// Whether a process that was told to end by a signal exits when it is overdue, whatever
+    /// keeps it: a task that computes and never waits, or a runtime that is blocked as a whole.
+    /// On by default. A thread, which there is from the signal on only, waits until the shutdown
+    /// should be over, or is, and for half of the [margin](Self::margin) at least 500 ms more.
+    ///
+    /// It does what [`on_second_signal`](Self::on_second_signal) says.
+    #[must_use]
+    pub const fn exit_when_overdue(mut self, exit: bool) -> Self {
+        self.exit_when_overdue = exit;
+        self
+    }
+
     /// What to do at the second signal, with the report and the exit code.
     ///
     /// By default the report is written to standard error, and the process exits
@@ -276,6 +290,7 @@ impl LifecycleBuilder {
             steps: self.steps,
             signals: self.signals,
             exit: self.exit,
+            exit_when_overdue: self.exit_when_overdue,
             workers: self.workers,
             systemd: self.systemd,
         };
@@ -364,6 +379,7 @@ impl fmt::Debug for LifecycleBuilder {
             .field("wait_for_quiet", &self.quiet)
             .field("steps", &self.steps)
             .field("signals", &self.signals)
+            .field("exit_when_overdue", &self.exit_when_overdue)
             .field("workers", &self.workers)
             .field("restart_count_file", &self.restart_count_file)
             .field("systemd", &self.systemd)

@@ -15,6 +15,7 @@ pub(crate) struct Config {
     pub(crate) steps: Vec<Cow<'static, str>>,
     pub(crate) signals: bool,
     pub(crate) exit: ExitAction,
+    pub(crate) exit_when_overdue: bool,
     pub(crate) workers: Option<usize>,
     #[cfg_attr(not(all(unix, feature = "systemd")), expect(dead_code))]
     pub(crate) systemd: bool,

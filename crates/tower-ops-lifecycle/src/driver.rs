@@ -35,8 +35,7 @@ pub(crate) fn start(shared: &Arc<Shared>) {
     let workers = workers.unwrap_or_else(|| runtime.metrics().num_workers());
     shared.metrics.set_workers(workers);
     if shared.config.signals {
-        // On beyond the shutdown: a second signal must end a process that hangs after it.
-        runtime.spawn(signals::listen(shared));
+        signals::listen(shared);
     }
     runtime.spawn(drive(Arc::clone(shared)));
 }

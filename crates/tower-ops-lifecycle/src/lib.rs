@@ -83,10 +83,12 @@
 //!
 //! # Limits
 //!
-//! - It never hangs as long as its runtime runs. Where every thread of that is blocked, nobody
-//!   sees a signal, and only whoever sends SIGKILL ends the process.
-//! - When all is done, `main` has to return. A runtime that is dropped waits for what
-//!   `spawn_blocking` has begun: use `Runtime::shutdown_timeout`, or a second signal.
+//! - Where every thread of its runtime is blocked, a signal still turns the phase, and
+//!   [ends the process](LifecycleBuilder::exit_when_overdue); but nothing drains, and no hook runs.
+//! - When all is done, `main` has to return. A runtime that is dropped waits for tasks that never
+//!   wait, and for what `spawn_blocking` has begun; a process that got a signal
+//!   [exits then all the same](LifecycleBuilder::exit_when_overdue), any other has to use
+//!   `Runtime::shutdown_timeout`.
 //! - Dropping `axum::serve` at the deadline does not drop the connections that it spawned. They
 //!   are cut when the process ends, unseen.
 //! - A task that computes without ever waiting cannot be aborted. It is left behind.
@@ -105,6 +107,7 @@ mod hooks;
 mod lifecycle;
 mod lock;
 mod metrics;
+mod overdue;
 mod panics;
 mod phase;
 mod prestop;

@@ -118,8 +118,8 @@ impl Lifecycle {
 
     /// Carries out the shutdown, once it is triggered, and reports it.
     ///
-    /// From the call on, signals are listened to and a task of its own waits for the
-    /// trigger: call it early, and await it at the end of `main`. All calls belong to
+    /// From the call on, signals are listened to, by a thread of their own, and a task
+    /// waits for the trigger: call it early, and await it at the end of `main`. All calls belong to
     /// one shutdown and get one report.
     ///
     /// # Panics

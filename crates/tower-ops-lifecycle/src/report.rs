@@ -17,6 +17,8 @@ pub enum ShutdownEnding {
     Completed,
     /// A second signal ended it at once.
     SecondSignal(Trigger),
+    /// [It was overdue](crate::LifecycleBuilder::exit_when_overdue), and exited.
+    Overdue,
     /// The runtime ended before the shutdown was carried out: `main` returned without
     /// having awaited [`run`](crate::Lifecycle::run).
     CutOff,

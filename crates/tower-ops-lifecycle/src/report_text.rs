@@ -11,6 +11,7 @@ impl fmt::Display for ShutdownEnding {
         match self {
             Self::Completed => f.write_str("completed"),
             Self::SecondSignal(signal) => write!(f, "ended at once by another {signal}"),
+            Self::Overdue => f.write_str("overdue, so that it exited"),
             Self::CutOff => f.write_str("cut off by the end of the runtime"),
         }
     }

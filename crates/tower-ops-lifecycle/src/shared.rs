@@ -37,6 +37,7 @@ pub(crate) struct Shared {
     activity_taken: AtomicBool,
     serving: AtomicBool,
     pub(crate) driven: AtomicBool,
+    pub(crate) overdue_watched: AtomicBool,
     report: OnceLock<ShutdownReport>,
 }
 
@@ -75,6 +76,7 @@ impl Shared {
             activity_taken: AtomicBool::new(false),
             serving: AtomicBool::new(false),
             driven: AtomicBool::new(false),
+            overdue_watched: AtomicBool::new(false),
             report: OnceLock::new(),
         })
     }
@@ -206,11 +208,21 @@ impl Shared {
 
     fn exit(&self, signal: Trigger) {
         tracing::error!(trigger = signal.as_str(), "the process exits at once");
+        self.exit_as(ShutdownEnding::SecondSignal(signal), signal);
+    }
+
+    /// Exits, since the process does not end by itself.
+    pub(crate) fn exit_late(&self, signal: Trigger) {
+        tracing::error!("the process did not end in time, and exits: something blocks its runtime");
+        self.exit_as(ShutdownEnding::Overdue, signal);
+    }
+
+    fn exit_as(&self, ending: ShutdownEnding, signal: Trigger) {
         // Only when it did not exit, and even if it panicked: whoever waits for the end
         // would return from `main`, as if all were well, before the exit.
         let _stopped = AdvanceOnDrop {
             shared: self,
-            is_ours: self.store_report(ShutdownEnding::SecondSignal(signal)),
+            is_ours: self.store_report(ending),
         };
         // Always there: stored by us, or by whoever was first.
         if let Some(report) = self.report.get() {

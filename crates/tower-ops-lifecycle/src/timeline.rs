@@ -27,6 +27,16 @@ impl Timeline {
         triggered + self.total().max(self.grace_period)
     }
 
+    /// When a process that still runs is not going to end by itself.
+    pub(crate) fn overdue_at(&self, triggered: Instant) -> Instant {
+        triggered + self.total() - self.margin + self.exiting()
+    }
+
+    /// How long a process whose shutdown is over may take to exit.
+    pub(crate) fn exiting(&self) -> Duration {
+        (self.margin / 2).max(Duration::from_millis(500))
+    }
+
     pub(crate) fn pre_drain_until(&self, triggered: Instant) -> Instant {
         triggered + self.pre_drain
     }
