@@ -30,6 +30,7 @@ fn no_crate_depends_on_its_own_floor_or_above() {
         ("tower-ops-request-id", &["tower-ops-observe"]),
         ("tower-ops-metrics", &["tower-ops-observe"]),
         ("tower-ops-trace", &["tower-ops-observe"]),
+        ("tower-ops-state", &["tower-ops-answer"]),
         (
             "tower-ops-requests",
             &["tower-ops-answer", "tower-ops-observe"],
