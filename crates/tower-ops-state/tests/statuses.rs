@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use tower_ops_state::{Restore, State, StateBuilder};
+use tower_ops_state::{ErrorKind, Restore, State, StateBuilder};
 use tower_ops_testing::{RawHttp1, Server};
 
 use self::client::{AUTH, JSON, TOKEN, ask};
@@ -24,9 +24,6 @@ fn builder(shelf: &Shelf) -> StateBuilder {
         .token(TOKEN)
         .restore_when(|| true)
         .max_size(LIMIT)
-        .capture_timeout(Duration::from_millis(150))
-        .restore_timeout(Duration::from_millis(150))
-        .idle_body_timeout(Duration::from_millis(100))
 }
 
 async fn envelope(state: State) -> Vec<u8> {
@@ -35,6 +32,8 @@ async fn envelope(state: State) -> Vec<u8> {
     capture.write_to(&mut envelope).unwrap();
     envelope
 }
+
+const SOON: Duration = Duration::from_millis(150);
 
 async fn good() -> Vec<u8> {
     envelope(builder(&Shelf::new("shelf", &["new"])).build().unwrap()).await
@@ -139,7 +138,8 @@ impl Case {
             assert!(head.headers.contains_key("x-tower-ops-state-generation"));
         }
         // Whatever it was, nothing is left locked.
-        state.capture().await.expect(name);
+        let busy = state.capture().await.err().map(|error| error.kind());
+        assert_ne!(busy, Some(ErrorKind::Busy), "{name}");
     }
 }
 
@@ -280,9 +280,15 @@ async fn every_status() {
             .build(|builder| builder.restore_when(|| false))
             .path("/state?dry_run=true"),
         // 504
-        get("capture hangs", 504, "took").next(Mode::HangInCapture),
-        post("prepare hangs", &good, 504, "took").next(Mode::HangInPrepare),
-        post("commit hangs", &good, 504, r#""rolled_back":true"#).next(Mode::HangInCommitHalfWay),
+        get("capture hangs", 504, "took")
+            .next(Mode::HangInCapture)
+            .build(|builder| builder.capture_timeout(SOON)),
+        post("prepare hangs", &good, 504, "took")
+            .next(Mode::HangInPrepare)
+            .build(|builder| builder.restore_timeout(SOON)),
+        post("commit hangs", &good, 504, r#""rolled_back":true"#)
+            .next(Mode::HangInCommitHalfWay)
+            .build(|builder| builder.restore_timeout(SOON)),
     ];
     let count = cases.len();
     for case in cases {
@@ -343,10 +349,7 @@ async fn a_client_has_to_insist_where_nothing_says_when_to_restore() {
 #[tokio::test]
 async fn the_second_at_a_time_gets_409() {
     let shelf = Shelf::new("shelf", &["old"]);
-    let state = builder(&shelf)
-        .capture_timeout(Duration::from_secs(9))
-        .build()
-        .unwrap();
+    let state = builder(&shelf).build().unwrap();
     let server = Server::spawn(state.service()).await;
     let good = good().await;
     shelf.next(Mode::WaitInCapture);
@@ -425,10 +428,7 @@ async fn too_large_is_answered_before_the_body_is_there() {
 #[tokio::test]
 async fn a_body_that_stops_coming_gets_504_and_sets_the_flight_free() {
     let shelf = Shelf::new("shelf", &["old"]);
-    let state = builder(&shelf)
-        .restore_timeout(Duration::from_secs(9))
-        .build()
-        .unwrap();
+    let state = builder(&shelf).idle_body_timeout(SOON).build().unwrap();
     let server = Server::spawn(state.service()).await;
     let mut client = RawHttp1::connect(server.addr()).await.unwrap();
     let head = format!(

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use tower_ops_testing::{Head, RawHttp1};
 
-pub const TOKEN: &str = "0123456789abcdef";
-pub const AUTH: (&str, &str) = ("authorization", "Bearer 0123456789abcdef");
-pub const JSON: (&str, &str) = ("content-type", "application/json");
+pub(crate) const TOKEN: &str = "0123456789abcdef";
+pub(crate) const AUTH: (&str, &str) = ("authorization", "Bearer 0123456789abcdef");
+pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
 
-pub async fn ask(
+pub(crate) async fn ask(
     addr: SocketAddr,
     method: &str,
     path: &str,

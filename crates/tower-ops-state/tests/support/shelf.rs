@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tower_ops_state::{Participant, Refusal};
 
 #[derive(Clone)]
-pub struct Shelf {
+pub(crate) struct Shelf {
     inner: Arc<Inner>,
 }
 
@@ -23,7 +23,7 @@ struct Inner {
 /// What happens next time, once, unless it says always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(dead_code, reason = "not every test needs every mode")]
-pub enum Mode {
+pub(crate) enum Mode {
     Good,
     RefuseCapture,
     PanicInCapture,
@@ -42,11 +42,11 @@ pub enum Mode {
 
 #[allow(dead_code, reason = "not every test needs everything")]
 impl Shelf {
-    pub fn new(name: &'static str, items: &[&str]) -> Self {
+    pub(crate) fn new(name: &'static str, items: &[&str]) -> Self {
         Self::with_version(name, 2, items)
     }
 
-    pub fn with_version(name: &'static str, version: u32, items: &[&str]) -> Self {
+    pub(crate) fn with_version(name: &'static str, version: u32, items: &[&str]) -> Self {
         Self {
             inner: Arc::new(Inner {
                 name,
@@ -59,21 +59,21 @@ impl Shelf {
         }
     }
 
-    pub fn items(&self) -> MutexGuard<'_, Vec<String>> {
+    pub(crate) fn items(&self) -> MutexGuard<'_, Vec<String>> {
         let items = self.inner.items.lock();
         items.unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn next(&self, mode: Mode) {
+    pub(crate) fn next(&self, mode: Mode) {
         *self.inner.next.lock().unwrap() = mode;
     }
 
     /// Waits until it waits.
-    pub async fn reached(&self) {
+    pub(crate) async fn reached(&self) {
         self.inner.reached.notified().await;
     }
 
-    pub fn go_on(&self) {
+    pub(crate) fn go_on(&self) {
         self.inner.go_on.notify_one();
     }
 
