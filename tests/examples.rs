@@ -325,3 +325,15 @@ async fn pause(until: Instant) {
     assert!(Instant::now() < until, "waited in vain");
     tokio::time::sleep(Duration::from_millis(10)).await;
 }
+
+#[tokio::test]
+async fn migrate_loses_nothing_and_doubles_nothing() {
+    let mut process = Process::spawn(Process::example("migrate")).unwrap();
+    let status = process.wait_exit(DEADLINE).await;
+    let output = process.output();
+    assert!(status.success(), "{output:#?}");
+    assert_eq!(
+        output.last().map(String::as_str),
+        Some("nothing was lost, nothing was doubled")
+    );
+}

@@ -244,7 +244,7 @@ fn nested(random: &mut Random) -> String {
 }
 
 fn number(random: &mut Random) -> String {
-    let number = match random.below(12) {
+    let number = match random.below(14) {
         0 => "1e999".to_owned(),
         1 => "-1e999".to_owned(),
         2 => "1e-999999999999".to_owned(),
@@ -256,6 +256,8 @@ fn number(random: &mut Random) -> String {
         8 => "NaN".to_owned(),
         9 => "00001".to_owned(),
         10 => "1.5".to_owned(),
+        11 => format!("\"{}\"", "x".repeat(random.below(200_000))),
+        12 => format!("\"{}\"", "\\n".repeat(random.below(100_000))),
         _ => random.next().to_string(),
     };
     if random.below(2) == 0 {
