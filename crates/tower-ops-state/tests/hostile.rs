@@ -260,13 +260,14 @@ fn number(random: &mut Random) -> String {
         12 => format!("\"{}\"", "\\n".repeat(random.below(100_000))),
         _ => random.next().to_string(),
     };
-    if random.below(2) == 0 {
-        sealed(&format!(r#"{{"a":{number}}}"#), JOBS)
+    let job = if number.starts_with('"') {
+        format!(r#"[{{"id":1,"name":{number},"weight":1}}]"#)
     } else {
-        sealed(
-            COUNTERS,
-            &format!(r#"[{{"id":1,"name":"n","weight":{number}}}]"#),
-        )
+        format!(r#"[{{"id":1,"name":"n","weight":{number}}}]"#)
+    };
+    match random.below(2) {
+        0 => sealed(&format!(r#"{{"a":{number}}}"#), JOBS),
+        _ => sealed(COUNTERS, &job),
     }
 }
 
