@@ -1,4 +1,5 @@
 //! What is wrong with a configuration, all at once.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
 use std::process::Command;
 use std::time::Duration;

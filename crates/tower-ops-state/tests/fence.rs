@@ -1,5 +1,6 @@
 //! After a hand-over the old instance writes no more, and none of the writes before is
 //! missing in what was handed over.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
 use std::convert::Infallible;
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! The state in a file.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! Ten thousand envelopes that nobody wrote: no panic, nothing restored by half, and no
 //! more memory than the limit and a mebibyte. One test, so that nothing else allocates.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -453,8 +454,8 @@ fn mutated_envelopes_change_nothing() {
             let peaks = &mut peaks[usize::from(is_large)];
             *peaks = peak.max(*peaks);
         }
-        println!("{MUTATIONS} mutations by status: {by_status:?}");
-        println!(
+        eprintln!("{MUTATIONS} mutations by status: {by_status:?}");
+        eprintln!(
             "peak memory: {} of {} KiB, {} of {} KiB",
             peaks[0] / 1024,
             (SMALL + SLACK) / 1024,

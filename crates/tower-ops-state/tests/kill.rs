@@ -1,5 +1,6 @@
 //! A process that is killed while it writes its file leaves the old state or the new
 //! one, whole. The child is this test binary, started again.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 #![cfg(unix)]
 
 use std::env;
@@ -106,6 +107,6 @@ fn killed_while_it_writes_it_leaves_the_old_or_the_new_state() {
         ["state.json"],
         "nothing was refused, nothing is left over"
     );
-    println!("{KILLS} kills, {while_writing} of them while a file was half written");
+    eprintln!("{KILLS} kills, {while_writing} of them while a file was half written");
     assert!(while_writing > KILLS / 20, "{while_writing}");
 }

@@ -4,6 +4,7 @@
 //! ```text
 //! cargo test --release -p tower-ops-state --all-features --test large -- --ignored --nocapture
 //! ```
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -158,7 +159,7 @@ async fn capturing_100_mib_does_not_disturb_the_service() {
         let took = asking.await.unwrap();
         let p99 = took[took.len() * 99 / 100];
         let times = peak as f64 / size as f64;
-        println!(
+        eprintln!(
             "{encoding}: {} MiB of state, {} MiB sent in {elapsed:.2?}; peak {times:.2} times the \
              state; {} requests meanwhile, p50 {:.2?}, p99 {p99:.2?}, slowest {:.2?}",
             size / MIB,

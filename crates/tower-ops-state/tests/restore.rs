@@ -1,4 +1,5 @@
 //! A restore is all or nothing, whoever fails and whoever goes away.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,4 +1,5 @@
 //! Every status, through a real socket.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -294,7 +295,7 @@ async fn every_status() {
     for case in cases {
         case.run().await;
     }
-    println!("{count} cases");
+    eprintln!("{count} cases");
 }
 
 #[tokio::test]
