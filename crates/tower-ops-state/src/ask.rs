@@ -214,19 +214,13 @@ fn check_length(headers: &HeaderMap, limit: usize) -> Result<(), StateError> {
 }
 
 fn check_time(shared: &Shared, how: Restore) -> Result<(), StateError> {
-    if how.dry_run || how.force {
-        return Ok(());
-    }
-    let text = match shared.is_time_to_restore() {
-        Some(true) => return Ok(()),
-        Some(false) => {
-            "this instance serves: restore before it is ready or while it is drained, or with \
-             ?force=1"
-        }
-        None => {
+    // Over the network, that nobody said when it may be is no permission.
+    if !how.dry_run && !how.force && !shared.says_when_to_restore() {
+        return Err(StateError::new(
+            ErrorKind::Unavailable,
             "nothing says when this instance may be restored: restore with ?force=1, or \
-             configure restore_when"
-        }
-    };
-    Err(StateError::new(ErrorKind::Unavailable, text))
+             configure restore_when",
+        ));
+    }
+    shared.check_time(how)
 }

@@ -8,6 +8,7 @@ use crate::envelope::{Entry, Head};
 use crate::error::{ErrorKind, StateError};
 use crate::hex;
 use crate::member::{Data, Snapshot};
+use crate::nesting::Nesting;
 
 /// The state of one moment, to be written wherever it is needed. Made by
 /// [`State::capture`](crate::State::capture).
@@ -137,12 +138,15 @@ pub(crate) fn length_and_digest(data: &dyn Snapshot) -> Result<(u64, String), St
     Ok(measure.finish())
 }
 
-/// Keeps nothing of what is written but its length and digest, and stops at the limit.
+/// Keeps nothing of what is written but its length and digest, and stops at the limits
+/// that a restore will have.
 struct Measure<'a> {
     digest: Sha256,
     length: u64,
     limit: u64,
     is_over: bool,
+    nesting: Nesting,
+    is_flat: bool,
     attempt: Option<&'a Attempt>,
 }
 
@@ -153,6 +157,8 @@ impl<'a> Measure<'a> {
             length: 0,
             limit,
             is_over: false,
+            nesting: Nesting::default(),
+            is_flat: true,
             attempt,
         }
     }
@@ -164,6 +170,11 @@ impl<'a> Measure<'a> {
     fn why(&self, error: &serde_json::Error, max_size: usize) -> StateError {
         if self.is_over {
             StateError::too_large(max_size)
+        } else if !self.is_flat {
+            StateError::new(
+                ErrorKind::Refused,
+                "its data is nested too deeply, and could not be restored",
+            )
         } else if self.is_abandoned() {
             StateError::new(ErrorKind::TimedOut, "nobody waits for it any more")
         } else {
@@ -180,7 +191,8 @@ impl Write for Measure<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         self.is_over = self.length.saturating_add(length) > self.limit;
-        if self.is_over || self.is_abandoned() {
+        self.is_flat = self.nesting.accepts(bytes);
+        if self.is_over || !self.is_flat || self.is_abandoned() {
             return Err(io::Error::other("stopped"));
         }
         self.length += length;

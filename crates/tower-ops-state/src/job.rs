@@ -1,5 +1,6 @@
 //! A restore, from the envelope to the last commit, on a thread that may block.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -123,9 +124,16 @@ impl RestoreJob {
         head: &'a Head,
         data: Vec<Segments>,
     ) -> Result<Vec<Prepared<'a>>, StateError> {
-        let mut prepared = Vec::with_capacity(data.len());
-        for (entry, json) in head.participants.iter().zip(data) {
-            let Some(member) = self.shared.member(&entry.name) else {
+        let mut entries: HashMap<_, _> = head
+            .participants
+            .iter()
+            .zip(data)
+            .map(|(entry, json)| (&*entry.name, (entry, json)))
+            .collect();
+        let mut prepared = Vec::with_capacity(entries.len());
+        // In the order of here, whatever that of the envelope is.
+        for member in &self.shared.members {
+            let Some((entry, json)) = entries.remove(member.name()) else {
                 continue;
             };
             self.check_wanted()?;
@@ -137,7 +145,7 @@ impl RestoreJob {
             }
             let data = guarded.call(&entry.name, || member.prepare(theirs, json))?;
             prepared.push(Prepared {
-                member,
+                member: &**member,
                 data,
                 entry,
             });
@@ -174,6 +182,8 @@ impl RestoreJob {
             let captured = guarded.call(it.member.name(), || it.member.capture());
             before.push(captured.map_err(|error| error.add("nothing was changed"))?);
         }
+        // Again: it may have become ready while the body came.
+        self.shared.check_time(self.how)?;
         if !self.attempt.begin_commit() {
             return Err(unwanted());
         }

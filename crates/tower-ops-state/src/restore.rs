@@ -80,7 +80,7 @@ pub struct Restored {
     /// A SHA-256 over the data in the envelope; that of
     /// [`Capture::digest`](crate::Capture::digest).
     pub digest: String,
-    /// The participants that were restored, in the order of the envelope.
+    /// The participants that were restored, in the order in which they were committed.
     pub participants: Vec<RestoredParticipant>,
     /// Participants that are not in the envelope, and kept what they had.
     pub missing: Vec<String>,

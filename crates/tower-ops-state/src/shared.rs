@@ -175,8 +175,23 @@ impl Shared {
         self.check_generation(how.expected_generation)
     }
 
-    /// Whether this is the time, as far as anybody said.
-    pub(crate) fn is_time_to_restore(&self) -> Option<bool> {
+    /// Whether it may be restored right now, unless nobody ever said when.
+    pub(crate) fn check_time(&self, how: Restore) -> Result<(), StateError> {
+        if how.dry_run || how.force || self.is_time_to_restore() != Some(false) {
+            return Ok(());
+        }
+        Err(StateError::new(
+            ErrorKind::Unavailable,
+            "this instance serves: restore before it is ready or while it is drained, or by force",
+        ))
+    }
+
+    pub(crate) const fn says_when_to_restore(&self) -> bool {
+        self.restore_when.is_some()
+    }
+
+    /// As far as anybody said.
+    fn is_time_to_restore(&self) -> Option<bool> {
         let condition = self.restore_when.as_ref()?;
         // A condition that cannot tell does not allow.
         Some(catch_unwind(AssertUnwindSafe(|| condition())).unwrap_or(false))

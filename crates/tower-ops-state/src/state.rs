@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::builder::StateBuilder;
 use crate::capture::Capture;
-use crate::error::{ErrorKind, StateError};
+use crate::error::StateError;
 use crate::fence::Fence;
 use crate::file;
 use crate::record::{Operation, Record, Who};
@@ -150,7 +150,7 @@ impl State {
         if envelope.len() > limits.max_size {
             return Err(StateError::too_large(limits.max_size));
         }
-        self.check_time(how)?;
+        self.shared.check_time(how)?;
         let permit = self.shared.permit()?;
         self.shared.check_restore(&how)?;
         let deadline = Instant::now() + limits.restore_timeout;
@@ -158,14 +158,6 @@ impl State {
         let envelope = Segments::from(envelope);
         let restoring = shared.restore(permit, envelope, how, deadline, record);
         restoring.await
-    }
-
-    fn check_time(&self, how: Restore) -> Result<(), StateError> {
-        if how.dry_run || how.force || self.shared.is_time_to_restore() != Some(false) {
-            return Ok(());
-        }
-        let message = "this instance serves: restore before it is ready or while it is drained";
-        Err(StateError::new(ErrorKind::Unavailable, message))
     }
 
     /// Writes the state into the [file](StateBuilder::file), on shutdown or now and
@@ -213,7 +205,7 @@ impl State {
     /// As [`restore`](Self::restore).
     pub async fn restore_file(&self) -> Result<Option<Restored>, StateError> {
         let record = self.shared.record(Operation::RestoreFile, Who::process());
-        let restored = match self.check_time(Restore::new()) {
+        let restored = match self.shared.check_time(Restore::new()) {
             Ok(()) => file::restore(&self.shared, &record).await,
             Err(error) => Err(error),
         };

@@ -60,6 +60,7 @@ fn with_variables(variables: &[(&str, &str)]) -> String {
             "--nocapture",
         ])
         .env_remove("TOWER_OPS_STATE_TOKEN")
+        .env_remove("TOWER_OPS_STATE_TOKEN_NEXT")
         .envs(variables.iter().copied())
         .output()
         .unwrap();

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use tower_ops_state::{ErrorKind, Restore, State, StateBuilder};
@@ -278,4 +278,42 @@ async fn expectations_and_limits_hold_for_calls_as_well() {
     );
     state.restore(envelope, Restore::new()).await.unwrap();
     assert_eq!(*shelf.items(), ["old"]);
+}
+
+#[tokio::test]
+async fn the_gate_may_close_until_the_last_moment() {
+    let shelves = old_ones();
+    let may_be = Arc::new(AtomicBool::new(true));
+    let gate = Arc::clone(&may_be);
+    let state = shop(&[&shelves[0], &shelves[1], &shelves[2]])
+        .restore_when(move || gate.load(Ordering::SeqCst))
+        .build()
+        .unwrap();
+    let new = new_ones().await;
+    shelves[2].next(Mode::WaitInPrepare);
+    let of = state.clone();
+    let restore = tokio::spawn(async move { of.restore(new, Restore::new()).await });
+    shelves[2].reached().await;
+    may_be.store(false, Ordering::SeqCst);
+    shelves[2].go_on();
+    let error = restore.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(items(&shelves), OLD);
+}
+
+#[tokio::test]
+async fn they_commit_in_the_order_of_here() {
+    let (a, b) = (Shelf::new("a", &["new"]), Shelf::new("b", &["new"]));
+    let envelope = envelope(&shop(&[&a, &b]).build().unwrap()).await;
+    let (a, b) = (Shelf::new("a", &["old"]), Shelf::new("b", &["old"]));
+    let state = shop(&[&b, &a]).build().unwrap();
+    a.next(Mode::WaitInCommitHalfWay);
+    let of = state.clone();
+    let restore = tokio::spawn(async move { of.restore(envelope, Restore::new()).await });
+    a.reached().await;
+    assert_eq!(*b.items(), ["new"]);
+    a.go_on();
+    let restored = restore.await.unwrap().unwrap();
+    let names = restored.participants.iter().map(|it| it.name.as_str());
+    assert_eq!(names.collect::<Vec<_>>(), ["b", "a"]);
 }

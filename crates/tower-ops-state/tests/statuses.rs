@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use tower_ops_state::{ErrorKind, Restore, State, StateBuilder};
+use tower_ops_state::{Restore, State, StateBuilder};
 use tower_ops_testing::{RawHttp1, Server};
 
+use self::case::{get, post};
 use self::client::{AUTH, JSON, TOKEN, ask};
 use self::shelf::{Mode, Shelf};
 
+#[path = "support/case.rs"]
+mod case;
 #[path = "support/client.rs"]
 mod client;
 #[path = "support/shelf.rs"]
@@ -44,104 +47,6 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
-}
-
-/// One request to an instance of its own, and what has to come back.
-struct Case {
-    name: &'static str,
-    method: &'static str,
-    path: &'static str,
-    headers: Vec<(&'static str, &'static str)>,
-    body: Vec<u8>,
-    next: Mode,
-    build: fn(StateBuilder) -> StateBuilder,
-    status: u16,
-    text: &'static str,
-    /// What the shelf has afterwards.
-    items: &'static [&'static str],
-}
-
-fn get(name: &'static str, status: u16, text: &'static str) -> Case {
-    Case {
-        name,
-        method: "GET",
-        path: "/state",
-        headers: vec![AUTH],
-        body: Vec::new(),
-        next: Mode::Good,
-        build: |builder| builder,
-        status,
-        text,
-        items: &["old"],
-    }
-}
-
-fn post(name: &'static str, body: &[u8], status: u16, text: &'static str) -> Case {
-    Case {
-        method: "POST",
-        headers: vec![AUTH, JSON],
-        body: body.to_owned(),
-        ..get(name, status, text)
-    }
-}
-
-impl Case {
-    fn path(self, path: &'static str) -> Self {
-        Self { path, ..self }
-    }
-
-    fn method(self, method: &'static str) -> Self {
-        Self { method, ..self }
-    }
-
-    fn headers(self, headers: &[(&'static str, &'static str)]) -> Self {
-        let headers = headers.to_owned();
-        Self { headers, ..self }
-    }
-
-    fn next(self, next: Mode) -> Self {
-        Self { next, ..self }
-    }
-
-    fn build(self, build: fn(StateBuilder) -> StateBuilder) -> Self {
-        Self { build, ..self }
-    }
-
-    fn items(self, items: &'static [&'static str]) -> Self {
-        Self { items, ..self }
-    }
-
-    async fn run(self) {
-        let name = self.name;
-        let shelf = Shelf::new("shelf", &["old"]);
-        let state = (self.build)(builder(&shelf)).build().unwrap();
-        let server = Server::spawn(state.service()).await;
-        shelf.next(self.next);
-        let (head, body) = ask(
-            server.addr(),
-            self.method,
-            self.path,
-            &self.headers,
-            &self.body,
-        )
-        .await;
-        let text = String::from_utf8_lossy(&body);
-        assert_eq!(head.status, self.status, "{name}: {text}");
-        assert!(text.contains(self.text), "{name}: {text}");
-        assert_eq!(*shelf.items(), self.items, "{name}");
-        assert_eq!(head.headers["cache-control"], "no-store", "{name}");
-        assert_eq!(head.headers["content-type"], "application/json", "{name}");
-        if self.status == 401 {
-            assert_eq!(head.headers["www-authenticate"], "Bearer");
-        }
-        if self.status == 200 && !self.path.contains("resume") {
-            assert!(head.headers.contains_key("x-tower-ops-state-digest"));
-            assert!(head.headers.contains_key("x-tower-ops-state-generation"));
-        }
-        // Whatever it was, nothing is left locked.
-        let busy = state.capture().await.err().map(|error| error.kind());
-        assert_ne!(busy, Some(ErrorKind::Busy), "{name}");
-    }
 }
 
 #[tokio::test]
