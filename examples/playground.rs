@@ -38,6 +38,8 @@
 //! | `GET /ws` | echoes over a WebSocket; says goodbye when the process drains |
 //! | `GET /nested/users/{id}` | the user's route, under `nest` |
 //! | `GET /service/users/{id}` | the user's route, under `nest_service` |
+//! | `POST /counters/{name}` | adds one to a counter |
+//! | `GET /counters` | answers with all of them |
 //! | `GET /call?to=/path` | calls itself; answers with the request headers that the callee saw |
 //! | `GET /headers` | answers with the request headers that it saw |
 //! | `playground.Echo`, `grpc.health.v1` | over gRPC, on the same port |
@@ -56,13 +58,23 @@
 //! stopped, and it says how that went: 5 seconds (`PRE_DRAIN_MS`) not ready and still serving, at
 //! most 15 (`DRAIN_MS`) to end what is in flight. A second signal ends it at once.
 //!
+//! The counters are its state: whoever has the token of `TOWER_OPS_STATE_TOKEN` moves them to another
+//! instance, which takes them before it is ready (`AWAIT_STATE=1`) or by force. `STATE_FILE` keeps them
+//! from one process to the next.
+//!
+//! ```text
+//! $ curl -sf -H "authorization: Bearer $TOKEN" 'http://127.0.0.1:8080/state?fence=1' |
+//!     curl -sf -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' \
+//!       --data-binary @- http://127.0.0.1:8081/state
+//! ```
+//!
 //! With `TLS_CERT` and `TLS_KEY`, files in PEM, it serves TLS; a renewed certificate is
 //! taken up within a minute.
 //!
 //! What a client may ask for is bounded: a million chunks, an hour. Beyond that, and for what is no
 //! number or no final status, the answer is a 400 that says so.
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     convert::Infallible,
     env,
     error::Error,
@@ -106,7 +118,9 @@ use tower_ops::{
     observe::RouteHook,
     request_id::{self, RequestId, RequestIdClientLayer},
 };
-use tower_ops_examples::{echo::Playground, playground::echo_server::EchoServer};
+use tower_ops_examples::{
+    counters::Counters, echo::Playground, playground::echo_server::EchoServer,
+};
 
 /// One chunk of a streamed body.
 const CHUNK: [u8; 100] = {
@@ -146,13 +160,26 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let ops_addr = env::var("OPS_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
     let pre_drain = millis("PRE_DRAIN_MS")?.unwrap_or(DEFAULT_PRE_DRAIN);
     let drain = millis("DRAIN_MS")?.unwrap_or(DEFAULT_DRAIN);
+    let counters = Counters::default();
+    let participant = counters.clone();
     let mut ops = Ops::builder("playground")
+        .version(env!("CARGO_PKG_VERSION"))
+        .state(move |state| {
+            let state = state.participant(participant);
+            match env::var("STATE_FILE") {
+                Ok(path) => state.file(path),
+                Err(_) => state,
+            }
+        })
         .ops_addr(&ops_addr)
         // Nothing here is secret: `/requests` shows everybody who asked for what.
         .request_details(true)
         .health(|health| health.details(Details::Always))
         .lifecycle(|lifecycle| lifecycle.pre_drain(pre_drain).drain(drain))
         .connections(|connections| connections.stall_timeout(STALL));
+    if env::var("AWAIT_STATE").is_ok() {
+        ops = ops.state_before_ready();
+    }
     if let Ok(token) = env::var("OPERATIONS_TOKEN") {
         ops = ops.operations_token(token);
     }
@@ -166,6 +193,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .map_err(|error| format!("cannot listen on {app_addr}: {error}"))?;
     let own = listener.local_addr()?;
     let app = app(own)
+        .merge(counting(counters, &ops))
         .route_service(ECHO, EchoServer::new(Playground))
         .route_service(HEALTH, ops.health().grpc())
         .layer(Extension(ops.lifecycle().drain_token()))
@@ -175,6 +203,33 @@ async fn main() -> Result<(), Box<dyn Error>> {
     eprintln!("try: curl -i http://{own}/users/42");
     eprintln!("{}", ops.serve(listener, app).await?);
     Ok(())
+}
+
+/// The counters, which nobody adds to once they were handed over.
+fn counting(counters: Counters, ops: &Ops) -> Router {
+    let mut routes = Router::new()
+        .route("/counters", get(counted))
+        .route("/counters/{name}", post(add_one))
+        .with_state(counters);
+    if let Some(state) = ops.state() {
+        routes = routes.layer(state.fence().layer());
+    }
+    routes
+}
+
+async fn counted(State(counters): State<Counters>) -> Json<BTreeMap<String, u64>> {
+    Json(counters.all())
+}
+
+async fn add_one(
+    State(counters): State<Counters>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Refusal> {
+    let count = counters.add(&name).ok_or_else(|| {
+        let text = "a counter's name is too long, or there are too many\n".to_owned();
+        (StatusCode::BAD_REQUEST, text)
+    })?;
+    Ok(Json(json!({ name: count })))
 }
 
 /// The milliseconds in an environment variable, if it is set.

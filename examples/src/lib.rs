@@ -1,7 +1,10 @@
-//! What the examples share with each other, and with their clients: the service `playground.Echo`,
-//! and the types generated from `proto/playground.proto`.
+//! What the examples share with each other, and with their clients: the service `playground.Echo`
+//! with the types generated from `proto/playground.proto`, and counters.
 //!
 //! The examples themselves are the flat `.rs` files beside this directory.
+
+/// Counters that move from one process to the next.
+pub mod counters;
 
 /// The service, as `grpc.rs` and `playground.rs` serve it.
 pub mod echo;

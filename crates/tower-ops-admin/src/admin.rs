@@ -6,7 +6,6 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use http::header::CONTENT_LENGTH;
@@ -88,10 +87,10 @@ impl Admin {
     /// How long whoever serves this should give a request in all; `None` where the mounted
     /// service has time limits of its own.
     #[cfg(feature = "server")]
-    pub(crate) fn time_for(&self, path: &str) -> Option<Duration> {
+    pub(crate) fn time_for(&self, path: &str) -> Option<std::time::Duration> {
         match self.config.find(path) {
             Some(mount) => mount.timeout,
-            None => Some(Duration::ZERO),
+            None => Some(std::time::Duration::ZERO),
         }
     }
 

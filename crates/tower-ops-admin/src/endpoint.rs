@@ -21,6 +21,7 @@ use tower_service::Service as _;
 use crate::admin::Admin;
 use crate::deadline::Deadline;
 use crate::ports;
+use crate::remote::RemoteAddr;
 
 /// Probes and scrapers are few; whoever opens more has to wait.
 const MAX_CONNECTIONS: usize = 256;
@@ -199,11 +200,11 @@ async fn accept_all(listener: TcpListener, admin: &Admin, answering: &Answering)
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
             return;
         };
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             sleep(BACK_OFF).await;
             continue;
         };
-        let connection = serve_one(stream, admin.clone(), answering.clone());
+        let connection = serve_one(stream, peer, admin.clone(), answering.clone());
         tokio::spawn(async move {
             connection.await;
             drop(slot);
@@ -211,7 +212,7 @@ async fn accept_all(listener: TcpListener, admin: &Admin, answering: &Answering)
     }
 }
 
-async fn serve_one(stream: TcpStream, admin: Admin, answering: Answering) {
+async fn serve_one(stream: TcpStream, peer: SocketAddr, admin: Admin, answering: Answering) {
     // An answer goes out when it is written.
     let _ = stream.set_nodelay(true);
     let mut http = http1::Builder::new();
@@ -222,7 +223,8 @@ async fn serve_one(stream: TcpStream, admin: Admin, answering: Answering) {
     let moved = deadline.clone();
     // Here, so that it lives until the answer is sent.
     let one = std::sync::OnceLock::new();
-    let service = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(RemoteAddr::new(peer));
         let _ = one.set(answering.begin());
         let time = admin.time_for(request.uri().path());
         moved.move_to(time.map(|time| time + SENDING));

@@ -90,6 +90,7 @@ mod layer;
 mod mount;
 #[cfg(feature = "server")]
 mod ports;
+mod remote;
 mod secret;
 mod tokens;
 
@@ -103,6 +104,7 @@ pub use self::endpoint::Endpoint;
 pub use self::error::ConfigError;
 pub use self::layer::{AdminLayer, AdminService, LayerFuture};
 pub use self::mount::{DEFAULT_BODY, DEFAULT_TIMEOUT, Mount};
+pub use self::remote::RemoteAddr;
 pub use self::secret::Secret;
 pub use self::tokens::{Tokens, TokensBuilder};
 

@@ -15,6 +15,7 @@ use crate::member::Member;
 use crate::metrics::StateMetrics;
 use crate::participant::{Participant, Refusal};
 use crate::problems;
+use crate::seal::SigningKey;
 use crate::shared::{Callback, Condition, Limits, Shared};
 use crate::single::Single;
 use crate::state::State;
@@ -51,7 +52,7 @@ pub struct StateBuilder {
     token_variable: String,
     key: Option<Vec<u8>>,
     restore_when: Option<Condition>,
-    on_restored: Option<Callback>,
+    on_restored: Vec<Callback>,
     allow_missing: bool,
     allow_unknown: bool,
     limits: Limits,
@@ -71,7 +72,7 @@ impl StateBuilder {
             token_variable: TOKEN_VARIABLE.to_owned(),
             key: None,
             restore_when: None,
-            on_restored: None,
+            on_restored: Vec::new(),
             allow_missing: false,
             allow_unknown: false,
             limits: Limits {
@@ -157,10 +158,10 @@ impl StateBuilder {
     }
 
     /// What to do once all participants are restored, and only then: such as to say
-    /// that the instance is ready.
+    /// that the instance is ready. Called again, it is one thing more.
     #[must_use]
     pub fn on_restored(mut self, callback: impl Fn() + Send + Sync + 'static) -> Self {
-        self.on_restored = Some(Arc::new(callback));
+        self.on_restored.push(Arc::new(callback));
         self
     }
 
@@ -226,13 +227,19 @@ impl StateBuilder {
         self
     }
 
-    /// Checks the configuration.
+    /// Whether this can be built.
     ///
     /// # Errors
     ///
-    /// With every problem that it has.
-    pub fn build(self) -> Result<State, ConfigError> {
+    /// If the configuration is invalid; the error lists every problem.
+    pub fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
+        self.examine(&mut problems);
+        ConfigError::check(problems)
+    }
+
+    /// The tokens and the key, as far as they are in order.
+    fn examine(&self, problems: &mut Vec<String>) -> ([Option<String>; 2], Option<SigningKey>) {
         let mut tokens = [self.token.clone(), self.next_token.clone()];
         let variables = [
             self.token_variable.clone(),
@@ -242,24 +249,35 @@ impl StateBuilder {
         if tokens.iter().all(Option::is_none) {
             tokens = variables
                 .clone()
-                .map(|name| problems::variable(&mut problems, &name));
+                .map(|name| problems::variable(problems, &name));
             for (token, name) in tokens.iter().zip(&variables) {
-                problems::token(&mut problems, name, token.as_deref());
+                problems::token(problems, name, token.as_deref());
             }
         } else {
             for (token, name) in tokens.iter().zip(["token", "next_token"]) {
-                problems::token(&mut problems, name, token.as_deref());
+                problems::token(problems, name, token.as_deref());
             }
         }
-        problems::text(&mut problems, "application", &self.application);
-        problems::text(&mut problems, "version", &self.version);
+        problems::text(problems, "application", &self.application);
+        problems::text(problems, "version", &self.version);
         if let Some(instance) = &self.instance {
-            problems::text(&mut problems, "instance", instance);
+            problems::text(problems, "instance", instance);
         }
-        problems::members(&mut problems, &self.members);
-        problems::limits(&mut problems, &self.limits);
-        problems::file(&mut problems, self.file.as_deref());
-        let signing_key = problems::key(&mut problems, self.key.as_deref());
+        problems::members(problems, &self.members);
+        problems::limits(problems, &self.limits);
+        problems::file(problems, self.file.as_deref());
+        let signing_key = problems::key(problems, self.key.as_deref());
+        (tokens, signing_key)
+    }
+
+    /// Builds it.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration is invalid; the error lists every problem.
+    pub fn build(self) -> Result<State, ConfigError> {
+        let mut problems = Vec::new();
+        let (tokens, signing_key) = self.examine(&mut problems);
         let instance = self.instance.map_or_else(random_name, Ok);
         let instance = instance.unwrap_or_else(|error| {
             problems.push(format!("instance: no random name: {error}"));

@@ -36,7 +36,7 @@ pub(crate) struct Shared {
     pub(crate) token_variable: String,
     pub(crate) signing_key: Option<SigningKey>,
     pub(crate) restore_when: Option<Condition>,
-    pub(crate) on_restored: Option<Callback>,
+    pub(crate) on_restored: Vec<Callback>,
     pub(crate) allow_missing: bool,
     pub(crate) allow_unknown: bool,
     pub(crate) limits: Limits,
@@ -248,7 +248,7 @@ impl Shared {
 
     /// Tells whoever wants to know that this instance has its state.
     pub(crate) fn restored(&self) {
-        if let Some(callback) = &self.on_restored {
+        for callback in &self.on_restored {
             // It comes after the commit, and cannot undo it.
             let _ = catch_unwind(AssertUnwindSafe(|| callback()));
         }

@@ -7,6 +7,7 @@ use tower_ops_health::Details;
 use tower_ops_metrics::Prometheus;
 use tower_ops_observe::ObserveLayer;
 use tower_ops_requests::{RequestTracker, RequestTrackerBuilder};
+use tower_ops_state::{State, StateBuilder};
 use tower_ops_trace::Spans;
 
 use crate::builder::OpsBuilder;
@@ -18,6 +19,7 @@ use crate::mounts::{self, Mounted};
 use crate::names::{is_grpc_method, is_of_http};
 use crate::ops::{Ops, Parts};
 use crate::recorder::{Recorder, build_metrics};
+use crate::restoring::{self, Process};
 
 impl OpsBuilder {
     /// Checks everything and builds.
@@ -82,7 +84,33 @@ impl OpsBuilder {
             let inner = error.problems().iter();
             problems.extend(inner.map(|problem| format!("connections: {problem}")));
         }
-        if let Err(error) = self.lifecycle.check() {
+        let process = Process::default();
+        let mut state = None;
+        let mut lifecycle = self.lifecycle;
+        if !self.state.is_empty() {
+            let condition = process.clone();
+            let version = self.version.as_deref().unwrap_or("unknown");
+            let builder = State::builder(self.name.as_str(), version)
+                .restore_when(move || condition.may_be_restored());
+            let mut builder = self.state.apply(builder);
+            if self.state_before_ready {
+                lifecycle = lifecycle.expect_step(restoring::STEP);
+                let waits = process.clone();
+                builder = builder.on_restored(move || waits.is_restored());
+            }
+            if let Err(error) = builder.check() {
+                // The name is told of above.
+                let inner = error.problems().iter();
+                let inner = inner.filter(|problem| !problem.starts_with("application: "));
+                problems.extend(inner.map(|problem| format!("state: {problem}")));
+            }
+            state = Some(builder);
+        } else if self.state_before_ready {
+            problems.push(
+                "state_before_ready: there is no state to wait for; add one with state(..)".into(),
+            );
+        }
+        if let Err(error) = lifecycle.check() {
             let inner = error.problems().iter();
             problems.extend(inner.map(|problem| format!("lifecycle: {problem}")));
         }
@@ -104,7 +132,10 @@ impl OpsBuilder {
             let inner = error.problems().iter();
             problems.extend(inner.map(|problem| format!("health: {problem}")));
         }
-        let admin = self.admin.tokens(tokens.clone());
+        let mut admin = self.admin.tokens(tokens.clone());
+        if let Some(version) = self.version {
+            admin = admin.version(version);
+        }
         if let Err(error) = mounts::check(&admin) {
             // The name is told of above.
             let inner = error.problems().iter();
@@ -126,8 +157,8 @@ impl OpsBuilder {
             .filter(|_| private)
             .and_then(Prometheus::recorder);
         let mut connections = self.connections;
-        let mut lifecycle = self.lifecycle;
         if let Some(recorder) = &recorder {
+            state = state.map(|state| state.recorder(Arc::clone(recorder)));
             health = health.recorder(Arc::clone(recorder));
             connections = connections.recorder(Arc::clone(recorder));
             lifecycle = lifecycle.recorder(Arc::clone(recorder));
@@ -153,7 +184,18 @@ impl OpsBuilder {
             Err(error) => return refuse(error.problems().to_vec()),
         };
         drain::take_part(&lifecycle, &connections, tracker.as_ref());
+        process.is(&lifecycle, &health);
+        let state = match state.map(StateBuilder::build).transpose() {
+            Ok(state) => state,
+            Err(error) => return refuse(error.problems().to_vec()),
+        };
+        if let Some(state) = &state
+            && state.file().is_some()
+        {
+            restoring::save_on_stop(&lifecycle, state);
+        }
         let mounted = Mounted {
+            state: state.as_ref(),
             health: &health,
             prometheus: prometheus.as_ref(),
             connections: &connections,
@@ -187,6 +229,7 @@ impl OpsBuilder {
             #[cfg(feature = "tls")]
             tls: self.tls,
             tracker,
+            state,
             admin,
         }))
     }

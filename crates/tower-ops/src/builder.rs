@@ -1,12 +1,14 @@
-use tower_ops_admin::{Access, Admin, AdminBuilder, Secret, Tokens, TokensBuilder};
+use tower_ops_admin::{Access, Admin, AdminBuilder, Tokens, TokensBuilder};
 use tower_ops_connections::{Connections, ConnectionsBuilder};
 use tower_ops_health::{Check, Health, HealthBuilder};
 use tower_ops_lifecycle::{Lifecycle, LifecycleBuilder};
 use tower_ops_metrics::{Metrics, MetricsBuilder, Prometheus};
 use tower_ops_request_id::RequestIds;
 use tower_ops_requests::{RequestTracker, RequestTrackerBuilder};
+use tower_ops_state::StateBuilder;
 
 use crate::recorder::Recorder;
+use crate::restoring::StateChanges;
 
 /// From a health check to a day: in seconds.
 const LIFETIMES: [f64; 10] = [
@@ -38,6 +40,9 @@ pub struct OpsBuilder {
     pub(crate) request_details: bool,
     pub(crate) admin: AdminBuilder,
     pub(crate) tokens: TokensBuilder,
+    pub(crate) version: Option<String>,
+    pub(crate) state: StateChanges,
+    pub(crate) state_before_ready: bool,
     pub(crate) prestop: Option<Access>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<tower_ops_connections::Tls>,
@@ -50,6 +55,9 @@ impl OpsBuilder {
         Self {
             admin: Admin::builder(name.as_str()),
             tokens: Tokens::builder(),
+            version: None,
+            state: StateChanges::default(),
+            state_before_ready: false,
             prestop: Some(Access::Public),
             name,
             ops_addr: "0.0.0.0:8080".into(),
@@ -173,68 +181,6 @@ impl OpsBuilder {
         self
     }
 
-    /// The bearer token with which operators may see details and close connections
-    /// on the operations endpoint: at least 16 characters. Without one, nobody may
-    /// close any. Details of health checks are for its holders, too, unless
-    /// [`health`](Self::health) says otherwise.
-    ///
-    /// A short form of a [token for writing](Self::tokens).
-    ///
-    /// ```
-    /// use tower_ops::Ops;
-    ///
-    /// let mut ops = Ops::builder("orders");
-    /// if let Ok(token) = std::env::var("OPERATIONS_TOKEN") {
-    ///     ops = ops.operations_token(token);
-    /// }
-    /// ```
-    #[must_use]
-    pub fn operations_token(self, token: impl AsRef<str>) -> Self {
-        self.tokens(|tokens| tokens.write(Secret::new(token)))
-    }
-
-    /// Adds tokens for the operations endpoint, from strings, the environment or files. Reading
-    /// `/metrics`, `/requests` and the like needs one as soon as there is one for reading; probes
-    /// never do.
-    ///
-    /// ```
-    /// use tower_ops::Ops;
-    /// use tower_ops::admin::Secret;
-    ///
-    /// let ops = Ops::builder("orders")
-    ///     .tokens(|tokens| tokens.write(Secret::from_file("/etc/orders/operations-token")));
-    /// # let _ = ops;
-    /// ```
-    #[must_use]
-    pub fn tokens(mut self, change: impl FnOnce(TokensBuilder) -> TokensBuilder) -> Self {
-        self.tokens = change(self.tokens);
-        self
-    }
-
-    /// Changes the operations endpoint: the application's version and build for its index, the
-    /// name of its header, and services of your own on it.
-    ///
-    /// ```
-    /// use std::convert::Infallible;
-    /// use http::Response;
-    /// use tower::service_fn;
-    /// use tower_ops::Ops;
-    /// use tower_ops::admin::Mount;
-    ///
-    /// let jobs = service_fn(async |_| Ok::<_, Infallible>(Response::new("7 wait\n".to_owned())));
-    /// let ops = Ops::builder("orders").operations(|admin| {
-    ///     admin
-    ///         .version(env!("CARGO_PKG_VERSION"))
-    ///         .mount(Mount::new("/jobs", jobs).about("jobs that wait"))
-    /// });
-    /// # let _ = ops;
-    /// ```
-    #[must_use]
-    pub fn operations(mut self, change: impl FnOnce(AdminBuilder) -> AdminBuilder) -> Self {
-        self.admin = change(self.admin);
-        self
-    }
-
     /// Adds a health check. It runs once a period beside the application; `/ready` is
     /// 503 while a [critical](Check::critical) one is down.
     ///
@@ -291,19 +237,56 @@ impl OpsBuilder {
         self
     }
 
-    /// Leaves out `/prestop`, with which whoever reaches the operations endpoint stops the
-    /// process: for where no `preStop` hook of Kubernetes needs it.
+    /// The application's version, for the index of the operations endpoint and for what is said of
+    /// its state.
+    ///
+    /// ```
+    /// use tower_ops::Ops;
+    ///
+    /// let ops = Ops::builder("orders").version(env!("CARGO_PKG_VERSION"));
+    /// # let _ = ops;
+    /// ```
     #[must_use]
-    pub const fn without_prestop(mut self) -> Self {
-        self.prestop = None;
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
         self
     }
 
-    /// What `/prestop` needs. Nothing by default, since old kubelets drop the headers of a hook:
-    /// whoever reaches the operations endpoint can stop the process.
+    /// Gives the service a state that can be captured and restored at `/state` of the operations
+    /// endpoint, by whoever has the token of `TOWER_OPS_STATE_TOKEN`; without one it is closed.
+    ///
+    /// It can be restored before the service is ready, or once somebody has called
+    /// [`mark_not_ready`](tower_ops_health::Health::mark_not_ready). With a
+    /// [file](StateBuilder::file) it is restored from that at start, and written at the end.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use tower_ops::Ops;
+    ///
+    /// let orders = Arc::new(Mutex::new(Vec::<String>::new()));
+    /// let (get, set) = (orders.clone(), orders.clone());
+    /// let ops = Ops::builder("orders").state(move |state| {
+    ///     state.single(move || get.lock().unwrap().clone(), move |orders| {
+    ///         *set.lock().unwrap() = orders;
+    ///         Ok(())
+    ///     })
+    /// });
+    /// # let _ = ops;
+    /// ```
     #[must_use]
-    pub const fn prestop_needs(mut self, access: Access) -> Self {
-        self.prestop = Some(access);
+    pub fn state(
+        mut self,
+        change: impl FnOnce(StateBuilder) -> StateBuilder + Send + 'static,
+    ) -> Self {
+        self.state.push(change);
+        self
+    }
+
+    /// Has the service not ready before a [state](Self::state) was restored: for an instance that
+    /// takes over from another.
+    #[must_use]
+    pub const fn state_before_ready(mut self) -> Self {
+        self.state_before_ready = true;
         self
     }
 

@@ -43,6 +43,7 @@
 //! | [`metrics`] | tower-ops-metrics | server metrics |
 //! | [`trace`] | tower-ops-trace | spans |
 //! | [`health`] | tower-ops-health | checks and probes |
+//! | [`state`] | tower-ops-state | capture and restore a running service |
 //! | [`admin`] | tower-ops-admin | the operations endpoint |
 //! | [`lifecycle`] | tower-ops-lifecycle | start, drain and stop |
 //!
@@ -67,10 +68,14 @@ mod metrics_page;
 mod mounts;
 mod names;
 mod noticed;
+mod operations;
 mod ops;
 mod probes;
 mod recorder;
+mod restoring;
+mod serve;
 mod servers;
+mod state_page;
 
 pub use self::builder::OpsBuilder;
 pub use self::connection_facts::ConnectionFacts;
@@ -88,6 +93,7 @@ pub use tower_ops_metrics as metrics;
 pub use tower_ops_observe as observe;
 pub use tower_ops_request_id as request_id;
 pub use tower_ops_requests as requests;
+pub use tower_ops_state as state;
 pub use tower_ops_trace as trace;
 
 #[cfg(doctest)]

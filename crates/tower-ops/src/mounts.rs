@@ -5,8 +5,10 @@ use tower_ops_health::Health;
 use tower_ops_lifecycle::Lifecycle;
 use tower_ops_metrics::Prometheus;
 use tower_ops_requests::RequestTracker;
+use tower_ops_state::State;
 
 use crate::metrics_page::MetricsPage;
+use crate::state_page::StatePage;
 
 /// What the bundle mounts on the operations endpoint.
 pub(crate) struct Mounted<'a> {
@@ -15,6 +17,7 @@ pub(crate) struct Mounted<'a> {
     pub(crate) connections: &'a Connections,
     pub(crate) tracker: Option<&'a RequestTracker>,
     pub(crate) lifecycle: &'a Lifecycle,
+    pub(crate) state: Option<&'a State>,
     pub(crate) tokens: &'a Tokens,
     pub(crate) request_details: bool,
     pub(crate) prestop: Option<Access>,
@@ -24,6 +27,7 @@ const METRICS: &str = "/metrics";
 const CONNECTIONS: &str = "/connections";
 const REQUESTS: &str = "/requests";
 const PRESTOP: &str = "/prestop";
+const STATE: &str = "/state";
 /// Those of the probes, and whether there are paths below.
 const PROBES: [(&str, bool, &str); 4] = [
     ("/health", true, "must it be restarted?"),
@@ -37,7 +41,7 @@ const PROBES: [(&str, bool, &str); 4] = [
 pub(crate) fn check(admin: &AdminBuilder) -> Result<(), ConfigError> {
     // Only the paths matter here.
     let reserved = |path| Mount::new(path, Health::new().probes());
-    let paths = [METRICS, REQUESTS, CONNECTIONS, PRESTOP].into_iter();
+    let paths = [METRICS, REQUESTS, CONNECTIONS, PRESTOP, STATE].into_iter();
     let paths = paths.chain(PROBES.iter().map(|(path, ..)| *path));
     let admin = paths.fold(admin.clone(), |admin, path| {
         admin.mount(reserved(path).subpaths())
@@ -68,6 +72,9 @@ impl Mounted<'_> {
                     .link("/health/{check}", "how is this check, or group?");
             }
             admin = admin.mount(mount);
+        }
+        if let Some(state) = self.state {
+            admin = admin.mount(Self::state(state));
         }
         match self.prestop {
             Some(access) => admin.mount(self.prestop(access)),
@@ -100,6 +107,16 @@ impl Mounted<'_> {
             .link("/requests/history", "what ended, and how")
             .link("/requests/stats", "counts and latencies by route")
             .changes_need(Access::Read)
+    }
+
+    /// It has a token, limits and timeouts of its own.
+    fn state(state: &State) -> Mount {
+        Mount::new(STATE, StatePage(state.service()))
+            .about("what it knows: GET captures, POST restores")
+            .access(Access::Public)
+            .changes_need(Access::Public)
+            .timeout(None)
+            .max_body(None)
     }
 
     fn prestop(&self, access: Access) -> Mount {

@@ -17,6 +17,7 @@ use tower_service::Service;
 use crate::drain::UNTIL_TOLD;
 use crate::noticed::Noticed;
 use crate::ops::Ops;
+use crate::restoring;
 
 /// Several listeners, served in one life. Made by [`Ops::servers`].
 #[must_use = "nothing is served until run is called"]
@@ -131,9 +132,17 @@ impl Servers {
         let _ready = NotReadyOnDrop(ops.health());
         let lifecycle = ops.lifecycle();
         lifecycle.mark_serving();
-        if !lifecycle.awaits_steps() {
-            ops.mark_ready();
-        }
+        let start = async {
+            if let Some(state) = ops.state()
+                && state.file().is_some()
+            {
+                restoring::restore_file(state).await;
+            }
+            if !lifecycle.awaits_steps() {
+                ops.mark_ready();
+            }
+            pending::<Infallible>().await
+        };
         let told = async {
             shutdown.await;
             lifecycle.shutdown();
@@ -147,6 +156,7 @@ impl Servers {
         let report = tokio::select! {
             biased;
             report = lifecycle.run() => report,
+            never = start => match never {},
             never = told => match never {},
             never = serving => match never {},
         };

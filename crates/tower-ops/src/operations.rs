@@ -1,0 +1,84 @@
+use tower_ops_admin::{Access, AdminBuilder, Secret, TokensBuilder};
+
+use crate::builder::OpsBuilder;
+
+/// The operations endpoint.
+impl OpsBuilder {
+    /// The bearer token with which operators may see details and close connections
+    /// on the operations endpoint: at least 16 characters. Without one, nobody may
+    /// close any. Details of health checks are for its holders, too, unless
+    /// [`health`](Self::health) says otherwise.
+    ///
+    /// A short form of a [token for writing](Self::tokens).
+    ///
+    /// ```
+    /// use tower_ops::Ops;
+    ///
+    /// let mut ops = Ops::builder("orders");
+    /// if let Ok(token) = std::env::var("OPERATIONS_TOKEN") {
+    ///     ops = ops.operations_token(token);
+    /// }
+    /// ```
+    #[must_use]
+    pub fn operations_token(self, token: impl AsRef<str>) -> Self {
+        self.tokens(|tokens| tokens.write(Secret::new(token)))
+    }
+
+    /// Adds tokens for the operations endpoint, from strings, the environment or files. Reading
+    /// `/metrics`, `/requests` and the like needs one as soon as there is one for reading; probes
+    /// never do.
+    ///
+    /// ```
+    /// use tower_ops::Ops;
+    /// use tower_ops::admin::Secret;
+    ///
+    /// let ops = Ops::builder("orders")
+    ///     .tokens(|tokens| tokens.write(Secret::from_file("/etc/orders/operations-token")));
+    /// # let _ = ops;
+    /// ```
+    #[must_use]
+    pub fn tokens(mut self, change: impl FnOnce(TokensBuilder) -> TokensBuilder) -> Self {
+        self.tokens = change(self.tokens);
+        self
+    }
+
+    /// Changes the operations endpoint: the application's version and build for its index, the
+    /// name of its header, and services of your own on it.
+    ///
+    /// ```
+    /// use std::convert::Infallible;
+    /// use http::Response;
+    /// use tower::service_fn;
+    /// use tower_ops::Ops;
+    /// use tower_ops::admin::Mount;
+    ///
+    /// let jobs = service_fn(async |_| Ok::<_, Infallible>(Response::new("7 wait\n".to_owned())));
+    /// let ops = Ops::builder("orders").operations(|admin| {
+    ///     admin
+    ///         .version(env!("CARGO_PKG_VERSION"))
+    ///         .mount(Mount::new("/jobs", jobs).about("jobs that wait"))
+    /// });
+    /// # let _ = ops;
+    /// ```
+    #[must_use]
+    pub fn operations(mut self, change: impl FnOnce(AdminBuilder) -> AdminBuilder) -> Self {
+        self.admin = change(self.admin);
+        self
+    }
+
+    /// Leaves out `/prestop`, with which whoever reaches the operations endpoint stops the
+    /// process: for where no `preStop` hook of Kubernetes needs it.
+    #[must_use]
+    pub const fn without_prestop(mut self) -> Self {
+        self.prestop = None;
+        self
+    }
+
+    /// What `/prestop` needs. Nothing by default, since old kubelets drop the headers of a hook:
+    /// whoever reaches the operations endpoint can stop the process.
+    #[must_use]
+    pub const fn prestop_needs(mut self, access: Access) -> Self {
+        self.prestop = Some(access);
+        self
+    }
+}

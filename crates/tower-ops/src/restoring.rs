@@ -1,0 +1,96 @@
+use std::fmt;
+use std::future::ready;
+use std::sync::{Arc, OnceLock};
+
+use tokio::runtime::Handle;
+use tower_ops_health::Health;
+use tower_ops_lifecycle::{Lifecycle, Phase};
+use tower_ops_state::{State, StateBuilder};
+
+/// The start-up step that a process takes which waits for its state.
+pub(crate) const STEP: &str = "state";
+
+/// How the user's state is configured, once there is something to configure.
+#[derive(Default)]
+pub(crate) struct StateChanges(Vec<Change>);
+
+type Change = Box<dyn FnOnce(StateBuilder) -> StateBuilder + Send>;
+
+impl StateChanges {
+    pub(crate) fn push(
+        &mut self,
+        change: impl FnOnce(StateBuilder) -> StateBuilder + Send + 'static,
+    ) {
+        self.0.push(Box::new(change));
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn apply(self, builder: StateBuilder) -> StateBuilder {
+        self.0
+            .into_iter()
+            .fold(builder, |builder, change| change(builder))
+    }
+}
+
+impl fmt::Debug for StateChanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} changes", self.0.len())
+    }
+}
+
+/// The process that the state belongs to, which is built after the state is configured.
+#[derive(Clone, Default)]
+pub(crate) struct Process(Arc<OnceLock<(Lifecycle, Health)>>);
+
+impl Process {
+    pub(crate) fn is(&self, lifecycle: &Lifecycle, health: &Health) {
+        // Set once, by the one who made it.
+        let _ = self.0.set((lifecycle.clone(), health.clone()));
+    }
+
+    /// Whether nobody is served: before it is ready, or while somebody has taken it out of
+    /// service. While it stops is too late.
+    pub(crate) fn may_be_restored(&self) -> bool {
+        self.0.get().is_some_and(|(lifecycle, health)| {
+            matches!(lifecycle.phase(), Phase::Starting | Phase::Ready) && !health.is_ready()
+        })
+    }
+
+    /// The step is done that it waited for.
+    pub(crate) fn is_restored(&self) {
+        let (Some((lifecycle, _)), Ok(runtime)) = (self.0.get(), Handle::try_current()) else {
+            return;
+        };
+        let lifecycle = lifecycle.clone();
+        runtime.spawn(async move {
+            let done = ready(Ok::<_, std::convert::Infallible>(()));
+            // Interrupted, if the process is told to stop meanwhile.
+            let _ = lifecycle.step(STEP, done).await;
+        });
+    }
+}
+
+/// Has the state written into its file when the process stops: after the drain, when nothing
+/// changes it any more.
+pub(crate) fn save_on_stop(lifecycle: &Lifecycle, state: &State) {
+    let saved = state.clone();
+    lifecycle.on_stop("state file", async move || {
+        if saved.fence().is_handed_over() {
+            return Ok(()); // it is another's
+        }
+        saved.save_file().await
+    });
+}
+
+/// Restores what the file of the state has, if there is one. What is refused is kept aside, and
+/// the process starts without.
+pub(crate) async fn restore_file(state: &State) {
+    match state.restore_file().await {
+        Ok(Some(_)) => tracing::info!("the state is restored from its file"),
+        Ok(None) => {}
+        Err(error) => tracing::error!(%error, "the state is not restored from its file"),
+    }
+}
