@@ -9,6 +9,11 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use tower_ops_state::{ErrorKind, State, StateBuilder};
 
+use self::eventually::eventually;
+
+#[path = "support/eventually.rs"]
+mod eventually;
+
 fn of<T>(getter: impl Fn() -> T + Send + Sync + 'static) -> StateBuilder
 where
     T: Serialize + for<'de> Deserialize<'de> + Send + 'static,
@@ -45,9 +50,7 @@ async fn data_that_changes_between_its_digest_and_its_text_is_an_error() {
     let Ok(response) = state.service().oneshot(request).await;
     assert_eq!(response.status(), 200);
     response.into_body().collect().await.unwrap_err();
-    while state.fence().is_closed() {
-        tokio::task::yield_now().await;
-    }
+    eventually(async || !state.fence().is_closed()).await;
     assert!(!state.fence().is_handed_over());
 }
 

@@ -12,11 +12,14 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_ops_state::{Fenced, Restore, State};
 
 use self::client::TOKEN;
+use self::eventually::eventually;
 use self::shelf::{Mode, Shelf};
 
 #[allow(dead_code, reason = "only the token")]
 #[path = "support/client.rs"]
 mod client;
+#[path = "support/eventually.rs"]
+mod eventually;
 #[path = "support/shelf.rs"]
 mod shelf;
 
@@ -77,9 +80,7 @@ async fn a_hand_over_waits_for_the_writes_that_have_begun() {
     let writing = state.fence().enter().unwrap();
     let of = state.clone();
     let taking = tokio::spawn(async move { hand_over(&of).await });
-    while !state.fence().is_closed() {
-        tokio::task::yield_now().await;
-    }
+    eventually(async || state.fence().is_closed()).await;
     assert!(state.fence().enter().is_err());
     shelf.items().push("b".to_owned());
     drop(writing);
@@ -95,9 +96,7 @@ async fn writes_that_do_not_end_keep_the_state_here() {
     let writing = state.fence().enter().unwrap();
     let response = call(&state, "/?fence=1").await;
     assert_eq!(response.status(), 504);
-    while state.fence().is_closed() {
-        tokio::task::yield_now().await;
-    }
+    eventually(async || !state.fence().is_closed()).await;
     drop(writing);
     hand_over(&state).await;
 }
@@ -128,14 +127,10 @@ async fn a_client_that_goes_away_before_the_last_chunk_leaves_the_state_here() {
     body.frame().await.unwrap().unwrap();
     assert!(state.fence().is_closed());
     drop(body);
-    while state.fence().is_closed() {
-        tokio::task::yield_now().await;
-    }
+    eventually(async || !state.fence().is_closed()).await;
     assert!(!state.fence().is_handed_over());
     assert_eq!(state.generation(), 0);
-    while call(&state, "/").await.status() == 409 {
-        tokio::task::yield_now().await;
-    }
+    eventually(async || call(&state, "/").await.status() != 409).await;
 }
 
 #[tokio::test]
@@ -227,9 +222,7 @@ async fn a_request_writes_until_its_response_is_there_or_it_is_dropped() {
         let writing = ready.call(request("POST", "/"));
         let of = state.clone();
         let taking = tokio::spawn(async move { hand_over(&of).await });
-        while !state.fence().is_closed() {
-            tokio::task::yield_now().await;
-        }
+        eventually(async || state.fence().is_closed()).await;
         assert!(!taking.is_finished());
         if is_dropped {
             drop(writing);

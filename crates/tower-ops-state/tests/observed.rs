@@ -9,8 +9,11 @@ use tower::ServiceExt as _;
 use tower_ops_state::{Peer, Restore, State, StateService};
 use tracing_subscriber::fmt::MakeWriter;
 
+use self::eventually::eventually;
 use self::shelf::{Mode, Shelf};
 
+#[path = "support/eventually.rs"]
+mod eventually;
 #[path = "support/shelf.rs"]
 mod shelf;
 
@@ -149,13 +152,8 @@ async fn each_attempt_is_written_down_once() {
     asking.await.unwrap_err();
     assert_eq!(lines.take(), [""; 0]);
     shelf.go_on();
-    while state
-        .restore(envelope.clone(), Restore::new().dry_run(true))
-        .await
-        .is_err()
-    {
-        tokio::task::yield_now().await;
-    }
+    let dry = Restore::new().dry_run(true);
+    eventually(async || state.restore(envelope.clone(), dry).await.is_ok()).await;
     let said = lines.take();
     let ended = said.iter().filter(|line| line.contains("\"restore\""));
     let ended: Vec<_> = ended.collect();
