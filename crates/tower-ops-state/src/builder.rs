@@ -53,6 +53,7 @@ pub struct StateBuilder {
     key: Option<Vec<u8>>,
     restore_when: Option<Condition>,
     on_restored: Vec<Callback>,
+    on_inconsistent: Vec<Callback>,
     allow_missing: bool,
     allow_unknown: bool,
     limits: Limits,
@@ -73,6 +74,7 @@ impl StateBuilder {
             key: None,
             restore_when: None,
             on_restored: Vec::new(),
+            on_inconsistent: Vec::new(),
             allow_missing: false,
             allow_unknown: false,
             limits: Limits {
@@ -162,6 +164,14 @@ impl StateBuilder {
     #[must_use]
     pub fn on_restored(mut self, callback: impl Fn() + Send + Sync + 'static) -> Self {
         self.on_restored.push(Arc::new(callback));
+        self
+    }
+
+    /// What to do if a rollback fails as well, and participants may have parts of two states: such
+    /// as to say that the instance is not ready. Called again, it is one thing more.
+    #[must_use]
+    pub fn on_inconsistent(mut self, callback: impl Fn() + Send + Sync + 'static) -> Self {
+        self.on_inconsistent.push(Arc::new(callback));
         self
     }
 
@@ -297,6 +307,7 @@ impl StateBuilder {
                 signing_key,
                 restore_when: self.restore_when,
                 on_restored: self.on_restored,
+                on_inconsistent: self.on_inconsistent,
                 allow_missing: self.allow_missing,
                 allow_unknown: self.allow_unknown,
                 limits: self.limits,

@@ -221,6 +221,9 @@ impl RestoreJob {
                     .add(&format!("rolling back {failed}"));
             }
         }
+        if !is_whole {
+            self.shared.inconsistent();
+        }
         error.with_rolled_back(is_whole)
     }
 

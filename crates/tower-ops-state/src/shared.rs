@@ -37,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) signing_key: Option<SigningKey>,
     pub(crate) restore_when: Option<Condition>,
     pub(crate) on_restored: Vec<Callback>,
+    pub(crate) on_inconsistent: Vec<Callback>,
     pub(crate) allow_missing: bool,
     pub(crate) allow_unknown: bool,
     pub(crate) limits: Limits,
@@ -248,9 +249,19 @@ impl Shared {
 
     /// Tells whoever wants to know that this instance has its state.
     pub(crate) fn restored(&self) {
-        for callback in &self.on_restored {
-            // It comes after the commit, and cannot undo it.
-            let _ = catch_unwind(AssertUnwindSafe(|| callback()));
-        }
+        call_all(&self.on_restored);
+    }
+
+    /// Tells whoever wants to know that this instance has parts of two states.
+    pub(crate) fn inconsistent(&self) {
+        tracing::error!("a rollback failed: participants may have parts of two states");
+        call_all(&self.on_inconsistent);
+    }
+}
+
+fn call_all(callbacks: &[Callback]) {
+    for callback in callbacks {
+        // It comes after the fact, and cannot undo it.
+        let _ = catch_unwind(AssertUnwindSafe(|| callback()));
     }
 }

@@ -109,8 +109,13 @@ async fn whoever_fails_all_have_the_old_state() {
             (Mode::RefuseCommitAlways, Some(false)),
         ] {
             let shelves = old_ones();
+            let torn = Arc::new(AtomicU32::new(0));
+            let counter = Arc::clone(&torn);
             let state = shop(&[&shelves[0], &shelves[1], &shelves[2]])
                 .on_restored(|| panic!("nothing was restored"))
+                .on_inconsistent(move || {
+                    counter.fetch_add(1, Ordering::SeqCst);
+                })
                 .build()
                 .unwrap();
             let new = new_ones().await;
@@ -119,6 +124,8 @@ async fn whoever_fails_all_have_the_old_state() {
             // That one refuses before it changes anything.
             assert_eq!(items(&shelves), OLD, "{at} {mode:?}: {error}");
             assert_eq!(error.rolled_back(), rolled_back, "{at} {mode:?}: {error}");
+            let is_torn = u32::from(rolled_back == Some(false));
+            assert_eq!(torn.load(Ordering::SeqCst), is_torn, "{at} {mode:?}");
             assert_eq!(error.participant(), Some(["a", "b", "c"][at]));
             assert!(!state.fence().is_closed());
         }

@@ -92,7 +92,11 @@ impl OpsBuilder {
             let version = self.version.as_deref().unwrap_or("unknown");
             let builder = State::builder(self.name.as_str(), version)
                 .restore_when(move || condition.may_be_restored());
-            let mut builder = self.state.apply(builder);
+            let torn = process.clone();
+            let mut builder = self
+                .state
+                .apply(builder)
+                .on_inconsistent(move || torn.is_inconsistent());
             if self.state_before_ready {
                 lifecycle = lifecycle.expect_step(restoring::STEP);
                 let waits = process.clone();

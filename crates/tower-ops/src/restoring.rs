@@ -59,6 +59,13 @@ impl Process {
         })
     }
 
+    /// Nobody is to be served by parts of two states.
+    pub(crate) fn is_inconsistent(&self) {
+        if let Some((_, health)) = self.0.get() {
+            health.mark_not_ready();
+        }
+    }
+
     /// The step is done that it waited for.
     pub(crate) fn is_restored(&self) {
         let (Some((lifecycle, _)), Ok(runtime)) = (self.0.get(), Handle::try_current()) else {

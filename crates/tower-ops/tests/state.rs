@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tower_ops::lifecycle::ShutdownReport;
+use tower_ops::state::{Refusal, Restore};
 use tower_ops::{Ops, OpsBuilder};
 use tower_ops_testing::{RawHttp1, free_addr};
 
@@ -160,6 +161,32 @@ async fn what_is_half_restored_is_never_ready() {
     assert_eq!(second.ask("GET", "/ready", "").await.0, 503);
     assert_eq!(second.orders(), [7]);
     second.stop().await;
+}
+
+#[tokio::test]
+async fn an_instance_with_parts_of_two_states_is_not_ready() {
+    let ops = Ops::builder("orders")
+        .private_recorder()
+        .ops_addr("127.0.0.1:0")
+        .lifecycle(|life| life.signals(false))
+        .state(|state| {
+            // Takes the new one only half, and the old one not at all.
+            state
+                .token(TOKEN)
+                .single(|| 7_u32, |_: u32| Err(Refusal::new("no")))
+        })
+        .build()
+        .unwrap();
+    let endpoint = ops.start_operations().unwrap();
+    ops.mark_ready();
+    let state = ops.state().unwrap();
+    let mut envelope = Vec::new();
+    let capture = state.capture().await.unwrap();
+    capture.write_to(&mut envelope).unwrap();
+    let forced = state.restore(envelope, Restore::new().force(true)).await;
+    assert_eq!(forced.unwrap_err().rolled_back(), Some(false));
+    assert!(!ops.health().is_ready());
+    drop(endpoint);
 }
 
 #[tokio::test]
