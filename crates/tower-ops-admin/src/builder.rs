@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use crate::admin::Admin;
 use crate::config::{Config, Phase};
-use crate::error::ConfigError;
 use crate::index::INFO;
 use crate::mount::Mount;
 use crate::tokens::Tokens;
+use tower_ops_config::ConfigError;
 
 /// Configures an [`Admin`]. Made by [`Admin::builder`].
 #[derive(Clone)]
@@ -93,7 +93,10 @@ impl AdminBuilder {
     /// If anything in the configuration is invalid; the error lists every problem.
     pub fn build(self) -> Result<Admin, ConfigError> {
         let header = self.header.as_deref().map(HeaderName::try_from);
-        ConfigError::check(self.problems(matches!(header, Some(Err(_)))))?;
+        ConfigError::check(
+            "the operations endpoint",
+            self.problems(matches!(header, Some(Err(_)))),
+        )?;
         Ok(Admin::new(Config {
             name: self.name,
             version: self.version,

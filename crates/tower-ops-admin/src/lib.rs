@@ -75,7 +75,6 @@
 
 mod access;
 mod admin;
-mod bearer;
 mod body;
 mod builder;
 mod config;
@@ -84,7 +83,6 @@ mod deadline;
 #[cfg(feature = "server")]
 mod endpoint;
 mod erased;
-mod error;
 mod index;
 mod layer;
 mod mount;
@@ -101,12 +99,12 @@ pub use self::builder::AdminBuilder;
 #[cfg(feature = "server")]
 #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
 pub use self::endpoint::Endpoint;
-pub use self::error::ConfigError;
 pub use self::layer::{AdminLayer, AdminService, LayerFuture};
 pub use self::mount::{DEFAULT_BODY, DEFAULT_TIMEOUT, Mount};
 pub use self::remote::RemoteAddr;
 pub use self::secret::Secret;
 pub use self::tokens::{Tokens, TokensBuilder};
+pub use tower_ops_config::ConfigError;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

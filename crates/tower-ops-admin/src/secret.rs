@@ -3,7 +3,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use crate::bearer::{SHORTEST, TokenDigest};
+use tower_ops_answer::{SHORTEST_TOKEN as SHORTEST, TokenDigest};
 
 /// Where a token comes from. At least 16 characters, without blanks around it.
 #[derive(Clone)]
@@ -29,7 +29,7 @@ impl Secret {
     #[must_use]
     pub fn new(token: impl AsRef<str>) -> Self {
         Self {
-            source: Source::Given(TokenDigest::of(token.as_ref())),
+            source: Source::Given(digest(token.as_ref())),
         }
     }
 
@@ -38,7 +38,7 @@ impl Secret {
     #[must_use]
     pub fn from_env(variable: &str) -> Self {
         let token = std::env::var(variable).ok();
-        let digest = token.as_deref().and_then(TokenDigest::of);
+        let digest = token.as_deref().and_then(digest);
         Self {
             source: Source::Environment(variable.to_owned(), digest),
         }
@@ -78,6 +78,11 @@ impl Secret {
     }
 }
 
+/// Of a token, if it is long enough.
+fn digest(token: &str) -> Option<TokenDigest> {
+    (token.trim().len() >= SHORTEST).then(|| TokenDigest::of(token))
+}
+
 fn read(path: &Path) -> Result<Vec<TokenDigest>, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     let mut text = String::new();
@@ -88,7 +93,7 @@ fn read(path: &Path) -> Result<Vec<TokenDigest>, String> {
         return Err(format!("has more than {MOST_BYTES} bytes"));
     }
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let tokens: Option<Vec<_>> = lines.map(TokenDigest::of).collect();
+    let tokens: Option<Vec<_>> = lines.map(digest).collect();
     match tokens {
         None => Err(format!("has a token with fewer than {SHORTEST} characters")),
         Some(tokens) if tokens.is_empty() => Err("has no token".to_owned()),

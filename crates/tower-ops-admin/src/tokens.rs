@@ -6,9 +6,9 @@ use http::HeaderMap;
 use tokio::time::Instant;
 
 use crate::access::{Access, Role};
-use crate::bearer::TokenDigest;
-use crate::error::ConfigError;
 use crate::secret::Secret;
+use tower_ops_answer::TokenDigest;
+use tower_ops_config::ConfigError;
 
 /// How often a file of tokens is looked at.
 const READ_EVERY: Duration = Duration::from_secs(10);
@@ -213,7 +213,7 @@ impl TokensBuilder {
             digests
         };
         let (read, write) = (all("read", &self.read), all("write", &self.write));
-        ConfigError::check(problems)?;
+        ConfigError::check("the operations endpoint", problems)?;
         let mut secrets = self.read.iter().chain(&self.write);
         let can_change = secrets.any(Secret::can_change);
         let known = Mutex::new(Known {

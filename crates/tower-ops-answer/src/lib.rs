@@ -8,14 +8,21 @@
 //! headers that GET would, and no body. What went wrong is an object with the
 //! member `error`, and what would have been right beside it. Nothing of the request
 //! is quoted.
+//!
+//! The feature `bearer` adds what services compare bearer tokens by.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod answer;
+#[cfg(feature = "bearer")]
+mod bearer;
 mod body;
 mod query;
 
 pub use self::answer::Answer;
+#[cfg(feature = "bearer")]
+#[cfg_attr(docsrs, doc(cfg(feature = "bearer")))]
+pub use self::bearer::{SHORTEST_TOKEN, TokenDigest};
 pub use self::body::AnswerBody;
 pub use self::query::{BadQuery, DEFAULT_LIMIT, MAX_LIMIT, Query};
 

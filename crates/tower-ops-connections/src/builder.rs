@@ -6,10 +6,10 @@ use metrics::Recorder;
 
 use crate::ConnectionEvent;
 use crate::connections::Connections;
-use crate::error::ConfigError;
 use crate::limits::{Http2Close, Limits, OnLimit, Upgraded};
 use crate::metrics::Sink;
 use crate::shared::{OnEvent, Shared};
+use tower_ops_config::ConfigError;
 
 /// How connections live. Made by [`Connections::builder`].
 ///
@@ -215,7 +215,7 @@ impl ConnectionsBuilder {
             limits.max_connections.map(|most| most as u64),
         );
         some("max_per_ip", limits.max_per_ip.map(|most| most as u64));
-        ConfigError::check(problems)
+        ConfigError::check("the connections", problems)
     }
 
     /// Checks everything and builds.

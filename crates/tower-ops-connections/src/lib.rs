@@ -118,7 +118,6 @@ mod connections;
 mod drain;
 #[cfg(feature = "service")]
 mod endpoint;
-mod error;
 mod event;
 mod goaway;
 mod limits;
@@ -157,7 +156,6 @@ pub use self::connections::{Connections, Room};
 pub use self::drain::DrainReport;
 #[cfg(feature = "service")]
 pub use self::endpoint::ConnectionsService;
-pub use self::error::ConfigError;
 pub use self::event::{ConnectionEvent, RejectReason};
 pub use self::limits::{Http2Close, OnLimit, Upgraded};
 pub use self::peer::Peer;
@@ -178,6 +176,7 @@ pub use self::tls::{Tls, TlsError};
 #[cfg(feature = "tonic")]
 pub use self::tonic::{ConnectionLayer, LayeredService, TrackedConnectInfo};
 pub use self::tracked::Tracked;
+pub use tower_ops_config::ConfigError;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

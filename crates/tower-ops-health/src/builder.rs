@@ -8,13 +8,13 @@ use metrics::Recorder;
 
 use crate::check::Check;
 use crate::details::Details;
-use crate::error::ConfigError;
 use crate::events::{Callback, Change, Listeners};
 use crate::group::Group;
 use crate::heartbeat::Heart;
 use crate::meters::Meters;
 use crate::shared::{MOST_CHECKS, Settings, Shared, check_problems, settle_groups};
 use crate::state::Health;
+use tower_ops_config::ConfigError;
 
 /// After what time without a sign of life a runtime counts as stalled unless told otherwise.
 pub const DEFAULT_STALLED_AFTER: Duration = Duration::from_secs(30);
@@ -157,7 +157,7 @@ impl HealthBuilder {
     /// If anything in the configuration is invalid; the error lists every problem.
     pub fn build(mut self) -> Result<Health, ConfigError> {
         let groups = self.all_groups();
-        ConfigError::check(self.problems(&groups))?;
+        ConfigError::check("the health checks", self.problems(&groups))?;
         self.checks.iter_mut().for_each(settle_groups);
         let settings = Settings {
             groups,

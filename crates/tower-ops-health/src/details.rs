@@ -2,9 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use tower_ops_answer::TokenDigest;
 
 /// Who sees more than a status: names of checks, errors, numbers, times.
 ///
@@ -95,15 +93,9 @@ impl Details {
             Self::Always => true,
             Self::If(Allowed(allowed)) => allowed(headers),
             Self::Token(token) => {
-                let bearer = headers.get(AUTHORIZATION).and_then(|value| {
-                    let (scheme, given) = value.to_str().ok()?.split_once(' ')?;
-                    let is_bearer = scheme.eq_ignore_ascii_case("bearer");
-                    is_bearer.then(|| given.trim())
-                });
                 // Both are looked at, so that a wrong header does not shadow a right query.
-                let by_header = bearer.is_some_and(|given| token.is(given));
-                let by_query = auth.is_some_and(|given| token.is(given));
-                by_header | by_query
+                let is = |given: Option<TokenDigest>| given.is_some_and(|given| token.is(&given));
+                is(TokenDigest::from_headers(headers)) | is(auth.map(TokenDigest::of))
             }
         }
     }
@@ -128,7 +120,7 @@ impl fmt::Debug for Allowed {
 pub struct Token {
     source: Option<String>,
     /// `None` if the token is empty or missing, which no `Health` is built with.
-    digest: Option<[u8; 32]>,
+    digest: Option<TokenDigest>,
 }
 
 impl Token {
@@ -138,19 +130,13 @@ impl Token {
         let token = token.trim();
         Self {
             source: None,
-            digest: (!token.is_empty()).then(|| hash(token)),
+            digest: (!token.is_empty()).then(|| TokenDigest::of(token)),
         }
     }
 
-    fn is(&self, given: &str) -> bool {
-        // Hashes have one length: comparing them tells nothing about the token's.
-        self.digest
-            .is_some_and(|digest| digest.ct_eq(&hash(given)).into())
+    fn is(&self, given: &TokenDigest) -> bool {
+        self.digest.is_some_and(|digest| digest.is(given))
     }
-}
-
-fn hash(text: &str) -> [u8; 32] {
-    Sha256::digest(text.as_bytes()).into()
 }
 
 impl fmt::Debug for Token {
@@ -161,6 +147,8 @@ impl fmt::Debug for Token {
 
 #[cfg(test)]
 mod tests {
+    use http::header::AUTHORIZATION;
+
     use super::*;
 
     fn bearer(value: &str) -> HeaderMap {

@@ -1,12 +1,13 @@
 use std::future::Future;
 
 use crate::check::Check;
-use crate::error::{CheckNowError, ConfigError};
+use crate::error::CheckNowError;
 use crate::events::Changes;
 use crate::report::Report;
 use crate::scheduler;
 use crate::state::Health;
 use crate::status::Status;
+use tower_ops_config::ConfigError;
 
 /// The checks of a process.
 impl Health {

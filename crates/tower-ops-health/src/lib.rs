@@ -184,7 +184,7 @@ pub use self::check::{
     Check, DEFAULT_PERIOD, DEFAULT_TIMEOUT, HealthCheck, LIVENESS, READINESS, STARTUP,
 };
 pub use self::details::{Allowed, Details, Token};
-pub use self::error::{CheckNowError, ConfigError};
+pub use self::error::CheckNowError;
 pub use self::events::{Change, Changes};
 pub use self::group::{Group, Standing};
 #[cfg(feature = "grpc")]
@@ -198,6 +198,7 @@ pub use self::result::{CheckResult, Observed};
 pub use self::shed::{Shed, ShedFuture, ShedLayer};
 pub use self::state::Health;
 pub use self::status::{Kind, Status};
+pub use tower_ops_config::ConfigError;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

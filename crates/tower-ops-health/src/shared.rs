@@ -10,12 +10,12 @@ use tokio::sync::{Semaphore, watch};
 use crate::check::{Check, LIVENESS, READINESS, STARTUP};
 use crate::details::Details;
 use crate::entry::Entry;
-use crate::error::ConfigError;
 use crate::events::{Change, Listeners};
 use crate::group::Group;
 use crate::heartbeat::Heart;
 use crate::meters::Meters;
 use crate::status::Status;
+use tower_ops_config::ConfigError;
 
 pub(crate) type Entries = BTreeMap<Arc<str>, Arc<Entry>>;
 
@@ -160,7 +160,7 @@ impl Shared {
         if entries.len() >= MOST_CHECKS {
             problems.push(format!("there are {MOST_CHECKS} checks already"));
         }
-        ConfigError::check(problems)?;
+        ConfigError::check("the health checks", problems)?;
         entries.insert(Arc::clone(&check.name), Arc::new(Entry::new(check)));
         drop(entries);
         self.set.send_modify(|version| *version += 1);

@@ -8,13 +8,13 @@ use metrics::Recorder;
 use tokio::time::Instant;
 
 use crate::config::{Config, ExitAction, LastConnection};
-use crate::error::ConfigError;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::LifecycleMetrics;
 use crate::report::ShutdownReport;
 use crate::restarts;
 use crate::shared::Shared;
 use crate::timeline::Timeline;
+use tower_ops_config::ConfigError;
 
 /// How long a process still serves after the trigger, unless told otherwise.
 pub const DEFAULT_PRE_DRAIN: Duration = Duration::from_secs(5);
@@ -256,7 +256,7 @@ impl LifecycleBuilder {
     ///
     /// If the configuration is invalid; the error lists every problem.
     pub fn check(&self) -> Result<(), ConfigError> {
-        ConfigError::check(self.problems())
+        ConfigError::check("the lifecycle", self.problems())
     }
 
     /// Builds the lifecycle, which begins in this moment.

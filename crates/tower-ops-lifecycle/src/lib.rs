@@ -102,7 +102,6 @@ mod close;
 mod config;
 mod drain;
 mod driver;
-mod error;
 mod hooks;
 mod lifecycle;
 mod lock;
@@ -135,7 +134,6 @@ pub use self::builder::{
 };
 pub use self::close::{ConnectionClose, ConnectionCloseLayer, ResponseFuture};
 pub use self::drain::{Drain, DrainGuard};
-pub use self::error::ConfigError;
 pub use self::hooks::{Hook, HookOutput};
 pub use self::lifecycle::Lifecycle;
 pub use self::phase::Phase;
@@ -153,6 +151,7 @@ pub use self::subscription::Subscription;
 pub use self::systemd::ActivatedSockets;
 pub use self::token::DrainToken;
 pub use self::trigger::Trigger;
+pub use tower_ops_config::ConfigError;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

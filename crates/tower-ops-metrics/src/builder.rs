@@ -3,7 +3,6 @@ use std::sync::Arc;
 
 use metrics::Recorder;
 
-use crate::error::ConfigError;
 #[cfg(feature = "prometheus")]
 use crate::names;
 use crate::observer::Metrics;
@@ -11,6 +10,7 @@ use crate::observer::Metrics;
 use crate::prometheus::Prometheus;
 use crate::registry::Registry;
 use crate::set::HistogramSeries;
+use tower_ops_config::ConfigError;
 
 /// The conventions' buckets for request and call durations, in seconds.
 pub const DURATION_BUCKETS: [f64; 14] = [
@@ -115,7 +115,7 @@ impl MetricsBuilder {
     ///
     /// If the configuration is invalid; the error lists every problem.
     pub fn check(&self) -> Result<(), ConfigError> {
-        ConfigError::check(self.problems())
+        ConfigError::check("the metrics", self.problems())
     }
 
     /// Whether this can be built [with a Prometheus recorder](Self::build_prometheus).
@@ -132,7 +132,7 @@ impl MetricsBuilder {
                 "recorder: there is one already, and another would be made; give only one".into(),
             );
         }
-        ConfigError::check(problems)
+        ConfigError::check("the metrics", problems)
     }
 
     /// Metrics that go to the process's recorder (or to the one that was given).

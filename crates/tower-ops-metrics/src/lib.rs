@@ -59,7 +59,6 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod builder;
-mod error;
 mod labels;
 mod names;
 mod observer;
@@ -70,10 +69,10 @@ mod set;
 mod table;
 
 pub use self::builder::{DEFAULT_MAX_SERIES, DURATION_BUCKETS, MetricsBuilder, SIZE_BUCKETS};
-pub use self::error::ConfigError;
 pub use self::observer::{Metrics, MetricsExchange, MetricsLayer};
 #[cfg(feature = "prometheus")]
 pub use self::prometheus::{AlreadyInstalled, MetricsService, Prometheus};
+pub use tower_ops_config::ConfigError;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

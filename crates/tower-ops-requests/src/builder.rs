@@ -6,7 +6,6 @@ use std::time::Duration;
 use http::Extensions;
 use metrics::Recorder;
 
-use crate::error::ConfigError;
 use crate::history::{Pace, Ring, Spare};
 use crate::outcome::Kind;
 use crate::record::Record;
@@ -16,6 +15,7 @@ use crate::routes::RouteTable;
 use crate::shard_stats::ShardStats;
 use crate::shards;
 use crate::tracker::{Inner, RequestTracker};
+use tower_ops_config::ConfigError;
 
 /// How many endings the history keeps unless told otherwise.
 pub const DEFAULT_MAX_HISTORY: usize = 1_000;
@@ -162,7 +162,7 @@ impl RequestTrackerBuilder {
     ///
     /// If the configuration is invalid; the error lists every problem.
     pub fn check(&self) -> Result<(), ConfigError> {
-        ConfigError::check(self.problems())
+        ConfigError::check("the request tracker", self.problems())
     }
 
     /// Builds the tracker.

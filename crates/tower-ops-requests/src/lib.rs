@@ -72,7 +72,6 @@ pub mod bench;
 mod builder;
 mod cause;
 mod current;
-mod error;
 mod handle;
 mod history;
 mod idle;
@@ -101,7 +100,6 @@ mod watchdog;
 pub use self::builder::{
     DEFAULT_MAX_HISTORY, DEFAULT_MAX_ROUTES, DEFAULT_SLOW_AFTER, RequestTrackerBuilder,
 };
-pub use self::error::ConfigError;
 pub use self::handle::RequestHandle;
 pub use self::idle::StillRunning;
 pub use self::metadata::Metadata;
@@ -113,6 +111,7 @@ pub use self::stats::{Rates, RouteSummary, Stats};
 pub use self::task::Tracked;
 pub use self::tracker::RequestTracker;
 pub use tower_ops_answer::AnswerBody;
+pub use tower_ops_config::ConfigError;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

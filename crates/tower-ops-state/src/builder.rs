@@ -8,7 +8,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
-use crate::error::ConfigError;
 use crate::fence::Fence;
 use crate::hex;
 use crate::member::Member;
@@ -20,6 +19,7 @@ use crate::shared::{Callback, Condition, Limits, Shared};
 use crate::single::Single;
 use crate::state::State;
 use crate::token::Tokens;
+use tower_ops_config::ConfigError;
 
 /// How large an envelope may be, unless told otherwise: 64 MiB.
 pub const DEFAULT_MAX_SIZE: usize = 64 * 1024 * 1024;
@@ -245,7 +245,7 @@ impl StateBuilder {
     pub fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
         self.examine(&mut problems);
-        ConfigError::check(problems)
+        ConfigError::check("the state", problems)
     }
 
     /// The tokens and the key, as far as they are in order.
@@ -293,7 +293,7 @@ impl StateBuilder {
             problems.push(format!("instance: no random name: {error}"));
             String::new()
         });
-        ConfigError::check(problems)?;
+        ConfigError::check("the state", problems)?;
 
         let [current, next] = &tokens;
         Ok(State {

@@ -133,7 +133,7 @@ pub use self::builder::{
     StateBuilder, TOKEN_VARIABLE,
 };
 pub use self::capture::Capture;
-pub use self::error::{ConfigError, ErrorKind, StateError};
+pub use self::error::{ErrorKind, StateError};
 pub use self::fence::{Fence, Fenced, WriteGuard};
 pub use self::fence_layer::{FenceLayer, FenceService, ResponseBody, ResponseFuture};
 pub use self::participant::{Participant, Refusal};
@@ -141,6 +141,7 @@ pub use self::peer::Peer;
 pub use self::restore::{Restore, Restored, RestoredParticipant};
 pub use self::service::{StateFuture, StateService};
 pub use self::state::State;
+pub use tower_ops_config::ConfigError;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

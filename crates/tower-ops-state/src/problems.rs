@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::member::Member;
 use crate::seal::{SHORTEST_KEY, SigningKey};
 use crate::shared::Limits;
-use crate::token;
+use tower_ops_answer::SHORTEST_TOKEN;
 
 const MOST_MEMBERS: usize = 256;
 const LONGEST_NAME: usize = 64;
@@ -35,8 +35,8 @@ pub(crate) fn token(problems: &mut Vec<String>, name: &str, given: Option<&str>)
     let Some(given) = given else {
         return;
     };
-    if given.len() < token::SHORTEST {
-        let shortest = token::SHORTEST;
+    if given.len() < SHORTEST_TOKEN {
+        let shortest = SHORTEST_TOKEN;
         problems.push(format!("{name}: is shorter than {shortest} characters"));
     }
     if !given.bytes().all(|byte| byte.is_ascii_graphic()) {

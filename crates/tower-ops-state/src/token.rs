@@ -1,21 +1,12 @@
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
-
-/// Shorter ones can be tried out.
-pub(crate) const SHORTEST: usize = 16;
+use tower_ops_answer::TokenDigest;
 
 /// What is let in: the current token and, for a change without a gap, the next one.
 #[derive(Default)]
 pub(crate) struct Tokens {
-    current: Option<Token>,
-    next: Option<Token>,
+    current: Option<TokenDigest>,
+    next: Option<TokenDigest>,
 }
-
-/// Kept as its digest: all comparisons take the same time, whatever the lengths, and a
-/// dump of memory does not have it.
-struct Token([u8; 32]);
 
 /// Which token a client has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +18,8 @@ pub(crate) enum Shown {
 impl Tokens {
     pub(crate) fn new(current: Option<&str>, next: Option<&str>) -> Self {
         Self {
-            current: current.map(Token::new),
-            next: next.map(Token::new),
+            current: current.map(TokenDigest::of),
+            next: next.map(TokenDigest::of),
         }
     }
 
@@ -39,29 +30,15 @@ impl Tokens {
 
     /// Which token is in `Authorization: Bearer …` (RFC 6750).
     pub(crate) fn shown(&self, headers: &HeaderMap) -> Option<Shown> {
-        let header = headers.get(AUTHORIZATION)?;
-        let (scheme, token) = header.to_str().ok()?.split_once(' ')?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return None;
-        }
-        let digest: [u8; 32] = Sha256::digest(token.trim()).into();
+        let given = TokenDigest::from_headers(headers)?;
         // Both are always compared: the time does not tell which one it was.
-        let is = |token: &Option<Token>| {
-            let token = token.as_ref();
-            token.is_some_and(|token| bool::from(digest.ct_eq(&token.0)))
-        };
+        let is = |token: &Option<TokenDigest>| token.is_some_and(|token| given.is(&token));
         let (current, next) = (is(&self.current), is(&self.next));
         match (current, next) {
             (true, _) => Some(Shown::Current),
             (false, true) => Some(Shown::Next),
             (false, false) => None,
         }
-    }
-}
-
-impl Token {
-    fn new(token: &str) -> Self {
-        Self(Sha256::digest(token).into())
     }
 }
 
@@ -77,6 +54,7 @@ impl Shown {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use http::header::AUTHORIZATION;
 
     use super::*;
 

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 use tower_ops_admin::Tokens;
+use tower_ops_config::ConfigError;
 use tower_ops_health::Details;
 use tower_ops_metrics::Prometheus;
 use tower_ops_observe::ObserveLayer;
@@ -13,13 +14,27 @@ use tower_ops_trace::Spans;
 use crate::builder::OpsBuilder;
 use crate::connection_facts::ConnectionFacts;
 use crate::drain;
-use crate::error::ConfigError;
 use crate::layer::OpsLayer;
 use crate::mounts::{self, Mounted};
 use crate::names::{is_grpc_method, is_of_http};
 use crate::ops::{Ops, Parts};
 use crate::recorder::{Recorder, build_metrics};
 use crate::restoring::{self, Process};
+
+/// What it is that is configured.
+const OF: &str = "the service";
+
+/// The settings of parts that are the service's name, which is told of already.
+const NAMES: [&str; 2] = ["application: ", "name: "];
+
+/// Adds the problems of a part, each with its name.
+fn add(problems: &mut Vec<String>, part: &str, checked: Result<(), ConfigError>) {
+    if let Err(error) = checked {
+        let inner = error.problems().iter();
+        let inner = inner.filter(|problem| !NAMES.iter().any(|name| problem.starts_with(name)));
+        problems.extend(inner.map(|problem| format!("{part}: {problem}")));
+    }
+}
 
 impl OpsBuilder {
     /// Checks everything and builds.
@@ -37,13 +52,13 @@ impl OpsBuilder {
         if self.name.trim().is_empty() {
             problems.push("name: is empty; give the service's name, such as \"orders\"".into());
         }
-        let ops_addr = self.ops_addr.parse::<SocketAddr>();
-        if ops_addr.is_err() {
+        let ops_addr = self.ops_addr.parse::<SocketAddr>().unwrap_or_else(|_| {
             problems.push(format!(
                 "ops_addr: {:?} is not an IP address with a port, such as \"0.0.0.0:8080\"",
                 self.ops_addr
             ));
-        }
+            SocketAddr::from(([0, 0, 0, 0], 0))
+        });
         let mut request_ids = self.request_ids;
         match self
             .request_id_header
@@ -72,18 +87,11 @@ impl OpsBuilder {
             Recorder::Application(_) => self.metrics.check(),
             Recorder::Process | Recorder::Private => self.metrics.check_prometheus(),
         };
-        if let Err(error) = metrics {
-            let inner = error.problems().iter();
-            problems.extend(inner.map(|problem| format!("metrics: {problem}")));
+        add(&mut problems, "metrics", metrics);
+        if let Some(requests) = &self.requests {
+            add(&mut problems, "requests", requests.check());
         }
-        if let Some(Err(error)) = self.requests.as_ref().map(RequestTrackerBuilder::check) {
-            let inner = error.problems().iter();
-            problems.extend(inner.map(|problem| format!("requests: {problem}")));
-        }
-        if let Err(error) = self.connections.check() {
-            let inner = error.problems().iter();
-            problems.extend(inner.map(|problem| format!("connections: {problem}")));
-        }
+        add(&mut problems, "connections", self.connections.check());
         let process = Process::default();
         let mut state = None;
         let mut lifecycle = self.lifecycle;
@@ -102,59 +110,34 @@ impl OpsBuilder {
                 let waits = process.clone();
                 builder = builder.on_restored(move || waits.is_restored());
             }
-            if let Err(error) = builder.check() {
-                // The name is told of above.
-                let inner = error.problems().iter();
-                let inner = inner.filter(|problem| !problem.starts_with("application: "));
-                problems.extend(inner.map(|problem| format!("state: {problem}")));
-            }
+            add(&mut problems, "state", builder.check());
             state = Some(builder);
         } else if self.state_before_ready {
             problems.push(
                 "state_before_ready: there is no state to wait for; add one with state(..)".into(),
             );
         }
-        if let Err(error) = lifecycle.check() {
-            let inner = error.problems().iter();
-            problems.extend(inner.map(|problem| format!("lifecycle: {problem}")));
-        }
+        add(&mut problems, "lifecycle", lifecycle.check());
         let mut health = self.health;
-        let tokens = match self.tokens.build() {
-            Ok(tokens) => tokens,
-            Err(error) => {
-                let inner = error.problems().iter();
-                problems.extend(inner.map(|problem| format!("operations: {problem}")));
-                Tokens::none()
-            }
-        };
+        let tokens = self.tokens.build().unwrap_or_else(|error| {
+            add(&mut problems, "operations", Err(error));
+            Tokens::none()
+        });
         if tokens.is_set() {
             let tokens = tokens.clone();
             let allowed = Details::allowed_if(move |headers| tokens.role(headers).is_some());
             health = health.details_by_default(allowed);
         }
-        if let Err(error) = health.clone().build() {
-            let inner = error.problems().iter();
-            problems.extend(inner.map(|problem| format!("health: {problem}")));
-        }
+        add(&mut problems, "health", health.clone().build().map(drop));
         let mut admin = self.admin.tokens(tokens.clone());
         if let Some(version) = self.version {
             admin = admin.version(version);
         }
-        if let Err(error) = mounts::check(&admin) {
-            // The name is told of above.
-            let inner = error.problems().iter();
-            let inner = inner.filter(|problem| !problem.starts_with("name: "));
-            problems.extend(inner.map(|problem| format!("operations: {problem}")));
-        }
-        let refuse = |problems| Err(ConfigError::new(problems));
-        let (Ok(ops_addr), true) = (ops_addr, problems.is_empty()) else {
-            return refuse(problems);
-        };
+        add(&mut problems, "operations", mounts::check(&admin));
+        ConfigError::check(OF, problems)?;
+
         let private = matches!(self.recorder, Recorder::Private);
-        let (metrics, prometheus) = match build_metrics(self.metrics, self.recorder) {
-            Ok(built) => built,
-            Err(error) => return refuse(error.problems().to_vec()),
-        };
+        let (metrics, prometheus) = build_metrics(self.metrics, self.recorder)?;
         // What is not the process's recorder has to be told.
         let recorder = prometheus
             .as_ref()
@@ -167,32 +150,16 @@ impl OpsBuilder {
             connections = connections.recorder(Arc::clone(recorder));
             lifecycle = lifecycle.recorder(Arc::clone(recorder));
         }
-        let connections = match connections.build() {
-            Ok(connections) => connections,
-            Err(error) => return refuse(error.problems().to_vec()),
-        };
-        let health = match health.build() {
-            Ok(health) => health,
-            Err(error) => return refuse(error.problems().to_vec()),
-        };
-        let tracker = match self
+        let connections = connections.build()?;
+        let health = health.build()?;
+        let tracker = self
             .requests
             .map(|requests| build_tracker(requests, recorder))
-        {
-            None => None,
-            Some(Ok(tracker)) => Some(tracker),
-            Some(Err(error)) => return refuse(error.problems().to_vec()),
-        };
-        let lifecycle = match lifecycle.build() {
-            Ok(lifecycle) => lifecycle,
-            Err(error) => return refuse(error.problems().to_vec()),
-        };
+            .transpose()?;
+        let lifecycle = lifecycle.build()?;
         drain::take_part(&lifecycle, &connections, tracker.as_ref());
         process.is(&lifecycle, &health);
-        let state = match state.map(StateBuilder::build).transpose() {
-            Ok(state) => state,
-            Err(error) => return refuse(error.problems().to_vec()),
-        };
+        let state = state.map(StateBuilder::build).transpose()?;
         if let Some(state) = &state
             && state.file().is_some()
         {
@@ -209,10 +176,7 @@ impl OpsBuilder {
             request_details: self.request_details,
             prestop: self.prestop,
         };
-        let admin = match mounted.on(admin).build() {
-            Ok(admin) => admin,
-            Err(error) => return refuse(error.problems().to_vec()),
-        };
+        let admin = mounted.on(admin).build()?;
         let spans = self.spans.then(Spans::new);
         let observe = ObserveLayer::new((
             ConnectionFacts,
@@ -242,7 +206,7 @@ impl OpsBuilder {
 fn build_tracker(
     mut builder: RequestTrackerBuilder,
     recorder: Option<Arc<dyn ::metrics::Recorder + Send + Sync>>,
-) -> Result<RequestTracker, tower_ops_requests::ConfigError> {
+) -> Result<RequestTracker, ConfigError> {
     if let Some(recorder) = recorder {
         builder = builder.recorder(recorder);
     }

@@ -62,7 +62,6 @@ mod builder;
 mod connection_facts;
 mod drain;
 mod endpoint;
-mod error;
 mod layer;
 mod metrics_page;
 mod mounts;
@@ -80,10 +79,11 @@ mod state_page;
 pub use self::builder::OpsBuilder;
 pub use self::connection_facts::ConnectionFacts;
 pub use self::endpoint::Endpoint;
-pub use self::error::ConfigError;
 pub use self::layer::{Observers, OpsLayer};
 pub use self::ops::Ops;
 pub use self::servers::Servers;
+
+pub use tower_ops_config::ConfigError;
 
 pub use tower_ops_admin as admin;
 pub use tower_ops_connections as connections;

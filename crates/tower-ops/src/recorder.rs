@@ -1,6 +1,7 @@
 use std::sync::{Mutex, PoisonError};
 
-use tower_ops_metrics::{ConfigError, Metrics, MetricsBuilder, Prometheus};
+use tower_ops_config::ConfigError;
+use tower_ops_metrics::{Metrics, MetricsBuilder, Prometheus};
 
 /// The Prometheus recorder that this crate installed for the process. A process
 /// can have one only; every `Ops` in it shares that one.

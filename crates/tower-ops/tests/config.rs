@@ -143,7 +143,7 @@ fn all_problems_come_in_one_error_and_nothing_is_installed() {
     }
     let text = error.to_string();
     assert!(
-        text.starts_with("the configuration has 10 problems:\n"),
+        text.starts_with("the configuration of the service is invalid:\n"),
         "{text}"
     );
     assert_eq!(text.lines().count(), 11, "{text}");

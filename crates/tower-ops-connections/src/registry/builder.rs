@@ -10,8 +10,8 @@ use metrics::Recorder;
 use super::Registry;
 use super::close::Meter;
 use super::resource::Guard;
-use crate::error::ConfigError;
 use crate::metrics::Sink;
+use tower_ops_config::ConfigError;
 
 type Verdict = Result<(), Box<dyn Error + Send + Sync>>;
 type HealthCheck<T> =
@@ -125,7 +125,7 @@ impl<T: Send + Sync + 'static> RegistryBuilder<T> {
                 problems.push(format!("{name}: is zero; give a duration"));
             }
         }
-        ConfigError::check(problems)?;
+        ConfigError::check("the connections", problems)?;
         Ok(self.build_checked())
     }
 

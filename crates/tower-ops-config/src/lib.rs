@@ -1,0 +1,72 @@
+//! What the builders of tower-ops say of a configuration that is wrong: all of it at once.
+//!
+//! A part of the crates that have a builder, and of no use alone; they re-export it.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+use std::error::Error;
+use std::fmt;
+
+/// What is wrong with a configuration: every problem, not just the first.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    of: &'static str,
+    problems: Vec<String>,
+}
+
+impl ConfigError {
+    /// Nothing, if there are no problems; else all of them. `of` says what is configured, with its
+    /// article.
+    ///
+    /// # Errors
+    ///
+    /// If there are problems.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_ops_config::ConfigError;
+    ///
+    /// assert!(ConfigError::check("the metrics", vec![]).is_ok());
+    /// let problems = vec!["prefix: is empty".to_owned(), "buckets: are not sorted".to_owned()];
+    /// let error = ConfigError::check("the metrics", problems).unwrap_err();
+    /// assert_eq!(error.problems().len(), 2);
+    /// ```
+    pub fn check(of: &'static str, problems: Vec<String>) -> Result<(), Self> {
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Self { of, problems })
+        }
+    }
+
+    /// The problems, each a sentence that begins with the setting's name.
+    #[must_use]
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the configuration of {} is invalid:", self.of)?;
+        for problem in &self.problems {
+            write!(f, "\n  - {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// As [`Display`](fmt::Display): this is what `main` prints when it returns the error, and what
+/// `expect` does.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Error for ConfigError {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
