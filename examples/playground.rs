@@ -192,8 +192,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await
         .map_err(|error| format!("cannot listen on {app_addr}: {error}"))?;
     let own = listener.local_addr()?;
-    let app = app(own)
-        .merge(counting(counters, &ops))
+    let app = counting(counters, &ops)
+        // The fallback is that of what is merged last.
+        .merge(app(own))
         .route_service(ECHO, EchoServer::new(Playground))
         .route_service(HEALTH, ops.health().grpc())
         .layer(Extension(ops.lifecycle().drain_token()))

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use http::HeaderName;
 use tokio::time::Instant;
+use tower_ops_config::ConfigError;
 
 use crate::admin::Admin;
 use crate::config::{Config, Phase};
 use crate::index::INFO;
 use crate::mount::Mount;
 use crate::tokens::Tokens;
-use tower_ops_config::ConfigError;
 
 /// Configures an [`Admin`]. Made by [`Admin::builder`].
 #[derive(Clone)]

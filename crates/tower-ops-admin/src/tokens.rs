@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use tokio::time::Instant;
+use tower_ops_answer::TokenDigest;
 
 use crate::access::{Access, Role};
 use crate::secret::Secret;
-use tower_ops_answer::TokenDigest;
 use tower_ops_config::ConfigError;
 
 /// How often a file of tokens is looked at.

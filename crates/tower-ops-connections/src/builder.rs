@@ -3,13 +3,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::Recorder;
+use tower_ops_config::ConfigError;
 
 use crate::ConnectionEvent;
 use crate::connections::Connections;
 use crate::limits::{Http2Close, Limits, OnLimit, Upgraded};
 use crate::metrics::Sink;
 use crate::shared::{OnEvent, Shared};
-use tower_ops_config::ConfigError;
 
 /// How connections live. Made by [`Connections::builder`].
 ///

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use metrics::Recorder;
+use tower_ops_config::ConfigError;
 
 use crate::check::Check;
 use crate::details::Details;
@@ -14,7 +15,6 @@ use crate::heartbeat::Heart;
 use crate::meters::Meters;
 use crate::shared::{MOST_CHECKS, Settings, Shared, check_problems, settle_groups};
 use crate::state::Health;
-use tower_ops_config::ConfigError;
 
 /// After what time without a sign of life a runtime counts as stalled unless told otherwise.
 pub const DEFAULT_STALLED_AFTER: Duration = Duration::from_secs(30);
@@ -137,8 +137,8 @@ impl HealthBuilder {
         self
     }
 
-    /// Calls `callback` with each change of a check's status, in order, where checks run:
-    /// it must not block. [`Health::changes`] is for what takes its time.
+    /// Calls `callback` with each change of a check's status, in order, where checks run, or, if
+    /// nobody runs them, on a thread of its own: it must not block. [`Health::changes`] is for what takes its time.
     pub fn on_change(mut self, callback: impl Fn(&Change) + Send + Sync + 'static) -> Self {
         self.callbacks.push(Arc::new(callback));
         self

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +18,8 @@ pub(crate) struct Entry {
     pub(crate) check: Check,
     /// One permit, which a run holds until it has really ended.
     pub(crate) flight: Arc<Semaphore>,
+    /// Whether a run is on that whoever asks now may wait for.
+    pub(crate) joinable: AtomicBool,
     /// Asks for a run now.
     pub(crate) wake: Notify,
     /// How many runs have been recorded.
@@ -54,6 +56,7 @@ impl Entry {
             id: IDS.fetch_add(1, Ordering::Relaxed),
             check,
             flight: Arc::new(Semaphore::new(1)),
+            joinable: AtomicBool::new(false),
             wake: Notify::new(),
             recorded: watch::Sender::new(0),
             state: Mutex::new(State {
@@ -82,6 +85,12 @@ impl Entry {
     ) {
         let now = SystemTime::now();
         let mut state = self.lock();
+        if self.is_stale(&state) {
+            // What is too old says nothing: a failure that is not enough to be down must not
+            // make it count again.
+            state.status = Status::Unknown;
+            state.streak = 0;
+        }
         let failed = result.status == Status::Down;
         let continues = state
             .last
@@ -122,10 +131,17 @@ impl Entry {
     }
 
     fn status_of(&self, state: &State) -> Status {
-        match &state.last {
-            Some(last) if last.ended.elapsed() <= self.check.max_age() => state.status,
-            _ => Status::Unknown,
+        if self.is_stale(state) {
+            Status::Unknown
+        } else {
+            state.status
         }
+    }
+
+    /// Whether there was no run, or the last one is too long ago.
+    fn is_stale(&self, state: &State) -> bool {
+        let last = state.last.as_ref();
+        last.is_none_or(|last| last.ended.elapsed() > self.check.max_age())
     }
 
     /// Whether it has passed once.
@@ -139,6 +155,12 @@ impl Entry {
         let now = self.status_of(&state);
         let before = std::mem::replace(&mut state.published, now);
         (before != now).then_some((before, now))
+    }
+
+    /// Whether it is something else than was told.
+    pub(crate) fn is_untold(&self) -> bool {
+        let state = self.lock();
+        self.status_of(&state) != state.published
     }
 
     pub(crate) fn standing(&self) -> Standing<'_> {

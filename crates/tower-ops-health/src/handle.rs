@@ -1,5 +1,7 @@
 use std::future::Future;
 
+use tower_ops_config::ConfigError;
+
 use crate::check::Check;
 use crate::error::CheckNowError;
 use crate::events::Changes;
@@ -7,7 +9,6 @@ use crate::report::Report;
 use crate::scheduler;
 use crate::state::Health;
 use crate::status::Status;
-use tower_ops_config::ConfigError;
 
 /// The checks of a process.
 impl Health {
@@ -63,7 +64,7 @@ impl Health {
     ///
     /// Run it, and the services, on another thread with a runtime of its own: on the one that
     /// it watches it would stall with it. Also notices results that have become too old while
-    /// nobody runs checks. Ends as `run` does.
+    /// nobody runs checks, and has a thread tell whoever listens. Ends as `run` does.
     ///
     /// # Cancel safety
     ///

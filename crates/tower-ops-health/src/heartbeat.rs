@@ -123,6 +123,7 @@ pub(crate) struct Watcher {
 #[derive(Clone, Copy, Default)]
 struct Worker {
     parks: u64,
+    busy: Duration,
     frozen: Duration,
 }
 
@@ -176,8 +177,9 @@ impl Watcher {
         self.canary = Some(handle.spawn(async {}));
     }
 
-    /// A worker whose count of parkings is even and stays so has been running one thing
-    /// all the time. It may be blocked, and it may be busy: nobody can tell from outside.
+    /// A worker whose count of parkings is even and stays so has not been idle. Where it has also
+    /// not come round to note how long it was busy, which it does every some dozens of polls, it
+    /// has been running one thing, or very few, all the time.
     #[cfg(target_has_atomic = "64")]
     fn count_blocked(&mut self, handle: &Handle, elapsed: Duration) -> usize {
         let Some(after) = self.heart.blocked_after else {
@@ -188,12 +190,14 @@ impl Watcher {
             .resize(metrics.num_workers(), Worker::default());
         for (number, worker) in self.workers.iter_mut().enumerate() {
             let parks = metrics.worker_park_unpark_count(number);
-            worker.frozen = if parks == worker.parks && parks.is_multiple_of(2) {
+            let busy = metrics.worker_total_busy_duration(number);
+            let still = parks == worker.parks && busy == worker.busy;
+            worker.frozen = if still && parks.is_multiple_of(2) {
                 worker.frozen + elapsed
             } else {
                 Duration::ZERO
             };
-            worker.parks = parks;
+            (worker.parks, worker.busy) = (parks, busy);
         }
         let blocked = |worker: &&Worker| worker.frozen >= after;
         self.workers.iter().filter(blocked).count()

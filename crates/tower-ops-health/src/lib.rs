@@ -136,6 +136,8 @@
 //! - Without a [watch](Health::watch), liveness says that the runtime which serves it still answers,
 //!   no more. If every worker of that runtime is blocked, the probe times out, which the kubelet
 //!   counts as a failure as well.
+//! - Names of hosts are resolved by the system's resolver, on a blocking thread that a timeout
+//!   does not end: where that hangs for long, give addresses, or the `dns` check's own resolver.
 //! - A check that spawns work and leaves it behind when it is dropped can pile that work up: only
 //!   what it awaits, or does in [`Check::blocking`], is kept from running twice.
 //! - Failing readiness does not stop traffic at once: keep serving for some seconds after

@@ -65,7 +65,7 @@ pub(crate) fn watch(shared: &Arc<Shared>) -> impl Future<Output = ()> + Send + u
             }
             if swept.elapsed() >= SWEEP {
                 swept = Instant::now();
-                shared.sweep();
+                shared.look_over();
             }
         }
     }
@@ -138,7 +138,7 @@ async fn drive(weak: Weak<Shared>, entry: Arc<Entry>) {
             return;
         };
         let due = Instant::now() + jittered(entry.check.period, jitter);
-        run_once(&weak, &entry, slot, due).await;
+        run_once(&weak, &entry, slot).await;
         // Asked for or due, whichever is first.
         let _ = timeout_at(due, entry.wake.notified()).await;
         if weak.strong_count() == 0 {
@@ -147,26 +147,23 @@ async fn drive(weak: Weak<Shared>, entry: Arc<Entry>) {
     }
 }
 
-async fn run_once(
-    weak: &Weak<Shared>,
-    entry: &Arc<Entry>,
-    slot: OwnedSemaphorePermit,
-    due: Instant,
-) {
+async fn run_once(weak: &Weak<Shared>, entry: &Arc<Entry>, slot: OwnedSemaphorePermit) {
     let Ok(flight) = Arc::clone(&entry.flight).try_acquire_owned() else {
-        // Under an earlier scheduler it did not end.
+        // Under an earlier scheduler it did not end, and may have begun just now.
         drop(slot);
-        return overrun(weak, entry, Instant::now()).await;
+        return overrun(weak, entry, entry.check.timeout).await;
     };
     // Before the run, which is not a part of what is measured.
     if let (Some(gauges), Some(shared)) = (&entry.check.gauges, weak.upgrade()) {
         shared.meters.gauges(&entry.check.name, &gauges());
     }
+    let joinable = Joinable::begin(entry);
     let started = Instant::now();
     // A task of its own: a check that panics or blocks leaves the driver alone.
     let mut run = AbortOnDrop(tokio::spawn(Arc::clone(&entry.check.run).run(flight)));
     let ended = timeout(entry.check.timeout, &mut run.0).await;
     let latency = started.elapsed();
+    drop(joinable);
     match ended {
         Ok(Ok(result)) => record(weak, entry, result, None, latency),
         Ok(Err(_)) => {
@@ -180,14 +177,15 @@ async fn run_once(
             run.0.abort();
             // Others need it, and this one may never end.
             drop(slot);
-            overrun(weak, entry, due).await;
+            overrun(weak, entry, entry.check.period).await;
         }
     }
 }
 
 /// Waits until the run has really ended, and takes each period that passes for a failure:
 /// a check that hangs must not keep its last good result, nor its last but one.
-async fn overrun(weak: &Weak<Shared>, entry: &Arc<Entry>, mut due: Instant) {
+async fn overrun(weak: &Weak<Shared>, entry: &Arc<Entry>, first: Duration) {
+    let mut due = Instant::now() + first;
     loop {
         match timeout_at(due, entry.flight.acquire()).await {
             Ok(_) => return,
@@ -225,7 +223,7 @@ fn record(
 pub(crate) async fn check_now(shared: &Shared, name: &str) -> Result<Report, CheckNowError> {
     let entry = shared.entry(name).ok_or(CheckNowError::NoSuchCheck)?;
     let mut recorded = entry.recorded.subscribe();
-    if entry.flight.available_permits() > 0 {
+    if !entry.joinable.load(Ordering::Acquire) {
         entry.wake.notify_one();
     }
     loop {
@@ -249,6 +247,22 @@ fn jittered(period: Duration, jitter: f64) -> Duration {
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
     let fraction = random as f64 / (1_u64 << 53) as f64;
     period.mul_f64(jitter.mul_add(-fraction, 1.0))
+}
+
+/// A run is on that is going to be recorded: one that has timed out is not.
+struct Joinable<'a>(&'a Entry);
+
+impl<'a> Joinable<'a> {
+    fn begin(entry: &'a Entry) -> Self {
+        entry.joinable.store(true, Ordering::Release);
+        Self(entry)
+    }
+}
+
+impl Drop for Joinable<'_> {
+    fn drop(&mut self) {
+        self.0.joinable.store(false, Ordering::Release);
+    }
 }
 
 struct AbortOnDrop(JoinHandle<CheckResult>);

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread;
 
 use http::StatusCode;
 use tokio::sync::{Semaphore, watch};
+use tower_ops_config::ConfigError;
 
 use crate::check::{Check, LIVENESS, READINESS, STARTUP};
 use crate::details::Details;
@@ -15,7 +17,6 @@ use crate::group::Group;
 use crate::heartbeat::Heart;
 use crate::meters::Meters;
 use crate::status::Status;
-use tower_ops_config::ConfigError;
 
 pub(crate) type Entries = BTreeMap<Arc<str>, Arc<Entry>>;
 
@@ -57,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) shed: Shed,
     /// Start-up is over once, whatever checks are added later.
     start_over: AtomicBool,
+    /// A thread tells what changed while nobody ran checks.
+    late: AtomicBool,
 }
 
 /// The routes to shed now.
@@ -104,6 +107,7 @@ impl Shared {
             telling: Mutex::new(()),
             shed: Shed::default(),
             start_over: AtomicBool::new(false),
+            late: AtomicBool::new(false),
         }
     }
 
@@ -192,8 +196,7 @@ impl Shared {
         if !self.has(entry) {
             return;
         }
-        self.meters
-            .dependency(&entry.check.name, Some(entry.status()));
+        self.show(entry);
         if let Some((from, to)) = entry.take_change() {
             self.update_shed();
             let report = entry.report();
@@ -203,12 +206,47 @@ impl Shared {
         }
     }
 
+    /// Shows how a check stands in the metrics.
+    fn show(&self, entry: &Arc<Entry>) {
+        let name = &entry.check.name;
+        self.meters.dependency(name, Some(entry.status()));
+        // Removed in between, and taken back before it was shown.
+        if !self.has(entry) {
+            self.meters.dependency(name, None);
+        }
+    }
+
     /// Notices what changed because time went by, and shows how all stands.
     pub(crate) fn sweep(&self) {
         let entries: Vec<_> = self.entries().values().cloned().collect();
         for entry in &entries {
             self.publish(entry);
         }
+        self.show_groups();
+    }
+
+    /// The same, for the thread of the probes, which must not wait: whoever listens is the user's,
+    /// as is whoever writes logs, and may block. Another thread tells them, one at a time.
+    pub(crate) fn look_over(self: &Arc<Self>) {
+        let entries: Vec<_> = self.entries().values().cloned().collect();
+        let mut untold = false;
+        for entry in &entries {
+            self.show(entry);
+            untold |= entry.is_untold();
+        }
+        self.show_groups();
+        if untold && !self.late.swap(true, Ordering::AcqRel) {
+            self.update_shed();
+            self.touch();
+            let late = Late(Arc::clone(self));
+            // Without a thread for it, it is told when the checks run again.
+            let _ = thread::Builder::new()
+                .name("health-changes".into())
+                .spawn(move || late.0.sweep());
+        }
+    }
+
+    fn show_groups(&self) {
         for (name, group) in &self.groups {
             self.meters.group(name, self.group_status(group));
         }
@@ -289,6 +327,15 @@ impl Shared {
     }
 }
 
+/// A thread tells what changed while nobody ran checks.
+struct Late(Arc<Shared>);
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        self.0.late.store(false, Ordering::Release);
+    }
+}
+
 impl Shed {
     pub(crate) fn any(&self) -> bool {
         self.any.load(Ordering::Acquire)
@@ -297,7 +344,11 @@ impl Shed {
     /// The check because of which `route` is shed now.
     pub(crate) fn because_of(&self, route: &str) -> Option<Arc<Entry>> {
         let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
-        let shed = routes.iter().find(|(named, _)| matches(named, route))?;
+        // Not one that nobody looks after any more.
+        let is_down = |entry: &Entry| entry.status() == Status::Down;
+        let shed = routes
+            .iter()
+            .find(|(named, entry)| matches(named, route) && is_down(entry))?;
         Some(Arc::clone(&shed.1))
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Instant, sleep};
-use tower_ops_health::{Details, Health};
+use tower_ops_health::{Check, Details, Health};
 
 const STALLED: Duration = Duration::from_millis(400);
 const BLOCKED: Duration = Duration::from_millis(200);
@@ -134,4 +134,61 @@ async fn a_runtime_that_ends_is_not_one_that_stalls() {
         assert_eq!(ask::code(&health, "/health").await, 200);
         sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test]
+async fn a_worker_with_much_to_do_is_not_blocked() {
+    let (health, runtime) = (health(), application(1));
+    runtime.spawn(health.run());
+    let _watch = tokio::spawn(health.watch());
+    runtime.spawn(async {
+        loop {
+            tokio::task::yield_now().await;
+        }
+    });
+    sleep(BLOCKED * 4).await;
+    let answer = ask::get(&health, "/health").await;
+    assert_eq!(answer.body, "{\"status\":\"ok\"}\n");
+    runtime.shutdown_background();
+}
+
+#[test]
+fn who_listens_and_blocks_does_not_block_the_probes() {
+    let (hold, held) = mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let health = Health::builder()
+        .stalled_after(STALLED)
+        .check(Check::always_ok("db"))
+        .on_change(move |_| {
+            let _ = held.lock().unwrap().recv();
+        })
+        .build()
+        .unwrap();
+    let runtime = application(1);
+    runtime.spawn(health.run());
+    let (answer, answers) = mpsc::channel();
+    let asked = health.clone();
+    std::thread::spawn(move || {
+        let probes = Builder::new_current_thread().enable_all().build().unwrap();
+        probes.block_on(async {
+            tokio::spawn(asked.watch());
+            loop {
+                sleep(Duration::from_millis(50)).await;
+                if answer.send(ask::code(&asked, "/health").await).is_err() {
+                    return;
+                }
+            }
+        });
+    });
+    // Longer than it takes the watch to look at all checks.
+    std::thread::sleep(Duration::from_millis(2_500));
+    while answers.try_recv().is_ok() {}
+    let answered = answers.recv_timeout(Duration::from_secs(1));
+    assert_eq!(
+        answered,
+        Ok(503),
+        "its one worker is blocked by who listens"
+    );
+    drop(hold);
+    runtime.shutdown_background();
 }

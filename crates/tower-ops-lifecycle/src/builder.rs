@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use metrics::Recorder;
 use tokio::time::Instant;
+use tower_ops_config::ConfigError;
 
 use crate::config::{Config, ExitAction, LastConnection};
 use crate::lifecycle::Lifecycle;
@@ -14,7 +15,6 @@ use crate::report::ShutdownReport;
 use crate::restarts;
 use crate::shared::Shared;
 use crate::timeline::Timeline;
-use tower_ops_config::ConfigError;
 
 /// How long a process still serves after the trigger, unless told otherwise.
 pub const DEFAULT_PRE_DRAIN: Duration = Duration::from_secs(5);

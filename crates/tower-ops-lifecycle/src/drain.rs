@@ -53,10 +53,27 @@ impl Lifecycle {
         F: FnOnce(Drain) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        self.shared.drain.register(Registered {
-            name: name.into(),
-            begin: Box::new(move |drain| Box::pin(async move { participant(drain).await })),
-        });
+        self.take_part(name.into(), participant, true);
+    }
+
+    /// As [`on_drain`](Self::on_drain), for what takes part without knowing of every server: where
+    /// a server was given [`signal_to_stop`](Self::signal_to_stop) and nothing else tells when it
+    /// has stopped, the drain takes its full time all the same.
+    pub fn on_drain_beside<F, Fut>(&self, name: impl Into<Cow<'static, str>>, participant: F)
+    where
+        F: FnOnce(Drain) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.take_part(name.into(), participant, false);
+    }
+
+    fn take_part<F, Fut>(&self, name: Cow<'static, str>, participant: F, sees: bool)
+    where
+        F: FnOnce(Drain) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let begin: Begin = Box::new(move |drain| Box::pin(async move { participant(drain).await }));
+        self.shared.drain.register(Registered { name, begin }, sees);
     }
 
     /// Keeps the drain from ending before it is dropped: hold one for each piece of
@@ -173,14 +190,14 @@ struct Held {
 }
 
 impl DrainState {
-    fn register(&self, registered: Registered) {
+    fn register(&self, registered: Registered, sees: bool) {
         let mut inner = lock(&self.inner);
         if inner.over {
             drop(inner); // its drop may run anything
             refuse(&registered);
             return;
         }
-        inner.seen = true;
+        inner.seen |= sees;
         inner.registered.push(registered);
         drop(inner);
         self.changed.notify_one();

@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use metrics::Recorder;
+use tower_ops_config::ConfigError;
 
 #[cfg(feature = "prometheus")]
 use crate::names;
@@ -10,7 +11,6 @@ use crate::observer::Metrics;
 use crate::prometheus::Prometheus;
 use crate::registry::Registry;
 use crate::set::HistogramSeries;
-use tower_ops_config::ConfigError;
 
 /// The conventions' buckets for request and call durations, in seconds.
 pub const DURATION_BUCKETS: [f64; 14] = [

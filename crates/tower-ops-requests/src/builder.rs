@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::Extensions;
 use metrics::Recorder;
+use tower_ops_config::ConfigError;
 
 use crate::history::{Pace, Ring, Spare};
 use crate::outcome::Kind;
@@ -15,7 +16,6 @@ use crate::routes::RouteTable;
 use crate::shard_stats::ShardStats;
 use crate::shards;
 use crate::tracker::{Inner, RequestTracker};
-use tower_ops_config::ConfigError;
 
 /// How many endings the history keeps unless told otherwise.
 pub const DEFAULT_MAX_HISTORY: usize = 1_000;

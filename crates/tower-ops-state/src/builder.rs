@@ -7,6 +7,7 @@ use metrics::Recorder;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
+use tower_ops_config::ConfigError;
 
 use crate::fence::Fence;
 use crate::hex;
@@ -19,7 +20,6 @@ use crate::shared::{Callback, Condition, Limits, Shared};
 use crate::single::Single;
 use crate::state::State;
 use crate::token::Tokens;
-use tower_ops_config::ConfigError;
 
 /// How large an envelope may be, unless told otherwise: 64 MiB.
 pub const DEFAULT_MAX_SIZE: usize = 64 * 1024 * 1024;

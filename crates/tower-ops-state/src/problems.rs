@@ -5,10 +5,11 @@ use std::env::{self, VarError};
 use std::path::Path;
 use std::time::Duration;
 
+use tower_ops_answer::SHORTEST_TOKEN;
+
 use crate::member::Member;
 use crate::seal::{SHORTEST_KEY, SigningKey};
 use crate::shared::Limits;
-use tower_ops_answer::SHORTEST_TOKEN;
 
 const MOST_MEMBERS: usize = 256;
 const LONGEST_NAME: usize = 64;

@@ -17,7 +17,7 @@ pub(crate) fn take_part(
 ) {
     let connections = connections.clone();
     let tracker = tracker.cloned();
-    lifecycle.on_drain("connections", async move |drain| {
+    lifecycle.on_drain_beside("connections", async move |drain| {
         let idle = async {
             let closed = connections.drain(UNTIL_TOLD);
             // Requests that came by other servers, and tasks, are on no connection here.
@@ -35,28 +35,44 @@ pub(crate) fn take_part(
 
 async fn cut(drain: &Drain, connections: &Connections, tracker: Option<&RequestTracker>) {
     // First: what is cut is in flight no more.
-    let mut in_flight = tracker.map(RequestTracker::in_flight).unwrap_or_default();
-    let mut awaited = Vec::new();
-    if let Some(tracker) = tracker
-        && let Err(running) = tracker.wait_idle_timeout(Duration::ZERO).await
-    {
-        awaited.extend(running.requests().iter().map(|request| request.id));
-    }
+    let in_flight = tracker.map(RequestTracker::in_flight).unwrap_or_default();
+    let awaited = match tracker {
+        Some(tracker) => tracker.wait_idle_timeout(Duration::ZERO).await.err(),
+        None => None,
+    };
     let report = connections.drain(Duration::ZERO).await;
 
-    let cut: HashSet<u64> = report.cut.iter().map(|connection| connection.id).collect();
-    in_flight.retain(|request| {
-        let is_cut = request.connection.is_some_and(|id| cut.contains(&id));
-        is_cut || awaited.contains(&request.id)
-    });
-    let mut named = HashSet::new();
+    // Everything on a connection of ours is cut with it.
+    let mut busy = HashSet::new();
+    let mut elsewhere = 0;
     for request in &in_flight {
-        drain.aborted(request.to_string());
-        named.extend(request.connection);
+        match request.connection {
+            Some(id) => {
+                busy.insert(id);
+                drain.aborted(request.to_string());
+            }
+            None => elsewhere += 1,
+        }
     }
-    for connection in report.cut.iter().filter(|it| !named.contains(&it.id)) {
+    // Of the others, streams and the like are not waited for, and not counted.
+    if let Some(running) = awaited {
+        let mut left = running.count().min(elsewhere);
+        let named = running.requests().iter();
+        for request in named.filter(|it| it.connection.is_none()).take(left) {
+            drain.aborted(request.to_string());
+            left -= 1;
+        }
+        drain.aborted_unnamed(count(left));
+    }
+    let mut idle = report.forced.saturating_sub(busy.len());
+    let cut = report.cut.iter().filter(|it| !busy.contains(&it.id));
+    for connection in cut.take(idle) {
         drain.aborted(connection.to_string());
+        idle -= 1;
     }
-    let unnamed = report.forced.saturating_sub(report.cut.len());
-    drain.aborted_unnamed(u64::try_from(unnamed).unwrap_or(u64::MAX));
+    drain.aborted_unnamed(count(idle));
+}
+
+fn count(many: usize) -> u64 {
+    u64::try_from(many).unwrap_or(u64::MAX)
 }

@@ -131,9 +131,10 @@ impl Ops {
     /// of your own you do. Start-up is over then. Does nothing once the process is told to
     /// stop.
     pub fn mark_ready(&self) {
-        if self.inner.lifecycle.phase() == Phase::Ready || self.inner.lifecycle.mark_ready() {
-            // At once: that of the operations endpoint comes a moment later.
+        if self.inner.lifecycle.phase() <= Phase::Ready {
+            // First: whoever takes it back at once must not be overtaken by what follows the phase.
             self.inner.health.mark_ready();
+            self.inner.lifecycle.mark_ready();
         }
     }
 

@@ -8,7 +8,10 @@ use tower_ops_lifecycle::{Lifecycle, Phase};
 /// say that the process is about to stop.
 pub(crate) async fn follow(lifecycle: Lifecycle, health: Health) {
     if lifecycle.wait_for(Phase::Ready).await == Phase::Ready {
-        health.mark_ready();
+        // By its steps. Else it was said already, and may have been taken back since.
+        if !health.is_started() {
+            health.mark_ready();
+        }
         lifecycle.wait_for(Phase::PreDraining).await;
     }
     health.drain();

@@ -189,6 +189,42 @@ async fn a_quiet_pre_drain_ends_early() {
 }
 
 #[tokio::test]
+async fn not_ready_is_not_taken_back_by_what_follows_the_phase() {
+    for _ in 0..20 {
+        let ops = builder(free_addr()).build().unwrap();
+        let endpoint = ops.start_operations().unwrap();
+        ops.mark_ready();
+        ops.health().mark_not_ready();
+        sleep(Duration::from_millis(20)).await;
+        assert!(!ops.health().is_ready());
+        drop(endpoint);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_nobody_sees_stop_gets_its_time() {
+    let ops = builder(free_addr())
+        .without_requests()
+        .lifecycle(|life| {
+            life.pre_drain(Duration::ZERO)
+                .drain(Duration::from_millis(500))
+        })
+        .build()
+        .unwrap();
+    let endpoint = ops.start_operations().unwrap();
+    ops.mark_ready();
+    // As `axum::serve` has it, without `with_deadline`.
+    let _stop = ops.lifecycle().signal_to_stop();
+    ops.lifecycle().shutdown();
+    let report = timeout(LONG, ops.lifecycle().run()).await.unwrap();
+    assert!(
+        report.drain().unwrap() >= Duration::from_millis(500),
+        "{report}"
+    );
+    drop(endpoint);
+}
+
+#[tokio::test]
 async fn several_listeners_have_one_life() {
     let operations = free_addr();
     let ops = builder(operations)

@@ -296,6 +296,23 @@ async fn what_does_not_finish_is_aborted_when_the_time_to_drain_is_over() {
 }
 
 #[tokio::test]
+async fn each_request_that_is_cut_off_counts_once() {
+    const MANY: usize = 250;
+    let (routes, mut begins, _) = held();
+    let serving = Serving::start(routes).await;
+    let mut clients = Vec::new();
+    for _ in 0..MANY {
+        let mut client = RawHttp1::connect(serving.app).await.unwrap();
+        client.send_request("GET", "/held", &[], "").await.unwrap();
+        timeout(LONG, begins.recv()).await.unwrap();
+        clients.push(client);
+    }
+    pause();
+    let report = serving.stop().await;
+    assert_eq!(report.aborted(), MANY as u64, "{report}");
+}
+
+#[tokio::test]
 async fn dropping_the_server_drops_its_handlers_on_http1_and_http2() {
     struct Guard(mpsc::UnboundedSender<&'static str>);
     impl Drop for Guard {

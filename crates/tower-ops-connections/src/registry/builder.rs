@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::Recorder;
+use tower_ops_config::ConfigError;
 
 use super::Registry;
 use super::close::Meter;
 use super::resource::Guard;
 use crate::metrics::Sink;
-use tower_ops_config::ConfigError;
 
 type Verdict = Result<(), Box<dyn Error + Send + Sync>>;
 type HealthCheck<T> =

@@ -207,8 +207,9 @@ impl Http {
         let parsed = parsed.and_then(|url| {
             // Redirects may lead to https, too.
             let needs = url.scheme_str() == Some("https") || self.redirects > 0;
-            if needs && self.tls.is_none() {
-                self.tls = Some(super::tls::system_config()?);
+            if needs {
+                let config = self.tls.take().map_or_else(super::tls::system_config, Ok)?;
+                self.tls = Some(super::tls::without_resumption(&config));
             }
             Ok(url)
         });
@@ -217,16 +218,24 @@ impl Http {
 
     async fn look(&self, mut url: Uri) -> Result<CheckResult, BoxError> {
         let mut headers = self.headers.clone();
+        let (mut method, mut body) = (self.method.clone(), self.body.clone());
         for _ in 0..=self.redirects {
+            let mut request = Request::new(Full::new(body.clone()));
+            *request.method_mut() = method.clone();
             // Dropped with the answer: the connection ends with the check.
-            let (response, _connection) = self.ask(&url, &headers).await?;
+            let (response, _connection) = self.ask(&url, &headers, request).await?;
             let follow = self.redirects > 0 && response.status().is_redirection();
             let Some(location) = response.headers().get(LOCATION).filter(|_| follow) else {
                 return self.judge(response).await;
             };
             let next = redirected(&url, location)?;
+            if response.status() == StatusCode::SEE_OTHER && method != Method::HEAD {
+                (method, body) = (Method::GET, Bytes::new());
+            }
             if next.authority() != url.authority() || next.scheme() != url.scheme() {
+                // They may hold a credential.
                 headers.clear();
+                body = Bytes::new();
             }
             url = next;
         }
@@ -259,21 +268,23 @@ impl Http {
         &self,
         url: &Uri,
         headers: &HeaderMap,
+        mut request: Request<Full<Bytes>>,
     ) -> Result<(Response<Incoming>, AbortOnDrop), BoxError> {
         let host = url.host().unwrap_or_default();
         let name = host.trim_start_matches('[').trim_end_matches(']');
         let https = url.scheme_str() == Some("https");
         let port = url.port_u16().unwrap_or(if https { 443 } else { 80 });
-        let mut request = Request::new(Full::new(self.body.clone()));
-        *request.method_mut() = self.method.clone();
         let target = url.path_and_query().map_or("/", |target| target.as_str());
         *request.uri_mut() = target.parse()?;
         let to = request.headers_mut();
         to.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         let authority = url.authority().map_or(host, |authority| authority.as_str());
         to.insert(HOST, HeaderValue::from_str(authority)?);
+        for name in headers.keys() {
+            to.remove(name);
+        }
         for (name, value) in headers {
-            to.insert(name, value.clone());
+            to.append(name, value.clone());
         }
         let stream = TcpStream::connect((name, port)).await?;
         if !https {

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use crate::check::Check;
 use crate::checks::limits::Limits;
 
-/// How long a new task waits for its turn on the runtime that checks run on.
+/// How long a task waits for its next turn on the runtime that checks run on.
 ///
 /// Sees a runtime that is busy. One that is stuck cannot run a check at all: that is what
 /// [`Health::watch`](crate::Health::watch) is for.
@@ -56,8 +56,14 @@ impl RuntimeLag {
         let problems = self.limits.problems("degraded_after", "down_after");
         let limits = self.limits;
         let check = Check::new(name, move || async move {
-            let spawned = Instant::now();
-            let waited = tokio::spawn(async move { spawned.elapsed() }).await;
+            let waited = tokio::spawn(async {
+                // A task that was spawned by a worker may run next, past the whole queue. One
+                // that yields goes to its end.
+                let yielded = Instant::now();
+                tokio::task::yield_now().await;
+                yielded.elapsed()
+            });
+            let waited = waited.await;
             // Only the end of the runtime cancels it.
             let millis = waited.unwrap_or_default().as_secs_f64() * 1e3;
             limits.judge((millis * 1e3).round() / 1e3, "ms")

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
@@ -81,6 +82,7 @@ impl Tls {
         let host = ServerName::try_from(host.clone())
             .map_err(|_| problems.push(format!("server_name: {host:?} is not a host's name")));
         let config = self.config.map_or_else(system_config, Ok);
+        let config = config.map(|config| without_resumption(&config));
         let config = config.map_err(|problem| problems.push(problem));
         let (addr, warn_before) = (Arc::<str>::from(self.addr), self.warn_before);
         let parts = host.ok().zip(config.ok());
@@ -156,6 +158,14 @@ pub(crate) fn system_config() -> Result<Arc<ClientConfig>, String> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(Arc::new(config))
+}
+
+/// The same without resumption: a session that is resumed is not verified again, and shows the
+/// certificates of the first.
+pub(crate) fn without_resumption(config: &ClientConfig) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
 }
 
 fn host_of(addr: &str) -> &str {

@@ -42,7 +42,8 @@ impl Health {
 /// Degraded is serving. Check answers `NOT_FOUND` for another name, and Watch says
 /// `SERVICE_UNKNOWN` and stays open, as the protocol has it. When ready is taken back
 /// ([`Health::mark_not_ready`], [`Health::drain`]), each Watch says so and ends: an open one would
-/// keep tonic's graceful shutdown waiting for ever.
+/// keep tonic's graceful shutdown waiting for ever. Call [`Health::drain`] before the server stops:
+/// after it, a Watch that is opened ends as well.
 ///
 /// Nothing in here is secret: names and statuses of groups are all that is told.
 ///
