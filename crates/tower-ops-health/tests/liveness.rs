@@ -167,14 +167,13 @@ fn who_listens_and_blocks_does_not_block_the_probes() {
     let runtime = application(1);
     runtime.spawn(health.run());
     let (answer, answers) = mpsc::channel();
-    let asked = health.clone();
     std::thread::spawn(move || {
         let probes = Builder::new_current_thread().enable_all().build().unwrap();
         probes.block_on(async {
-            tokio::spawn(asked.watch());
+            tokio::spawn(health.watch());
             loop {
                 sleep(Duration::from_millis(50)).await;
-                if answer.send(ask::code(&asked, "/health").await).is_err() {
+                if answer.send(ask::code(&health, "/health").await).is_err() {
                     return;
                 }
             }
