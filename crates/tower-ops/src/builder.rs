@@ -24,7 +24,7 @@ const PASSES: [f64; 6] = [0.000_01, 0.000_1, 0.001, 0.01, 0.1, 1.0];
 /// From a memory access to a timeout: in seconds.
 const CHECKS: [f64; 8] = [0.000_1, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0];
 
-/// Configures an [`Ops`]. Made by [`Ops::builder`].
+/// Configures an [`Ops`](crate::Ops). Made by [`Ops::builder`](crate::Ops::builder).
 #[derive(Debug)]
 pub struct OpsBuilder {
     pub(crate) name: String,

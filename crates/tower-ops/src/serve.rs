@@ -15,21 +15,21 @@ use crate::servers::Servers;
 impl Ops {
     /// Serves the application on `listener` (HTTP/1.1 and HTTP/2, with upgrades)
     /// and the operations endpoint on its own address, until the process is told to stop:
-    /// by SIGTERM, SIGINT, `/prestop` or [`shutdown`](Lifecycle::shutdown).
+    /// by SIGTERM, SIGINT, `/prestop` or [`shutdown`](tower_ops_lifecycle::Lifecycle::shutdown).
     ///
     /// The service is ready when all start-up steps are done that the
-    /// [lifecycle](OpsBuilder::lifecycle) expects, or at once. When it is told to stop:
+    /// [lifecycle](crate::OpsBuilder::lifecycle) expects, or at once. When it is told to stop:
     ///
     /// 1. For 5 seconds it is not ready and serves all the same, since whoever routes to it
     ///    needs a while to notice. HTTP/1 responses carry `Connection: close`.
     /// 2. The listener is closed, HTTP/2 clients get GOAWAY, streams that have a
-    ///    [token](Lifecycle::drain_token) are told, and what is in flight gets 15 seconds.
+    ///    [token](tower_ops_lifecycle::Lifecycle::drain_token) are told, and what is in flight gets 15 seconds.
     /// 3. What is left is cut off, and the report names it.
-    /// 4. [Hooks](Lifecycle::on_stop) run, the last one registered first, for at most 5
+    /// 4. [Hooks](tower_ops_lifecycle::Lifecycle::on_stop) run, the last one registered first, for at most 5
     ///    seconds in all; the operations endpoint closes last.
     ///
-    /// A second signal ends the process at once. [`OpsBuilder::lifecycle`] changes the
-    /// times, [`OpsBuilder::connections`] the limits of connections.
+    /// A second signal ends the process at once. [`OpsBuilder::lifecycle`](crate::OpsBuilder::lifecycle) changes the
+    /// times, [`OpsBuilder::connections`](crate::OpsBuilder::connections) the limits of connections.
     ///
     /// The application is an `axum::Router`, tonic's `Routes`, or any other tower
     /// service. Both on one port: `app.merge(routes.into_axum_router())`. On several ports:
