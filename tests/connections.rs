@@ -110,7 +110,9 @@ async fn nghttp_hears_goaway_and_loses_nothing() {
         let mut command = Process::example("playground");
         command
             .env("APP_ADDR", app.to_string())
-            .env("OPS_ADDR", ops.to_string());
+            .env("OPS_ADDR", ops.to_string())
+            // So that it ends with requests in flight.
+            .env("PRE_DRAIN_MS", "0");
         if tls {
             let files = certificate();
             command
