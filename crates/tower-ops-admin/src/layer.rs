@@ -23,10 +23,11 @@ pub struct AdminLayer {
 
 impl AdminLayer {
     pub(crate) fn new(admin: &Admin, prefix: &str) -> Self {
-        let prefix = prefix.trim_end_matches('/');
+        // Else "ops" would match no path, and "" every one, the application's as well.
+        let prefix = format!("/{}", prefix.trim_matches('/'));
         Self {
-            admin: admin.based(prefix),
-            prefix: prefix.to_owned(),
+            admin: admin.based(&prefix),
+            prefix,
         }
     }
 }

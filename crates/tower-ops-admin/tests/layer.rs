@@ -83,6 +83,26 @@ async fn what_is_below_the_prefix_is_the_endpoints_and_the_rest_is_not() {
 }
 
 #[tokio::test]
+async fn slashes_around_the_prefix_make_no_difference_and_none_takes_the_application() {
+    let application = || {
+        service_fn(async |_: Request<Full<Bytes>>| {
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("application")))
+        })
+    };
+    for prefix in ["ops", "/ops", "/ops/", "ops/"] {
+        let service = admin().layer(prefix).layer(application());
+        assert_eq!(
+            ask(service.clone(), "/ops/jobs").await.2,
+            "/jobs",
+            "{prefix}"
+        );
+        assert_eq!(ask(service, "/orders").await.2, "application", "{prefix}");
+    }
+    let service = admin().layer("").layer(application());
+    assert_eq!(ask(service, "/orders").await.2, "application");
+}
+
+#[tokio::test]
 async fn it_nests_in_a_router_and_around_one() {
     let router = || Router::new().route("/", get(async || "hello"));
     let nested: Router = router().nest_service("/ops", admin());

@@ -11,6 +11,7 @@ use axum::{Router, routing::get};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
+use tower_ops::health::Check;
 use tower_ops::lifecycle::{LifecycleBuilder, Phase, ShutdownReport, Trigger};
 use tower_ops::{Ops, OpsBuilder};
 use tower_ops_testing::{Head, RawHttp1, free_addr};
@@ -222,6 +223,31 @@ async fn a_server_that_nobody_sees_stop_gets_its_time() {
         "{report}"
     );
     drop(endpoint);
+}
+
+#[tokio::test]
+async fn on_the_applications_own_port_run_has_checks_and_phase_told() {
+    let check = Check::always_ok("db").critical();
+    let builder = builder(free_addr()).check(check);
+    let ops = builder.build().unwrap();
+    let running = tokio::spawn(ops.run());
+    let app: Router = Router::new()
+        .route("/", get(async || "hello"))
+        .fallback(async || "nothing here")
+        .layer(ops.operations().layer("/ops"));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let serving = tokio::spawn(async move { axum::serve(listener, app).await });
+    assert_eq!(ask(addr, "/").await.1, "hello");
+    assert_eq!(ask(addr, "/ops/ready").await.0.status, 503);
+    ops.mark_ready();
+    // The check has run as well.
+    until(addr, "/ops/ready", 200).await;
+    ops.lifecycle().shutdown();
+    until(addr, "/ops/ready", 503).await;
+    timeout(LONG, running).await.unwrap().unwrap();
+    assert_eq!(ops.lifecycle().phase(), Phase::Stopped);
+    serving.abort();
 }
 
 #[tokio::test]
