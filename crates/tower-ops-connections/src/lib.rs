@@ -119,7 +119,7 @@ mod drain;
 #[cfg(feature = "service")]
 mod endpoint;
 mod event;
-mod goaway;
+mod http2;
 mod limits;
 mod listed;
 mod metrics;
