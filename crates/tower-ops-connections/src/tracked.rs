@@ -192,7 +192,7 @@ impl<I> Tracked<I> {
             // Nobody writes again because of a frame that is ours.
             cx.waker().wake_by_ref();
         }
-        if wire.has_failed() {
+        if wire.has_failed() && wire.open().0 > 0 {
             self.listed.breaks();
         }
     }
@@ -292,8 +292,14 @@ impl<I: AsyncWrite + Unpin> Tracked<I> {
     /// Whether GOAWAY is ours to send.
     fn says_goodbye(&self) -> bool {
         let record = &self.listed.connection.record;
+        let abrupt = record
+            .state
+            .seen()
+            .reason()
+            .is_some_and(CloseReason::is_abrupt);
         matches!(self.spoken, Spoken::Http2(_))
             && self.closes_itself()
+            && !abrupt
             && record.shared.limits.http2_close == Http2Close::GoAway
     }
 

@@ -166,7 +166,7 @@ impl Streams {
             self.client_ends(id, now);
         }
         // A client's streams have odd numbers, each higher than the last.
-        if id <= self.highest || id % 2 == 0 || self.open.len() >= MOST {
+        if id <= self.highest || id.is_multiple_of(2) || self.open.len() >= MOST {
             return;
         }
         self.highest = id;
