@@ -44,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) warned_unseen: AtomicBool,
     /// A layer notes the exchanges of tonic's connections, also of those that had none
     /// yet.
+    #[cfg(feature = "tonic")]
     pub(crate) layered: AtomicBool,
     pub(crate) lost: Mutex<Lost>,
 }
@@ -75,6 +76,7 @@ impl Shared {
             listeners: Mutex::default(),
             jitter: RandomState::new(),
             warned_unseen: AtomicBool::new(false),
+            #[cfg(feature = "tonic")]
             layered: AtomicBool::new(false),
             lost: Mutex::default(),
         }
