@@ -65,17 +65,18 @@ impl ConnectionsBuilder {
         self
     }
 
-    /// How long the head of an HTTP/1 request may take from its first byte, and
-    /// the preface of HTTP/2. The time between two requests is not counted: that is
-    /// idle.
+    /// How long the head of an HTTP/1 request may take from its first byte, and the
+    /// preface of HTTP/2 with its SETTINGS. Also any frame of HTTP/2 that is no body,
+    /// and a header block, while nothing is in flight. The time between two requests
+    /// is not counted: that is idle.
     pub fn header_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limits.header = limit.into();
         self
     }
 
     /// How long a connection may live without an exchange in flight. Pings of
-    /// HTTP/2 do not count. Should be longer than clients keep theirs in a pool, or
-    /// they run into a closing one.
+    /// HTTP/2 do not count; a WebSocket over HTTP/2 does while bytes flow. Should be
+    /// longer than clients keep theirs in a pool, or they run into a closing one.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limits.idle = limit.into();
         self
@@ -84,7 +85,8 @@ impl ConnectionsBuilder {
     /// How long a response may wait for its reader without progress worth the name,
     /// and a handler for a request's body (HTTP/1, on the
     /// [`Server`](crate::Server)). A trickle of less than 240 bytes a second is no
-    /// progress. The connection is cut off then.
+    /// progress. The connection is cut off then; on HTTP/2, if other streams get on,
+    /// only the stream that is not read is reset.
     pub fn stall_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limits.stall = limit.into();
         self

@@ -111,10 +111,12 @@ impl Connection {
         self.record.exchanges()
     }
 
-    /// How many exchanges are in flight, and [`BusyGuard`]s.
+    /// How many exchanges are in flight, and [`BusyGuard`]s. On HTTP/2 at least as
+    /// many as streams are open on the wire: also one whose response is over for
+    /// the handler, but not for the client, and a WebSocket.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.record.state.seen().in_flight()
+        self.record.in_flight()
     }
 
     /// How many bytes came.

@@ -11,7 +11,7 @@
 //! | A client | is closed with | after |
 //! |---|---|---|
 //! | connects and says nothing | `first_byte_timeout` | 30 s |
-//! | begins a head, or the HTTP/2 preface, and does not end it | `header_timeout` | 30 s |
+//! | begins a head, a frame of HTTP/2 or its preface, and does not end it | `header_timeout` | 30 s |
 //! | asks for nothing; HTTP/2 pings do not count | `idle` | 300 s |
 //! | does not read its response, or send its body, or at a trickle | `stalled` | off |
 //! | has been there for long | `max_age` | off, ± 10 % |
@@ -20,6 +20,13 @@
 //! Nothing is closed while an exchange is in flight, but for a client that stalls, and at
 //! the deadline of a [drain](Connections::drain). After an upgrade, a connection is idle
 //! when no byte goes either way. All of it is set in the [`ConnectionsBuilder`].
+//!
+//! On HTTP/2 the frames are followed on the wire, the same on every server. A stream is in
+//! flight until both sides have ended it: a WebSocket, a response that waits for its reader,
+//! an upload that goes on after its response. If no exchange is in flight, and no stream has
+//! moved bytes for the idle timeout, the connection is idle. A client that keeps the window
+//! of a response closed for the stall timeout does not read it: that stream is reset, and if
+//! nothing else gets on, the connection is closed.
 //!
 //! # Example
 //!
@@ -55,8 +62,8 @@
 //! | tonic, `serve_with_incoming` | `connections.incoming(listener)` | `.layer(connections.layer())` |
 //! | hyper by hand | [`Connections::accept`] | [`Connection::service`] |
 //!
-//! The service is outermost. A stream without one is tracked as well, but then only bytes
-//! tell whether it is idle; a warning says so.
+//! The service is outermost. A stream without one is tracked as well; HTTP/2 needs none to
+//! be judged, but on HTTP/1 only bytes show then whether it is idle, and a warning says so.
 //!
 //! # How a connection is closed
 //!
@@ -94,13 +101,13 @@
 //!
 //! # Limits
 //!
-//! - hyper takes a body's bytes before they are sent. A response that waits in the kernel
-//!   counts as over; it is then the write that waits that keeps the connection from being
-//!   idle, and the stall timeout that ends it.
+//! - On HTTP/1 hyper takes a body's bytes before they are sent. A response that waits in the
+//!   kernel counts as over; it is then the write that waits that keeps the connection from
+//!   being idle, and the stall timeout that ends it.
 //! - A request's body that does not come is seen on HTTP/1 in `Server` only. Elsewhere, give
 //!   handlers a timeout.
-//! - Below TLS that is not ours (tonic's own) frames cannot be told: set
-//!   [`Http2Close::Eof`].
+//! - Below TLS that is not ours (tonic's own) no frame can be followed: there only what the
+//!   service notes counts, and a connection ends without a GOAWAY.
 //! - What a client pipelines behind a request is a head only once that request is answered.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -119,7 +126,7 @@ mod drain;
 #[cfg(feature = "service")]
 mod endpoint;
 mod event;
-mod goaway;
+mod http2;
 mod limits;
 mod listed;
 mod metrics;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::clock::micros;
+use crate::http2::Patience;
 use crate::record::Record;
 use crate::shards::SHARDS;
 use crate::{CloseReason, Protocol};
@@ -28,7 +30,8 @@ pub enum Upgraded {
     /// They are idle when no byte went either way for the idle timeout.
     #[default]
     ReapByBytes,
-    /// They are never idle. Maximum age and shutdown still hold.
+    /// They are never idle. Maximum age and shutdown still hold. On HTTP/2, a
+    /// connection with a WebSocket or a tunnel is not.
     Exempt,
 }
 
@@ -40,7 +43,8 @@ pub enum Http2Close {
     /// A GOAWAY frame goes out first, and after the grace the end of the stream.
     #[default]
     GoAway,
-    /// The stream just ends. For TLS below, where frames cannot be told.
+    /// The stream just ends, once nothing is in flight. Over TLS that is not ours,
+    /// as tonic's own, it is always so: no frame can be put in there.
     Eof,
 }
 
@@ -72,6 +76,8 @@ pub(crate) enum Verdict {
     Close(CloseReason),
     /// It was told, and had its time.
     Force,
+    /// Have the I/O look for streams of HTTP/2 that have stalled.
+    LookAtStreams,
     /// As `Leave`, but nothing tells its exchanges: only bytes can be judged.
     Unseen,
 }
@@ -106,6 +112,9 @@ impl Limits {
                 Verdict::Leave
             };
         }
+        if record.is_followed() {
+            return self.judge_http2(record, now);
+        }
         if seen.is_busy() {
             return Verdict::Leave;
         }
@@ -120,7 +129,7 @@ impl Limits {
         }
         if let Some(head) = record.head_begun() {
             // Whoever sees no exchanges cannot tell a head from a body.
-            return if !record.is_served() {
+            return if !record.is_served() && !record.is_opaque() {
                 self.judge_unseen(record, now)
             } else if over(head, self.header) {
                 Verdict::Close(CloseReason::HeaderTimeout)
@@ -132,6 +141,29 @@ impl Limits {
             return self.judge_unseen(record, now);
         }
         // What is not written yet belongs to an exchange that only seems over.
+        if !record.is_write_blocked() && over(record.idle_since(), self.idle) {
+            return Verdict::CloseIdle;
+        }
+        Verdict::Leave
+    }
+
+    /// HTTP/2 whose frames are followed: they show all that is to be known.
+    fn judge_http2(&self, record: &Record, now: Duration) -> Verdict {
+        let over = |then: Duration, limit: Option<Duration>| {
+            limit.is_some_and(|limit| now.saturating_sub(then) >= limit)
+        };
+        if record.may_have_stalled_streams(now, self.stall) {
+            return Verdict::LookAtStreams;
+        }
+        if record.is_in_use(now) {
+            return Verdict::Leave;
+        }
+        if let Some(head) = record.head_begun()
+            && over(head, self.header)
+        {
+            return Verdict::Close(CloseReason::HeaderTimeout);
+        }
+        // Streams may be open: nobody knows whether a silent tunnel is needed.
         if !record.is_write_blocked() && over(record.idle_since(), self.idle) {
             return Verdict::CloseIdle;
         }
@@ -150,14 +182,24 @@ impl Limits {
 
     fn judge_closing(&self, record: &Record, now: Duration) -> Verdict {
         let seen = record.state.seen();
+        if seen.is_forced() {
+            return Verdict::Leave;
+        }
+        // What is in flight is waited for, but not for a peer that does not take it.
+        if record.stalled(now, self.stall) {
+            return Verdict::Force;
+        }
+        if record.may_have_stalled_streams(now, self.stall) {
+            return Verdict::LookAtStreams;
+        }
         let told = now.saturating_sub(record.closing_since());
         // The loop that owns the connection's future sees to its end, up to an
         // upgrade, which is out of its hands.
         let ours = !record.is_driven() || record.protocol() == Protocol::Upgraded;
         // A request in flight gets the time that it needs. Only a drain has a
         // deadline, and whoever closes by hand means it.
-        let waits = seen.is_busy() && seen.reason() != Some(CloseReason::Manual);
-        if ours && !seen.is_forced() && !waits && told >= self.grace {
+        let waits = record.is_in_use(now) && seen.reason() != Some(CloseReason::Manual);
+        if ours && !waits && told >= self.grace {
             Verdict::Force
         } else {
             Verdict::Leave
@@ -177,6 +219,10 @@ impl Limits {
                 ends(record.opened, self.first_byte).filter(|_| record.bytes_read() == 0),
                 ends(record.idle_since(), self.idle).filter(|_| !seen.is_busy()),
                 ends(record.last_byte(), self.idle).filter(|_| record.keeps_bytes()),
+                record
+                    .http2
+                    .blocked_since()
+                    .and_then(|since| ends(since, self.stall)),
                 head.and_then(|head| ends(head, self.header)),
                 record
                     .writing
@@ -190,6 +236,7 @@ impl Limits {
         } else {
             [
                 ends(record.closing_since(), Some(self.grace)),
+                None,
                 None,
                 None,
                 None,
@@ -235,11 +282,52 @@ impl Limits {
     }
 }
 
+impl Limits {
+    /// When a client of HTTP/2 that does not read has stalled.
+    pub(crate) fn patience(&self) -> Option<Patience> {
+        self.stall.map(|limit| Patience {
+            limit: micros(limit),
+            enough: enough(limit),
+        })
+    }
+}
+
+/// What has to move within the stall timeout.
+fn enough(limit: Duration) -> u64 {
+    limit.as_secs().max(1) * SLOWEST_BYTES_A_SECOND
+}
+
 impl Record {
+    /// Whether anything is in flight: an exchange, or a stream of HTTP/2 that has no
+    /// response yet or has moved bytes within the idle timeout.
+    pub(crate) fn is_in_use(&self, now: Duration) -> bool {
+        if self.state.seen().is_busy() {
+            return true;
+        }
+        if !self.is_followed() || self.http2.open() == 0 {
+            return false;
+        }
+        let limits = &self.shared.limits;
+        let exempt = limits.upgraded == Upgraded::Exempt && self.http2.has_tunnels();
+        let since = self.idle_since().max(self.http2.moved());
+        let moves = limits
+            .idle
+            .is_none_or(|limit| now.saturating_sub(since) < limit);
+        exempt || self.http2.unanswered() > 0 || moves
+    }
+
+    fn may_have_stalled_streams(&self, now: Duration, limit: Option<Duration>) -> bool {
+        let Some(limit) = limit.filter(|_| self.is_followed()) else {
+            return false;
+        };
+        let since = self.http2.blocked_since();
+        since.is_some_and(|since| now.saturating_sub(since) >= limit)
+    }
+
     /// Whether the peer is what the connection waits for, and hardly moves.
     fn stalled(&self, now: Duration, limit: Option<Duration>) -> bool {
         let Some(limit) = limit else { return false };
-        let enough = limit.as_secs().max(1) * SLOWEST_BYTES_A_SECOND;
+        let enough = enough(limit);
         let written = self
             .writing
             .is_stalled(now, limit, self.bytes_written(), enough);

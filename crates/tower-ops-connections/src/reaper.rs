@@ -86,7 +86,7 @@ impl Pass {
             if micros(now) >= listing.look {
                 let record = &*listing.connection.record;
                 record.listener.tell_bytes(record);
-                listing.idle = !record.state.seen().is_busy();
+                listing.idle = record.in_flight() == 0;
                 match shared.limits.judge(record, now) {
                     Verdict::Leave => {
                         listing.look = micros(shared.limits.next_look(record, now));
@@ -136,6 +136,7 @@ fn carry_out(shared: &Shared, connection: &Connection, verdict: Verdict) {
             }
         }
         Verdict::Force => connection.force(),
+        Verdict::LookAtStreams => connection.look_at_streams(),
         Verdict::Unseen => {
             if !shared.warned_unseen.swap(true, Ordering::Relaxed) {
                 tracing::warn!(

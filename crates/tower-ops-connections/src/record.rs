@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::clock::{from_micros, micros};
+use crate::http2::Wire;
 use crate::metrics::ListenerMetrics;
 use crate::shared::Shared;
 use crate::stall::Stall;
@@ -41,6 +42,9 @@ pub(crate) struct Record {
     pub(crate) writing: Stall,
     pub(crate) reading: Stall,
     pub(crate) listener: Arc<ListenerMetrics>,
+    pub(crate) http2: Http2Record,
+    /// How many exchanges were in flight when the connection broke, or was cut off.
+    broken: AtomicU32,
     /// When the last byte went; kept only where that decides.
     last_byte: AtomicU64,
     closing_since: AtomicU64,
@@ -63,6 +67,58 @@ pub(crate) struct Record {
 struct Flags {
     driven: AtomicBool,
     served: AtomicBool,
+    /// As `served`, if a layer is there.
+    #[cfg(feature = "tonic")]
+    connect_info: AtomicBool,
+    /// TLS that is not ours: bytes show nothing but that they come.
+    opaque: AtomicBool,
+    /// The frames of HTTP/2 are followed.
+    followed: AtomicBool,
+}
+
+/// What the frames of HTTP/2 show. Written by the I/O.
+#[derive(Default)]
+pub(crate) struct Http2Record {
+    open: AtomicU32,
+    unanswered: AtomicU32,
+    /// When DATA moved last on a stream that is open.
+    moved: AtomicU64,
+    blocked_since: AtomicU64,
+    /// The reaper has the I/O look for streams that have stalled.
+    pub(crate) look: AtomicBool,
+    /// There was a CONNECT.
+    tunnels: AtomicBool,
+}
+
+impl Http2Record {
+    /// How many streams are open.
+    pub(crate) fn open(&self) -> u32 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// How many of them have no response yet.
+    pub(crate) fn unanswered(&self) -> u32 {
+        self.unanswered.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn moved(&self) -> Duration {
+        from_micros(self.moved.load(Ordering::Relaxed))
+    }
+
+    /// Since when a client may have kept a window closed.
+    pub(crate) fn blocked_since(&self) -> Option<Duration> {
+        let since = self.blocked_since.load(Ordering::Relaxed);
+        (since != 0).then(|| from_micros(since))
+    }
+
+    /// Whether any stream may be a tunnel or a WebSocket.
+    pub(crate) fn has_tunnels(&self) -> bool {
+        self.tunnels.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_tunnels(&self) {
+        self.tunnels.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Record {
@@ -82,6 +138,8 @@ impl Record {
             max_age: max_age.map_or(0, |limit| micros(limit).max(1)),
             shared,
             listener,
+            http2: Http2Record::default(),
+            broken: AtomicU32::new(0),
             state: State::default(),
             protocol: AtomicU8::new(0),
             flags: Flags::default(),
@@ -127,10 +185,87 @@ impl Record {
         self.listener.native.increment(1.0);
     }
 
-    /// Whether a service tells of the exchanges.
+    /// Whether a service notes the exchanges.
     #[inline]
     pub(crate) fn is_served(&self) -> bool {
-        self.flags.served.load(Ordering::Relaxed) || self.shared.layered.load(Ordering::Relaxed)
+        self.flags.served.load(Ordering::Relaxed) || self.is_layered()
+    }
+
+    #[cfg(feature = "tonic")]
+    fn is_layered(&self) -> bool {
+        self.flags.connect_info.load(Ordering::Relaxed)
+            && self.shared.layered.load(Ordering::Relaxed)
+    }
+
+    #[cfg(not(feature = "tonic"))]
+    #[expect(clippy::unused_self, reason = "as with the feature")]
+    const fn is_layered(&self) -> bool {
+        false
+    }
+
+    /// The stream went to a server of tonic's: its requests come by the layer, if
+    /// there is one.
+    #[cfg(feature = "tonic")]
+    pub(crate) fn set_connect_info(&self) {
+        self.flags.connect_info.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_opaque(&self) -> bool {
+        self.flags.opaque.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_opaque(&self) {
+        self.flags.opaque.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the frames of HTTP/2 are followed.
+    #[inline]
+    pub(crate) fn is_followed(&self) -> bool {
+        self.flags.followed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_followed(&self) {
+        self.flags.followed.store(true, Ordering::Relaxed);
+    }
+
+    /// How many exchanges are in flight: as the service notes them, or as streams
+    /// are open on the wire, whichever are more.
+    pub(crate) fn in_flight(&self) -> u32 {
+        let noted = self.state.seen().in_flight();
+        if self.is_followed() {
+            noted.max(self.http2.open())
+        } else {
+            noted
+        }
+    }
+
+    /// How many exchanges were in flight when it broke, or was cut off.
+    pub(crate) fn broken(&self) -> u32 {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// The connection breaks, or is cut off, with that many exchanges in flight.
+    pub(crate) fn note_broken(&self, in_flight: u32) {
+        self.broken.fetch_max(in_flight, Ordering::Relaxed);
+    }
+
+    /// Publishes what the frames show.
+    pub(crate) fn note_wire(&self, wire: &Wire) {
+        let (open, unanswered) = wire.open();
+        let before = self.http2.open();
+        self.http2.open.store(open, Ordering::Relaxed);
+        self.http2.unanswered.store(unanswered, Ordering::Relaxed);
+        self.http2.moved.store(wire.moved(), Ordering::Relaxed);
+        let blocked = wire.blocked_since();
+        self.http2.blocked_since.store(blocked, Ordering::Relaxed);
+        self.head_begun.store(wire.head_begun(), Ordering::Relaxed);
+        if before > 0 && open == 0 {
+            self.idle_since.store(self.stamp(), Ordering::Relaxed);
+            if !self.state.seen().is_open() {
+                // It waits for the end of the last stream.
+                self.reader.wake();
+            }
+        }
     }
 
     pub(crate) fn set_served(&self) {
@@ -168,7 +303,7 @@ impl Record {
     /// Whether the time of each byte is worth a look at the clock.
     #[inline]
     pub(crate) fn keeps_bytes(&self) -> bool {
-        !self.is_served() || self.protocol() == Protocol::Upgraded
+        self.protocol() == Protocol::Upgraded || !(self.is_served() || self.is_followed())
     }
 
     fn note_byte(&self) {
@@ -183,6 +318,7 @@ impl Record {
         }
         let idle = !self.state.seen().is_busy();
         let http1 = matches!(self.protocol(), Protocol::Unknown | Protocol::Http1);
+        let http1 = http1 && !self.is_opaque();
         if idle && http1 && self.head_begun.load(Ordering::Relaxed) == 0 {
             let now = self.stamp();
             self.head_begun.store(now, Ordering::Relaxed);
@@ -194,6 +330,10 @@ impl Record {
         add(&self.bytes_written, bytes);
         if self.keeps_bytes() {
             self.note_byte();
+        }
+        if self.is_opaque() {
+            // The server answers a TLS client once its hello is complete.
+            self.head_begun.store(0, Ordering::Relaxed);
         }
     }
 
@@ -301,9 +441,16 @@ impl Connection {
         true
     }
 
+    /// Has the I/O look for streams that have stalled: it owns what is known of them.
+    pub(crate) fn look_at_streams(&self) {
+        self.record.http2.look.store(true, Ordering::Relaxed);
+        self.record.reader.wake();
+    }
+
     /// Ends it now, after a close was asked for.
     pub(crate) fn force(&self) {
         if self.record.state.force() {
+            self.record.note_broken(self.record.in_flight());
             self.record.reader.wake();
             self.record.closing.notify_waiters();
         }

@@ -3,7 +3,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::Response;
@@ -53,6 +53,7 @@ pub struct Server {
     #[cfg(feature = "tls")]
     handshake: Duration,
     drain: Duration,
+    extended_connect: bool,
 }
 
 impl Connections {
@@ -90,6 +91,7 @@ impl Connections {
             #[cfg(feature = "tls")]
             handshake: Duration::from_secs(10),
             drain: Duration::from_secs(15),
+            extended_connect: false,
         }
     }
 }
@@ -107,6 +109,18 @@ impl Server {
     #[must_use]
     pub fn http(mut self, change: impl FnOnce(&mut auto::Builder<TokioExecutor>)) -> Self {
         change(&mut self.http);
+        self
+    }
+
+    /// Whether clients may open WebSockets, and other protocols, over HTTP/2: extended
+    /// CONNECT (RFC 8441). Off by default.
+    ///
+    /// Such a stream counts as in flight until it ends on the wire; a connection is
+    /// idle once nothing else is in flight and no byte went either way for the idle
+    /// timeout, as after an upgrade of HTTP/1.
+    #[must_use]
+    pub const fn extended_connect(mut self, enabled: bool) -> Self {
+        self.extended_connect = enabled;
         self
     }
 
@@ -137,7 +151,7 @@ impl Server {
     ///
     /// Dropping the future closes the listener and aborts all connections.
     pub async fn serve<L, S, B>(
-        self,
+        mut self,
         listener: L,
         app: S,
         shutdown: impl Future<Output = ()>,
@@ -151,6 +165,9 @@ impl Server {
         B::Data: Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        if self.extended_connect {
+            self.http.http2().enable_connect_protocol();
+        }
         // Shared by the tasks of its connections: it is larger than what each needs.
         let server = Arc::new(self);
         let mut acceptor = Acceptor::new(listener);
@@ -235,7 +252,9 @@ where
     let serving = http.serve_connection_with_upgrades(TokioIo::new(io.driven()), service);
     let mut serving = pin!(serving);
     let until_due = poll_fn(|cx| {
+        let in_flight = connection.in_flight();
         if let Poll::Ready(end) = serving.as_mut().poll(cx) {
+            connection.note_end(&end, in_flight);
             return Poll::Ready(Err(end));
         }
         connection.poll_due(cx).map(Ok)
@@ -258,14 +277,22 @@ async fn last_exchanges(
     connection: &Connection,
     reason: CloseReason,
 ) {
-    let grace = connection.record.shared.limits.grace;
+    let record = &*connection.record;
+    let grace = record.shared.limits.grace;
     loop {
+        let serving = poll_fn(|cx| {
+            let in_flight = connection.in_flight();
+            let end = ready!(serving.as_mut().poll(cx));
+            connection.note_end(&end, in_flight);
+            Poll::Ready(end)
+        });
         tokio::select! {
-            end = &mut serving => return tell(end),
+            end = serving => return tell(end),
             () = connection.forced() => return,
             () = sleep(grace) => {
                 // What is in flight gets its time, unless somebody closed by hand.
-                if connection.in_flight() == 0 || reason == CloseReason::Manual {
+                let in_use = record.is_in_use(record.shared.clock.now());
+                if !in_use || reason == CloseReason::Manual {
                     return;
                 }
             }
@@ -282,6 +309,13 @@ fn tell(end: Served) {
 }
 
 impl Connection {
+    /// Notes an end that is an error, with what was in flight just before.
+    fn note_end(&self, end: &Served, in_flight: u32) {
+        if end.is_err() {
+            self.record.note_broken(in_flight);
+        }
+    }
+
     /// Ready when the connection is to be closed, and says that this is now carried
     /// out. Polled with each request, and so without the lock of `closing`.
     fn poll_due(&self, cx: &Context<'_>) -> Poll<CloseReason> {

@@ -93,11 +93,13 @@ impl<F> ResponseFuture<F> {
         S: Service<Request<B>, Future = F>,
     {
         let version = request.version();
-        if version == Version::HTTP_2
-            && let Some(connection) = &connection
-        {
-            // Below TLS that is not ours, the bytes did not tell.
-            connection.set_protocol(Protocol::Http2);
+        if let Some(connection) = &connection {
+            // Below TLS that is not ours, the bytes did not show it.
+            connection.set_protocol(if version == Version::HTTP_2 {
+                Protocol::Http2
+            } else {
+                Protocol::Http1
+            });
         }
         let connects = request.method() == Method::CONNECT;
         let mut exchange = Exchange::begin(connection);
@@ -127,6 +129,12 @@ where
         };
         let mut response = ready!(polled)?;
         let exchange = Exchange(this.exchange.0.take());
+        if *this.connects
+            && !*this.http1
+            && let Some(connection) = &exchange.0
+        {
+            connection.record.http2.set_tunnels();
+        }
         if let Some(connection) = exchange.0.as_ref().filter(|_| *this.http1) {
             let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS
                 || (*this.connects && response.status().is_success());

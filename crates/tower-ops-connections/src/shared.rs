@@ -11,6 +11,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 
 use crate::clock::{Clock, micros};
+use crate::drain::Lost;
 use crate::limits::Limits;
 use crate::metrics::{ListenerMetrics, Sink};
 use crate::reaper::STEPS;
@@ -41,8 +42,11 @@ pub(crate) struct Shared {
     pub(crate) pass: Histogram,
     jitter: RandomState,
     pub(crate) warned_unseen: AtomicBool,
-    /// A layer tells of the exchanges, also on connections that had none yet.
+    /// A layer notes the exchanges of tonic's connections, also of those that had none
+    /// yet.
+    #[cfg(feature = "tonic")]
     pub(crate) layered: AtomicBool,
+    pub(crate) lost: Mutex<Lost>,
 }
 
 /// Counts a connection of an address, until it is dropped.
@@ -72,7 +76,9 @@ impl Shared {
             listeners: Mutex::default(),
             jitter: RandomState::new(),
             warned_unseen: AtomicBool::new(false),
+            #[cfg(feature = "tonic")]
             layered: AtomicBool::new(false),
+            lost: Mutex::default(),
         }
     }
 

@@ -122,6 +122,11 @@ impl State {
         })
     }
 
+    /// The connection broke, whatever it was closed for.
+    pub(crate) fn break_off(&self) {
+        self.update(|seen| Some((seen.0 & !REASON) | bits(CloseReason::Error)));
+    }
+
     fn update(&self, change: impl Fn(Seen) -> Option<u64>) -> bool {
         let changed = self
             .0

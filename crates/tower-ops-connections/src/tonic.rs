@@ -22,7 +22,8 @@ impl Connections {
     ///
     /// tonic waits for every connection when it shuts down, without a deadline;
     /// call [`drain`](Self::drain) at the same signal, which has one. With tonic's
-    /// own TLS these connections lie below it, and end without a GOAWAY.
+    /// own TLS these connections are below it: they end without a GOAWAY, and what
+    /// frames would show is not known.
     ///
     /// # Examples
     ///
@@ -62,7 +63,7 @@ impl Connections {
     /// `tonic::transport::Server::layer`. Add it first, which is outermost.
     #[must_use]
     pub fn layer(&self) -> ConnectionLayer {
-        // From here on, a connection without requests is one that had none.
+        // From here on, a connection of tonic's without requests is one that had none.
         self.shared.layered.store(true, Ordering::Relaxed);
         ConnectionLayer { _private: () }
     }
@@ -80,6 +81,7 @@ impl<I: Connected> Connected for Tracked<I> {
     type ConnectInfo = TrackedConnectInfo<I::ConnectInfo>;
 
     fn connect_info(&self) -> Self::ConnectInfo {
+        self.connection().record.set_connect_info();
         TrackedConnectInfo {
             inner: self.get_ref().connect_info(),
             connection: self.connection().clone(),

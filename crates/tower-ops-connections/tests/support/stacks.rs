@@ -10,7 +10,7 @@ use axum::extract::ws::{Message, WebSocket};
 use axum::extract::{ConnectInfo, Path, WebSocketUpgrade};
 use axum::routing::{any, get, post};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -41,7 +41,8 @@ impl Stack {
             match self {
                 Self::Own => {
                     let never = std::future::pending();
-                    let _ = connections.server().serve(listener, app(), never).await;
+                    let server = connections.server().extended_connect(true);
+                    let _ = server.serve(listener, app(), never).await;
                 }
                 Self::Axum => {
                     let app = app().into_make_service_with_connect_info::<SocketAddr>();
@@ -82,7 +83,8 @@ async fn by_hand(connections: Connections, listener: TcpListener) {
         };
         let service = TowerToHyperService::new(io.connection().service(app()));
         tokio::spawn(async move {
-            let http = auto::Builder::new(TokioExecutor::new());
+            let mut http = auto::Builder::new(TokioExecutor::new());
+            http.http2().enable_connect_protocol();
             let serving = http.serve_connection_with_upgrades(TokioIo::new(io), service);
             let _ = serving.await;
         });
@@ -95,6 +97,7 @@ pub(crate) fn app() -> Router {
         .route("/peer", get(peer))
         .route("/slow/{ms}", get(slow))
         .route("/big", get(big))
+        .route("/late", post(late))
         .route("/read", post(async |body: Bytes| body.len().to_string()))
         .route("/ws", any(async |ws: WebSocketUpgrade| ws.on_upgrade(echo)))
 }
@@ -112,6 +115,15 @@ async fn peer(connection: Connection, request: axum::extract::Request) -> String
 async fn slow(Path(ms): Path<u64>) -> &'static str {
     sleep(Duration::from_millis(ms)).await;
     "waited"
+}
+
+/// Answers at once, and reads the request's body to its end in a task.
+async fn late(body: Body) -> &'static str {
+    tokio::spawn(async move {
+        let mut data = body.into_data_stream();
+        while let Some(Ok(_)) = data.next().await {}
+    });
+    "accepted"
 }
 
 /// More than any socket buffers, in pieces.
