@@ -119,6 +119,7 @@ mod closing;
 mod connection;
 mod connections;
 mod drain;
+mod duty;
 #[cfg(feature = "service")]
 mod endpoint;
 mod event;

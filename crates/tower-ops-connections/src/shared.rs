@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use metrics::Histogram;
 use tokio::sync::{Notify, Semaphore};
-use tokio::task::AbortHandle;
 
 use crate::clock::{Clock, micros};
+use crate::duty::Duty;
 use crate::limits::Limits;
 use crate::metrics::{ListenerMetrics, Sink};
 use crate::reaper::STEPS;
@@ -33,7 +33,7 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     /// A connection has ended.
     pub(crate) ended: Notify,
-    pub(crate) reaper: Mutex<Option<AbortHandle>>,
+    pub(crate) reaper: Arc<Duty>,
     on_event: Option<OnEvent>,
     pub(crate) sink: Sink,
     /// One for each name; there are as many as the program has listeners.
@@ -65,7 +65,7 @@ impl Shared {
             per_ip: Mutex::default(),
             draining: AtomicBool::new(false),
             ended: Notify::new(),
-            reaper: Mutex::new(None),
+            reaper: Arc::default(),
             on_event,
             pass: sink.pass(),
             sink,
@@ -139,7 +139,12 @@ impl Shared {
         drop(self.shards.remove(record.id, key));
         let age = connection.age();
         record.listener.closed(record, reason, age);
-        self.open.fetch_sub(1, Ordering::AcqRel);
+        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // The reaper says it as well, unless its runtime is gone.
+            for listener in self.listeners() {
+                listener.idle.set(0.0);
+            }
+        }
         self.ended.notify_waiters();
         self.tell(|| ConnectionEvent::Closed {
             connection,
