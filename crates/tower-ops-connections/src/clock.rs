@@ -54,6 +54,12 @@ pub(crate) fn after(then: Instant, limit: Duration) -> Instant {
     then.checked_add(limit).unwrap_or_else(|| then + LONGEST)
 }
 
+/// A limit that others can add to a moment.
+#[cfg(feature = "hyper-util")]
+pub(crate) fn countable(limit: Duration) -> Duration {
+    limit.min(LONGEST)
+}
+
 /// Saturates, after half a million years.
 pub(crate) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)

@@ -186,7 +186,7 @@ impl Connections {
     /// # Cancel safety
     ///
     /// The stream is dropped with the future.
-    pub async fn accept<I>(
+    pub async fn accept<I: 'static>(
         &self,
         io: I,
         peer: impl Into<Peer> + Send,
@@ -274,12 +274,16 @@ impl Room {
     ///
     /// If there are too many connections, in all or of this peer. The stream is
     /// dropped then, which closes it.
-    pub fn accept<I>(self, io: I, peer: impl Into<Peer>) -> Result<Tracked<I>, RejectReason> {
-        self.admit(peer.into())
+    pub fn accept<I: 'static>(
+        self,
+        io: I,
+        peer: impl Into<Peer>,
+    ) -> Result<Tracked<I>, RejectReason> {
+        self.admit(&io, peer.into())
             .map(|listed| Tracked::new(io, listed))
     }
 
-    pub(crate) fn admit(self, peer: Peer) -> Result<Listed, RejectReason> {
+    pub(crate) fn admit<I: 'static>(self, io: &I, peer: Peer) -> Result<Listed, RejectReason> {
         let Connections { shared, listener } = self.connections;
         let refuse = |reason| {
             shared.reject(&listener, peer, reason);
@@ -296,6 +300,7 @@ impl Room {
             Ok(per_ip) => per_ip,
             Err(reason) => return refuse(reason),
         };
+        shared.limits.keep_alive.set(io);
         let (connection, key) = shared.insert(peer, &listener);
         shared.ensure_reaper();
         Ok(Listed::new(connection, key, permit, per_ip))

@@ -16,6 +16,7 @@
 //! | does not read its response, or send its body, or at a trickle | `stalled` | off |
 //! | has been there for long | `max_age` | off, ± 10 % |
 //! | has asked often enough | `max_requests` | off |
+//! | has vanished, also with a request in flight | `tcp_keep_alive`, `http2_ping_interval` | 60 s, and 30 s or 20 s for an answer |
 //!
 //! Nothing is closed while an exchange is in flight, but for a client that stalls, and at
 //! the deadline of a [drain](Connections::drain). After an upgrade, a connection is idle
@@ -124,6 +125,7 @@ mod duty;
 mod endpoint;
 mod event;
 mod goaway;
+mod keep_alive;
 mod limits;
 mod listed;
 mod metrics;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::keep_alive::KeepAlive;
 use crate::record::Record;
 use crate::shards::SHARDS;
 use crate::{CloseReason, Protocol};
@@ -63,6 +64,7 @@ pub(crate) struct Limits {
     pub(crate) check_interval: Option<Duration>,
     pub(crate) http2_close: Http2Close,
     pub(crate) upgraded: Upgraded,
+    pub(crate) keep_alive: KeepAlive,
 }
 
 /// What is to be done about a connection.

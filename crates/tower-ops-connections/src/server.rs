@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 use tower_service::Service;
 
 use crate::accept::{Acceptor, Listener};
+use crate::clock::countable;
 use crate::closing::{Linger, Next};
 use crate::listed::Listed;
 use crate::request_body::{RequestBody, WithBody};
@@ -48,7 +49,8 @@ const LAST_ACCEPTS: Duration = Duration::from_millis(250);
 ///   [stall timeout](crate::ConnectionsBuilder::stall_timeout).
 ///
 /// hyper's own limit for a request's head is off: it also counts the time between
-/// two requests. [`Connections`] keeps the two apart. On TCP, what the kernel
+/// two requests. [`Connections`] keeps the two apart. HTTP/2's PINGs are as the
+/// [builder](crate::ConnectionsBuilder::http2_ping_interval) has them. On TCP, what the kernel
 /// buffers for a client that does not read is bounded to 64 KiB (on Linux).
 #[derive(Clone)]
 pub struct Server {
@@ -87,7 +89,11 @@ impl Connections {
             .timer(TokioTimer::new())
             .header_read_timeout(None)
             .max_buf_size(BUFFER);
-        http.http2().timer(TokioTimer::new());
+        let keep_alive = &self.shared.limits.keep_alive;
+        http.http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(keep_alive.ping_after.map(countable))
+            .keep_alive_timeout(countable(keep_alive.ping_timeout));
         Server {
             connections: self.clone(),
             http,
@@ -189,7 +195,7 @@ impl Server {
                 let Some((room, io, peer)) = next.await else {
                     break;
                 };
-                if let Ok(listed) = room.admit(peer) {
+                if let Ok(listed) = room.admit(&io, peer) {
                     tasks.spawn(Arc::clone(&server).serve_one(io, listed, app.clone()));
                 }
             }
@@ -200,7 +206,7 @@ impl Server {
             && let Ok((room, io, peer)) =
                 timeout(LAST_ACCEPT, server.connections.next_of(&mut acceptor)).await
         {
-            if let Ok(listed) = room.admit(peer) {
+            if let Ok(listed) = room.admit(&io, peer) {
                 tasks.spawn(Arc::clone(&server).serve_one(io, listed, app.clone()));
             }
         }
