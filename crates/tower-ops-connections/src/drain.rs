@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use crate::clock::after;
 use crate::shared::Shared;
 use crate::{CloseReason, Connection, ConnectionSnapshot};
 
@@ -53,7 +54,10 @@ impl Shared {
         let at_first = self.open();
         let lost_before = self.lost().count;
         for connection in self.shards.all() {
-            connection.request_close(CloseReason::Drain);
+            if !connection.request_close(CloseReason::Drain) {
+                // It is being closed already, and has less time from now on.
+                connection.wake();
+            }
         }
         let mut report = DrainReport {
             graceful: 0,
@@ -64,7 +68,7 @@ impl Shared {
             left: 0,
             took: Duration::ZERO,
         };
-        let ended = timeout_at(begun + deadline, self.empty()).await;
+        let ended = timeout_at(after(begun, deadline), self.empty()).await;
         {
             let lost = self.lost();
             report.lost = lost.count - lost_before;
@@ -72,9 +76,12 @@ impl Shared {
         }
         if ended.is_err() {
             for connection in self.shards.all() {
-                report.forced += 1;
-                if report.cut.len() < NAMED {
-                    report.cut.push(ConnectionSnapshot::of(&connection));
+                // What only waits for a request that may come loses nothing.
+                if !connection.record.lingers() {
+                    report.forced += 1;
+                    if report.cut.len() < NAMED {
+                        report.cut.push(ConnectionSnapshot::of(&connection));
+                    }
                 }
                 connection.force();
             }

@@ -16,6 +16,7 @@
 //! | does not read its response, or send its body, or at a trickle | `stalled` | off |
 //! | has been there for long | `max_age` | off, ± 10 % |
 //! | has asked often enough | `max_requests` | off |
+//! | has vanished, also with a request in flight | `tcp_keep_alive`, `http2_ping_interval` | 60 s, and 30 s or 20 s for an answer |
 //!
 //! Nothing is closed while an exchange is in flight, but for a client that stalls, and at
 //! the deadline of a [drain](Connections::drain). After an upgrade, a connection is idle
@@ -70,8 +71,10 @@
 //! | | `Server` | elsewhere |
 //! |---|---|---|
 //! | HTTP/1, in flight | `Connection: close`, then the end | the same |
-//! | HTTP/1, idle | the end | the same |
+//! | HTTP/1, between requests, or none yet | one more request is waited for and answered with `Connection: close`; after the [linger](ConnectionsBuilder::linger) of a drain, or else the grace, the end | the same |
+//! | HTTP/1, idle for the idle timeout | the end | the same |
 //! | HTTP/2 | GOAWAY, a round trip, GOAWAY with the last stream, the end | one GOAWAY for all streams, after the grace the end |
+//! | a TLS handshake | the end; at a drain after the linger, if it was accepted just now | |
 //! | after an upgrade | [`Connection::closing`] completes, after the grace the end | the same |
 //! | at the deadline | the connection's future is dropped, with its handlers | reading and writing fail |
 //!
@@ -120,13 +123,16 @@ mod axum;
 pub mod bench;
 mod builder;
 mod clock;
+mod closing;
 mod connection;
 mod connections;
 mod drain;
+mod duty;
 #[cfg(feature = "service")]
 mod endpoint;
 mod event;
 mod http2;
+mod keep_alive;
 mod limits;
 mod listed;
 mod metrics;

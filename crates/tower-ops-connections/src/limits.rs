@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clock::micros;
 use crate::http2::Patience;
+use crate::keep_alive::KeepAlive;
 use crate::record::Record;
 use crate::shards::SHARDS;
 use crate::{CloseReason, Protocol};
@@ -58,6 +59,8 @@ pub(crate) struct Limits {
     pub(crate) max_age_jitter: f64,
     pub(crate) max_requests: Option<u64>,
     pub(crate) grace: Duration,
+    /// How long a drain waits for one more request.
+    pub(crate) linger: Duration,
     pub(crate) stall: Option<Duration>,
     pub(crate) max_connections: Option<usize>,
     pub(crate) on_limit: OnLimit,
@@ -65,6 +68,7 @@ pub(crate) struct Limits {
     pub(crate) check_interval: Option<Duration>,
     pub(crate) http2_close: Http2Close,
     pub(crate) upgraded: Upgraded,
+    pub(crate) keep_alive: KeepAlive,
 }
 
 /// What is to be done about a connection.
@@ -76,6 +80,8 @@ pub(crate) enum Verdict {
     Close(CloseReason),
     /// It was told, and had its time.
     Force,
+    /// The same, unless a request begins first.
+    ForceIdle,
     /// Have the I/O look for streams of HTTP/2 that have stalled.
     LookAtStreams,
     /// As `Leave`, but nothing tells its exchanges: only bytes can be judged.
@@ -192,16 +198,16 @@ impl Limits {
         if record.may_have_stalled_streams(now, self.stall) {
             return Verdict::LookAtStreams;
         }
-        let told = now.saturating_sub(record.closing_since());
-        // The loop that owns the connection's future sees to its end, up to an
-        // upgrade, which is out of its hands.
-        let ours = !record.is_driven() || record.protocol() == Protocol::Upgraded;
-        // A request in flight gets the time that it needs. Only a drain has a
-        // deadline, and whoever closes by hand means it.
-        let waits = record.is_in_use(now) && seen.reason() != Some(CloseReason::Manual);
-        if ours && !waits && told >= self.grace {
+        if now.saturating_sub(record.grace_since(seen)) < self.grace {
+            Verdict::Leave
+        } else if !record.is_in_use(now) {
+            Verdict::ForceIdle
+        } else if seen.reason() == Some(CloseReason::Manual) {
+            // Whoever closes by hand means it.
             Verdict::Force
         } else {
+            // A request in flight gets the time that it needs. Only a drain has a
+            // deadline.
             Verdict::Leave
         }
     }
@@ -210,7 +216,8 @@ impl Limits {
     /// verdict can come about before. Whatever changes meanwhile starts a limit of
     /// its own, and the shortest of them is not over by then either.
     pub(crate) fn next_look(&self, record: &Record, now: Duration) -> Duration {
-        let ends = |then: Duration, limit: Option<Duration>| limit.map(|limit| then + limit);
+        let ends =
+            |then: Duration, limit: Option<Duration>| limit.map(|limit| then.saturating_add(limit));
         let seen = record.state.seen();
         let by_state = if seen.is_open() {
             let head = record.head_begun();
@@ -235,7 +242,7 @@ impl Limits {
             ]
         } else {
             [
-                ends(record.closing_since(), Some(self.grace)),
+                ends(record.grace_since(seen), Some(self.grace)),
                 None,
                 None,
                 None,
@@ -253,7 +260,7 @@ impl Limits {
         by_state
             .into_iter()
             .flatten()
-            .fold(now + spread, Duration::min)
+            .fold(now.saturating_add(spread), Duration::min)
     }
 
     /// The shortest limit that something can start which has not begun yet.
@@ -276,9 +283,12 @@ impl Limits {
             self.stall,
             Some(self.grace),
         ];
+        /// Whoever gives a longer interval has no limits, and metrics all the same.
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         let smallest = limits.into_iter().flatten().min().unwrap_or(LONGEST);
         self.check_interval
             .unwrap_or_else(|| (smallest / 10).clamp(SHORTEST, LONGEST))
+            .min(DAY)
     }
 }
 

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use metrics::Histogram;
 use tokio::sync::{Notify, Semaphore};
-use tokio::task::AbortHandle;
 
 use crate::clock::{Clock, micros};
 use crate::drain::Lost;
+use crate::duty::Duty;
 use crate::limits::Limits;
 use crate::metrics::{ListenerMetrics, Sink};
 use crate::reaper::STEPS;
@@ -34,7 +34,7 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     /// A connection has ended.
     pub(crate) ended: Notify,
-    pub(crate) reaper: Mutex<Option<AbortHandle>>,
+    pub(crate) reaper: Arc<Duty>,
     on_event: Option<OnEvent>,
     pub(crate) sink: Sink,
     /// One for each name; there are as many as the program has listeners.
@@ -69,7 +69,7 @@ impl Shared {
             per_ip: Mutex::default(),
             draining: AtomicBool::new(false),
             ended: Notify::new(),
-            reaper: Mutex::new(None),
+            reaper: Arc::default(),
             on_event,
             pass: sink.pass(),
             sink,
@@ -101,6 +101,10 @@ impl Shared {
         listeners.values().cloned().collect()
     }
 
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::Acquire)
     }
@@ -130,7 +134,7 @@ impl Shared {
         let key = self.shards.insert(connection.clone(), micros(look));
         self.tell(|| ConnectionEvent::Opened(&connection));
         // After it is listed: a drain that began before has looked already.
-        if self.draining.load(Ordering::SeqCst) {
+        if self.is_draining() {
             connection.request_close(CloseReason::Drain);
         }
         (connection, key)
@@ -141,7 +145,12 @@ impl Shared {
         drop(self.shards.remove(record.id, key));
         let age = connection.age();
         record.listener.closed(record, reason, age);
-        self.open.fetch_sub(1, Ordering::AcqRel);
+        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // The reaper says it as well, unless its runtime is gone.
+            for listener in self.listeners() {
+                listener.idle.set(0.0);
+            }
+        }
         self.ended.notify_waiters();
         self.tell(|| ConnectionEvent::Closed {
             connection,
@@ -155,7 +164,8 @@ impl Shared {
     fn spread(&self, age: Duration, id: u64) -> Duration {
         #[expect(clippy::cast_precision_loss, reason = "any fraction will do")]
         let fraction = self.jitter.hash_one(id) as f64 / u64::MAX as f64;
-        age.mul_f64(1.0 + self.limits.max_age_jitter * (2.0 * fraction - 1.0))
+        let part = 1.0 + self.limits.max_age_jitter * (2.0 * fraction - 1.0);
+        Duration::try_from_secs_f64(age.as_secs_f64() * part).unwrap_or(Duration::MAX)
     }
 
     /// A place for one more connection of that peer, unless it has enough.

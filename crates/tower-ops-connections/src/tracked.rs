@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::clock::micros;
+use crate::closing::{Linger, Next};
 use crate::http2::{Stalled, Wire};
 use crate::limits::Http2Close;
 use crate::listed::Listed;
@@ -31,6 +32,7 @@ pub struct Tracked<I> {
     listed: Listed,
     spoken: Spoken,
     ending: Ending,
+    linger: Linger,
 }
 
 /// What the bytes mean.
@@ -64,6 +66,7 @@ impl<I> Tracked<I> {
                 wire: None,
             },
             ending: Ending::Ahead,
+            linger: Linger::default(),
         }
     }
 
@@ -318,6 +321,7 @@ impl<I: AsyncWrite + Unpin> Tracked<I> {
             let _ = self.poll_out(cx);
         }
         if seen.is_open() {
+            self.linger.stop();
             return Poll::Pending;
         }
         if !self.closes_itself() {
@@ -325,22 +329,25 @@ impl<I: AsyncWrite + Unpin> Tracked<I> {
         }
         let record = &self.listed.connection.record;
         match record.protocol() {
-            // Whoever waits for `closing()` has the grace to say goodbye.
-            Protocol::Upgraded => Poll::Pending,
             Protocol::Http2 if self.says_goodbye() => {
                 // The peer may be about to send a request: the end comes with the
                 // grace. A goodbye that cannot be said does not matter: it is over.
                 let _ = self.poll_out(cx);
                 Poll::Pending
             }
-            Protocol::Unknown | Protocol::Http1 | Protocol::Http2 => {
-                let abrupt = seen.reason().is_some_and(CloseReason::is_abrupt);
-                let half_a_head = record.head_begun().is_some() && !abrupt;
-                let in_use = record.is_in_use(record.shared.clock.now());
-                if in_use || half_a_head || !record.state.commit() {
-                    Poll::Pending
-                } else {
+            _ => {
+                match record.next_of_close(false) {
+                    Next::Close => {}
+                    Next::Linger(limit) => ready!(self.linger.poll(limit, cx)),
+                    Next::Wait => {
+                        self.linger.stop();
+                        return Poll::Pending;
+                    }
+                }
+                if self.listed.connection.record.state.commit() {
                     Poll::Ready(Ok(()))
+                } else {
+                    Poll::Pending
                 }
             }
         }
@@ -488,7 +495,7 @@ impl<I: AsyncWrite + Unpin> Tracked<I> {
         if out.is_pending() {
             self.note_blocked();
             // The reaper has to be able to end the wait.
-            self.listed.connection.record.reader.register(cx.waker());
+            self.listed.connection.record.writer.register(cx.waker());
         }
         out
     }
@@ -501,11 +508,20 @@ impl<I: AsyncWrite + Unpin> Tracked<I> {
                 self.note_frames(cx);
             }
             Poll::Ready(Err(_)) => self.listed.breaks(),
-            Poll::Pending => {
-                self.note_blocked();
-                self.listed.connection.record.reader.register(cx.waker());
+            Poll::Pending => self.note_blocked(),
+        }
+    }
+
+    /// What is left waiting here has to be ended by a force: that is looked at once
+    /// more when it can wake, or one that came in between would be missed.
+    fn or_forced<T>(&self, cx: &Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_pending() {
+            self.listed.connection.record.writer.register(cx.waker());
+            if let Some(error) = self.forced() {
+                return Poll::Ready(Err(error));
             }
         }
+        polled
     }
 }
 
@@ -522,7 +538,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Tracked<I> {
             this.follow(&buf[..*bytes]);
         }
         this.after_write(cx, &written);
-        written
+        this.or_forced(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -535,15 +551,15 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Tracked<I> {
         let flushed = Pin::new(&mut this.inner).poll_flush(cx);
         if flushed.is_pending() {
             this.note_blocked();
-            this.listed.connection.record.reader.register(cx.waker());
         } else if this.listed.connection.record.is_write_blocked() {
             this.listed.connection.record.writing.go_on();
         }
-        flushed
+        this.or_forced(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.inner).poll_shutdown(cx);
+        self.or_forced(cx, shut)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -568,7 +584,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Tracked<I> {
             }
         }
         this.after_write(cx, &written);
-        written
+        this.or_forced(cx, written)
     }
 }
 

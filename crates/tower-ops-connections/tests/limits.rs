@@ -47,6 +47,40 @@ async fn as_many_connections_as_there_may_be_and_the_next_one_waits() {
     timeout(SECOND, open(&connections, peer(1))).await.unwrap();
 }
 
+/// On every stack: each has two listeners of which one is idle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_without_connections_takes_no_room_from_another() {
+    for stack in Stack::ALL {
+        let connections = Connections::builder().max_connections(1).build().unwrap();
+        let (first, _first) = stack.serve(&connections).await;
+        let (second, _second) = stack.serve(&connections).await;
+        // Both wait for connections.
+        sleep(SECOND / 10).await;
+        for round in 0..10 {
+            let addr = if round % 3 == 0 { first } else { second };
+            let mut stream = TcpStream::connect(addr).await.unwrap();
+            // Waits in the kernel's queue, and is served when there is room.
+            let other = if round % 2 == 0 { first } else { second };
+            let mut waiting = TcpStream::connect(other).await.unwrap();
+            let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+            waiting.write_all(request).await.unwrap();
+            if round == 0 {
+                let early = timeout(SECOND / 10, waiting.read(&mut [0])).await;
+                assert!(early.is_err(), "{stack:?}: no room");
+                assert_eq!(connections.len(), 1, "{stack:?}");
+            }
+            stream.write_all(request).await.unwrap();
+            for stream in [stream, waiting] {
+                let mut stream = stream;
+                let mut answer = String::new();
+                let read = timeout(10 * SECOND, stream.read_to_string(&mut answer)).await;
+                read.expect("room").unwrap();
+                assert!(answer.ends_with("hello"), "{stack:?}: {answer}");
+            }
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn or_is_refused_and_counted() {
     let refused = Arc::new(Mutex::new(Vec::new()));

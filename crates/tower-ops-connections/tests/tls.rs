@@ -54,6 +54,14 @@ async fn connect(
     trusted: &CertificateDer<'static>,
     protocols: &[&str],
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    handshake(TcpStream::connect(addr).await?, trusted, protocols).await
+}
+
+async fn handshake(
+    stream: TcpStream,
+    trusted: &CertificateDer<'static>,
+    protocols: &[&str],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.clone()).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -63,7 +71,6 @@ async fn connect(
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|it| it.as_bytes().to_vec()).collect();
     let name = ServerName::try_from("localhost").unwrap();
-    let stream = TcpStream::connect(addr).await?;
     TlsConnector::from(Arc::new(config))
         .connect(name, stream)
         .await
@@ -203,4 +210,59 @@ fn what_is_wrong_with_the_files_is_said() {
     fs::write(files.path("tls.key"), "").unwrap();
     let error = tls().unwrap_err().to_string();
     assert!(error.contains("tls.key"), "{error}");
+}
+
+#[tokio::test]
+async fn a_handshake_under_way_ends_with_its_connection() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let files = Files::new();
+    let trusted = files.renew();
+    let reasons = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&reasons);
+    let connections = Connections::builder()
+        .on_event(move |event| {
+            if let ConnectionEvent::Closed { reason, .. } = event {
+                log.lock().unwrap().push(*reason);
+            }
+        })
+        .build()
+        .unwrap();
+    let addr = serve(&connections, files.tls(), 100 * SECOND).await;
+    let opened = async |count| {
+        while connections.len() < count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+
+    // By hand: at once.
+    let mut silent = TcpStream::connect(addr).await.unwrap();
+    opened(1).await;
+    let begun = tokio::time::Instant::now();
+    assert!(connections.close(connections.snapshot(0, 1)[0].id));
+    assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
+    assert!(begun.elapsed() < 5 * SECOND, "{:?}", begun.elapsed());
+
+    // At a drain: at once if it has been silent, and if it came just now it has the
+    // time for its handshake and first request.
+    let mut silent = TcpStream::connect(addr).await.unwrap();
+    silent.write_all(&[22, 3, 1]).await.unwrap();
+    opened(1).await;
+    tokio::time::sleep(SECOND).await;
+    let fresh = TcpStream::connect(addr).await.unwrap();
+    opened(2).await;
+    let drain = tokio::spawn(connections.drain(20 * SECOND));
+    let begun = tokio::time::Instant::now();
+    assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
+    assert!(begun.elapsed() < SECOND / 2, "{:?}", begun.elapsed());
+    let mut fresh = handshake(fresh, &trusted, &["http/1.1"]).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+    fresh.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    let _ = fresh.read_to_string(&mut answer).await;
+    assert!(answer.ends_with("hello"), "{answer}");
+    let report = drain.await.unwrap();
+    assert_eq!((report.graceful, report.forced), (2, 0), "{report}");
+    assert!(report.took < 5 * SECOND, "{report}");
+    let seen = reasons.lock().unwrap().clone();
+    assert_eq!(seen[..2], [CloseReason::Manual, CloseReason::Drain]);
 }

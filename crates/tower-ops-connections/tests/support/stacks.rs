@@ -76,9 +76,7 @@ impl Stack {
 async fn by_hand(connections: Connections, listener: TcpListener) {
     let mut acceptor = Acceptor::new(listener);
     loop {
-        let room = connections.room().await;
-        let (stream, peer) = acceptor.accept().await;
-        let Ok(io) = room.accept(stream, peer) else {
+        let Ok(io) = connections.accept_from(&mut acceptor).await else {
             continue;
         };
         let service = TowerToHyperService::new(io.connection().service(app()));
@@ -96,6 +94,7 @@ pub(crate) fn app() -> Router {
         .route("/", get(async || "hello"))
         .route("/peer", get(peer))
         .route("/slow/{ms}", get(slow))
+        .route("/drip/{ms}", get(drip))
         .route("/big", get(big))
         .route("/late", post(late))
         .route("/read", post(async |body: Bytes| body.len().to_string()))
@@ -124,6 +123,14 @@ async fn late(body: Body) -> &'static str {
         while let Some(Ok(_)) = data.next().await {}
     });
     "accepted"
+}
+
+/// The head at once, and the body later.
+async fn drip(Path(ms): Path<u64>) -> Body {
+    Body::from_stream(stream::once(async move {
+        sleep(Duration::from_millis(ms)).await;
+        Ok::<_, Infallible>(Bytes::from_static(b"dripped"))
+    }))
 }
 
 /// More than any socket buffers, in pieces.
