@@ -119,9 +119,12 @@ mod drain;
 #[cfg(feature = "service")]
 mod endpoint;
 mod event;
+mod exchange;
 mod goaway;
 mod limits;
 mod listed;
+mod meter;
+mod metered;
 mod metrics;
 mod peer;
 mod protocol;
@@ -129,7 +132,6 @@ mod reaper;
 mod reason;
 mod record;
 mod registry;
-#[cfg(feature = "hyper-util")]
 mod request_body;
 #[cfg(feature = "hyper-util")]
 mod server;
@@ -158,6 +160,7 @@ pub use self::drain::DrainReport;
 pub use self::endpoint::ConnectionsService;
 pub use self::event::{ConnectionEvent, RejectReason};
 pub use self::limits::{Http2Close, OnLimit, Upgraded};
+pub use self::metered::{BytesBody, MeteredData};
 pub use self::peer::Peer;
 pub use self::protocol::Protocol;
 pub use self::reason::CloseReason;
@@ -167,6 +170,7 @@ pub use self::registry::{
 };
 #[cfg(feature = "hyper-util")]
 pub use self::request_body::RequestBody;
+pub use self::request_body::TrackedBody;
 #[cfg(feature = "hyper-util")]
 pub use self::server::Server;
 pub use self::service::{ConnectionService, ResponseBody, ResponseFuture};
@@ -174,7 +178,7 @@ pub use self::snapshot::ConnectionSnapshot;
 #[cfg(feature = "tls")]
 pub use self::tls::{Tls, TlsError};
 #[cfg(feature = "tonic")]
-pub use self::tonic::{ConnectionLayer, LayeredService, TrackedConnectInfo};
+pub use self::tonic::{ConnectionLayer, LayeredFuture, LayeredService, TrackedConnectInfo};
 pub use self::tracked::Tracked;
 pub use tower_ops_config::ConfigError;
 

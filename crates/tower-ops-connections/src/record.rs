@@ -1,5 +1,5 @@
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
@@ -7,9 +7,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::clock::{from_micros, micros};
+use crate::meter::Meter;
 use crate::metrics::ListenerMetrics;
 use crate::shared::Shared;
-use crate::stall::Stall;
+use crate::stall::{Unread, Unsent};
 use crate::state::State;
 use crate::{CloseReason, Connection, Peer, Protocol};
 
@@ -38,8 +39,8 @@ pub(crate) struct Record {
     /// Zero if there is no limit.
     max_age: u64,
     pub(crate) opened: Duration,
-    pub(crate) writing: Stall,
-    pub(crate) reading: Stall,
+    pub(crate) writing: Unread,
+    pub(crate) reading: Unsent,
     pub(crate) listener: Arc<ListenerMetrics>,
     /// When the last byte went; kept only where that decides.
     last_byte: AtomicU64,
@@ -56,13 +57,17 @@ pub(crate) struct Record {
     pub(crate) driver: AtomicWaker,
     /// Wakes whoever waits for the connection to close.
     pub(crate) closing: Notify,
+    /// Made when the first response has a body; on HTTP/2 only.
+    meter: OnceLock<Box<Meter>>,
 }
 
-/// Said once, never taken back.
+/// Said once, never taken back, but for the last.
 #[derive(Default)]
 struct Flags {
     driven: AtomicBool,
     served: AtomicBool,
+    /// What comes may be the rest of a body that nobody read.
+    rest_of_body: AtomicBool,
 }
 
 impl Record {
@@ -92,11 +97,12 @@ impl Record {
             idle_since: AtomicU64::new(opened),
             last_byte: AtomicU64::new(opened),
             closing_since: AtomicU64::new(0),
-            writing: Stall::default(),
-            reading: Stall::default(),
+            writing: Unread::default(),
+            reading: Unsent::default(),
             reader: AtomicWaker::new(),
             driver: AtomicWaker::new(),
             closing: Notify::new(),
+            meter: OnceLock::new(),
             told_read: AtomicU64::new(0),
             told_written: AtomicU64::new(0),
         }
@@ -175,17 +181,45 @@ impl Record {
         self.last_byte.store(self.stamp(), Ordering::Relaxed);
     }
 
+    pub(crate) fn meter(&self) -> &Meter {
+        self.meter.get_or_init(Box::default)
+    }
+
     #[inline]
-    pub(crate) fn add_read(&self, bytes: usize) {
-        add(&self.bytes_read, bytes);
+    pub(crate) fn add_read(&self, bytes: &[u8]) {
+        add(&self.bytes_read, bytes.len());
         if self.keeps_bytes() {
             self.note_byte();
         }
         let idle = !self.state.seen().is_busy();
         let http1 = matches!(self.protocol(), Protocol::Unknown | Protocol::Http1);
         if idle && http1 && self.head_begun.load(Ordering::Relaxed) == 0 {
-            let now = self.stamp();
-            self.head_begun.store(now, Ordering::Relaxed);
+            self.begin_head(bytes);
+        }
+    }
+
+    fn begin_head(&self, bytes: &[u8]) {
+        // An empty line before a head is none (RFC 9112, section 2.2); some clients
+        // send one behind a body.
+        let blank = bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
+        if !blank && !self.flags.rest_of_body.load(Ordering::Relaxed) {
+            self.head_begun.store(self.stamp(), Ordering::Relaxed);
+        }
+    }
+
+    /// A handler dropped the body of a request on HTTP/1 before its end. hyper then
+    /// reads what there is, and closes the connection if that is not all. So what
+    /// comes before a read finds nothing is no head.
+    pub(crate) fn expect_rest_of_body(&self) {
+        self.flags.rest_of_body.store(true, Ordering::Relaxed);
+    }
+
+    /// A read found nothing.
+    #[inline]
+    pub(crate) fn note_no_read(&self) {
+        // While an exchange is in flight, hyper may not know yet that nobody reads.
+        if self.flags.rest_of_body.load(Ordering::Relaxed) && !self.state.seen().is_busy() {
+            self.flags.rest_of_body.store(false, Ordering::Relaxed);
         }
     }
 
@@ -213,6 +247,21 @@ impl Record {
     #[inline]
     pub(crate) fn is_write_blocked(&self) -> bool {
         self.writing.is_waiting()
+    }
+
+    pub(crate) fn note_blocked(&self) {
+        if !self.is_write_blocked() {
+            let moment = self.shared.clock.moment();
+            self.writing
+                .wait(self.stamp(), self.bytes_written(), moment);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn note_not_blocked(&self) {
+        if self.is_write_blocked() {
+            self.writing.go_on(self.stamp());
+        }
     }
 
     pub(crate) fn closing_since(&self) -> Duration {
@@ -249,6 +298,11 @@ impl Connection {
         // One task serves HTTP/1, but HTTP/2 has one for each stream.
         let number = record.exchanges.fetch_add(1, Ordering::Relaxed) + 1;
         record.head_begun.store(0, Ordering::Relaxed);
+        if record.protocol() == Protocol::Http1 {
+            record.flags.rest_of_body.store(false, Ordering::Relaxed);
+            // Nobody answers for the readers of an earlier response.
+            record.writing.restart();
+        }
         let before = record.state.begin();
         let most = record.shared.limits.max_requests;
         if most.is_some_and(|most| number >= most) {

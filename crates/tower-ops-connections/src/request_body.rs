@@ -1,69 +1,84 @@
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 
+use atomic_waker::AtomicWaker;
 use http::{Request, Version};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::{Bytes, Incoming};
-use tower_service::Service;
+use pin_project_lite::pin_project;
 
 use crate::Connection;
+use crate::exchange::Exchange;
+use crate::meter::Flow;
 
-/// The body of a request on the [`Server`](crate::Server): hyper's, and the
-/// connection knows when a handler waits for it, so that a client that does not
-/// send can be told from a handler that takes its time.
-pub struct RequestBody {
-    inner: Incoming,
-    waits: Waits,
-}
+/// The body of a request on the [`Server`](crate::Server): hyper's, tracked.
+#[cfg(feature = "hyper-util")]
+pub type RequestBody = TrackedBody<hyper::body::Incoming>;
 
-/// Says that a handler waits, and takes it back at the end. With HTTP/1 only: a
-/// stream of HTTP/2 may be silent for long, as gRPC's are.
-struct Waits(Option<Connection>);
-
-impl Waits {
-    fn note(&self, pending: bool) {
-        let Some(connection) = &self.0 else { return };
-        let record = &connection.record;
-        if pending {
-            record.reading.wait(record.stamp(), record.bytes_read());
-        } else if record.reading.is_waiting() {
-            record.reading.go_on();
-        }
+pin_project! {
+    /// The body of a request. The connection knows when a handler waits for it, so
+    /// that a client that does not send can be told from a handler that takes its
+    /// time; and the exchange stays in flight until it is at its end, or dropped.
+    ///
+    /// Costs nothing if the request has no body, and one allocation if it has.
+    pub struct TrackedBody<B> {
+        #[pin]
+        inner: B,
+        half: Option<RequestHalf>,
     }
 }
 
-impl Drop for Waits {
-    fn drop(&mut self) {
-        self.note(false);
+impl<B: Body> TrackedBody<B> {
+    pub(crate) fn wrap(request: Request<B>, exchange: &mut Exchange) -> Request<Self> {
+        let version = request.version();
+        request.map(|inner| Self::new(inner, version, exchange))
+    }
+
+    pub(crate) fn new(inner: B, version: Version, exchange: &mut Exchange) -> Self {
+        let half = if inner.is_end_stream() {
+            None
+        } else {
+            exchange.share().map(|flow| RequestHalf {
+                flow,
+                http1: version < Version::HTTP_2,
+                wait: None,
+                ended: false,
+            })
+        };
+        Self { inner, half }
     }
 }
 
-impl RequestBody {
-    fn new(inner: Incoming, version: Version) -> Self {
-        let waits = version < Version::HTTP_2 && !inner.is_end_stream();
-        Self {
-            inner,
-            waits: Waits(waits.then(Connection::current).flatten()),
-        }
-    }
-
-    /// hyper's own, of which the connection knows no more.
-    pub fn into_inner(self) -> Incoming {
+impl<B> TrackedBody<B> {
+    /// What is wrapped, of which the connection knows no more.
+    pub fn into_inner(self) -> B {
         self.inner
     }
 }
 
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
+impl<B: Body> Body for TrackedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        self.waits.note(polled.is_pending());
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let mut this = self.project();
+        let Some(half) = this.half.as_mut() else {
+            return this.inner.poll_frame(cx);
+        };
+        let polled = half.poll(cx, |cx| this.inner.as_mut().poll_frame(cx));
+        let ended = match &polled {
+            Poll::Pending => false,
+            Poll::Ready(Some(Ok(_))) => this.inner.is_end_stream(),
+            Poll::Ready(None | Some(Err(_))) => true,
+        };
+        if ended {
+            half.ended = true;
+            *this.half = None;
+        }
         polled
     }
 
@@ -76,31 +91,76 @@ impl Body for RequestBody {
     }
 }
 
-impl fmt::Debug for RequestBody {
+impl<B: fmt::Debug> fmt::Debug for TrackedBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("RequestBody").field(&self.inner).finish()
+        f.debug_tuple("TrackedBody").field(&self.inner).finish()
     }
 }
 
-/// Gives the service such bodies.
-#[derive(Clone)]
-pub(crate) struct WithBody<S>(pub(crate) S);
+/// The request's hold on an exchange.
+struct RequestHalf {
+    flow: Arc<Flow>,
+    http1: bool,
+    /// Made when a handler first waits, if that is judged at all. On HTTP/1 only: a
+    /// stream of HTTP/2 may be silent for long, as gRPC's are.
+    wait: Option<Arc<Wait>>,
+    ended: bool,
+}
 
-impl<S> Service<Request<Incoming>> for WithBody<S>
-where
-    S: Service<Request<RequestBody>>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
+/// A handler that waits for a body: until it is woken for it, whether it then polls or
+/// not.
+struct Wait {
+    connection: Connection,
+    task: AtomicWaker,
+}
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(cx)
+impl Wake for Wait {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let version = request.version();
-        self.0
-            .call(request.map(|body| RequestBody::new(body, version)))
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.connection.record.reading.end();
+        self.task.wake();
+    }
+}
+
+impl RequestHalf {
+    fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let record = &self.flow.connection.record;
+        if !self.http1 || record.shared.limits.stall.is_none() {
+            return poll(cx);
+        }
+        let wait = self.wait.get_or_insert_with(|| {
+            Arc::new(Wait {
+                connection: self.flow.connection.clone(),
+                task: AtomicWaker::new(),
+            })
+        });
+        wait.task.register(cx.waker());
+        // Before the poll: the wake-up may come before that returns, and ends it.
+        record.reading.begin(record.stamp(), record.bytes_read());
+        let waker = Waker::from(Arc::clone(wait));
+        let polled = poll(&mut Context::from_waker(&waker));
+        if polled.is_ready() {
+            record.reading.end();
+        }
+        polled
+    }
+}
+
+impl Drop for RequestHalf {
+    fn drop(&mut self) {
+        let record = &self.flow.connection.record;
+        if self.wait.is_some() {
+            record.reading.end();
+        }
+        if self.http1 && !self.ended {
+            record.expect_rest_of_body();
+        }
     }
 }

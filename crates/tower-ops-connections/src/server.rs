@@ -18,7 +18,7 @@ use tower_service::Service;
 
 use crate::accept::{Acceptor, Listener};
 use crate::listed::Listed;
-use crate::request_body::{RequestBody, WithBody};
+use crate::request_body::RequestBody;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 use crate::tracked::Tracked;
@@ -231,7 +231,7 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let connection = io.connection().clone();
-    let service = TowerToHyperService::new(connection.service(WithBody(app)));
+    let service = TowerToHyperService::new(connection.service(app));
     let serving = http.serve_connection_with_upgrades(TokioIo::new(io.driven()), service);
     let mut serving = pin!(serving);
     let until_due = poll_fn(|cx| {

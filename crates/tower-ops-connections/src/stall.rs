@@ -1,46 +1,115 @@
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+//! Whether a connection waits for its peer, and for too long.
+//!
+//! Whoever waits says when it begins and ceases to, with plain stores; the reaper
+//! judges. All times are in microseconds, and none of them is zero.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::{from_micros, micros};
 
-/// Whether a peer takes, or sends, what it is waited for.
+/// A handler waits for a request's body.
 ///
-/// The connection's task says when it begins and ceases to wait; the reaper judges
-/// by how much has moved in a window. A trickle keeps interrupting the wait, so the
-/// window goes on over the interruptions.
+/// Any byte that comes begins the wait anew: a body that trickles is innocent as long
+/// as it never pauses for the limit.
 #[derive(Debug, Default)]
-pub(crate) struct Stall {
-    waiting: AtomicBool,
-    /// When the window began, in microseconds; zero if there is none.
+pub(crate) struct Unsent {
+    /// When the wait began, or the last byte came in it; zero if nobody waits.
+    since: AtomicU64,
+    /// How much had come by then.
+    mark: AtomicU64,
+}
+
+impl Unsent {
+    /// Does nothing if the wait has begun: who asks again has waited since.
+    pub(crate) fn begin(&self, now: u64, moved: u64) {
+        if self.since.load(Ordering::Relaxed) == 0 {
+            self.mark.store(moved, Ordering::Relaxed);
+            self.since.store(now, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn end(&self) {
+        self.since.store(0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn since(&self) -> Option<Duration> {
+        some(&self.since)
+    }
+
+    pub(crate) fn is_stalled(&self, now: Duration, limit: Duration, moved: u64) -> bool {
+        let since = self.since.load(Ordering::Relaxed);
+        if since == 0 {
+            return false;
+        }
+        if moved != self.mark.load(Ordering::Relaxed) {
+            self.mark.store(moved, Ordering::Relaxed);
+            // Unless it has just ended, or another one has begun.
+            let now = micros(now).max(since);
+            let _ =
+                self.since
+                    .compare_exchange(since, now, Ordering::Relaxed, Ordering::Relaxed);
+            return false;
+        }
+        now.saturating_sub(from_micros(since)) >= limit
+    }
+}
+
+/// What was written waits for its reader.
+///
+/// A trickle interrupts the wait again and again, and only for a moment: the window
+/// goes on over that. After a pause without a wait, the next one begins a window of its
+/// own.
+#[derive(Debug, Default)]
+pub(crate) struct Unread {
+    /// [`WAITING`], or when the last wait ended.
+    resumed: AtomicU64,
+    /// When the window began; zero if there is none.
     since: AtomicU64,
     /// How much had moved by then.
     mark: AtomicU64,
 }
 
-impl Stall {
+const WAITING: u64 = u64::MAX;
+
+impl Unread {
     pub(crate) fn is_waiting(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed)
+        self.resumed.load(Ordering::Relaxed) == WAITING
     }
 
-    /// `now` is in microseconds, and never zero.
-    pub(crate) fn wait(&self, now: u64, moved: u64) {
-        if self.since.load(Ordering::Relaxed) == 0 {
+    /// A wait that begins more than `moment` after the last one is a new one.
+    pub(crate) fn wait(&self, now: u64, moved: u64, moment: u64) {
+        let resumed = self.resumed.load(Ordering::Relaxed);
+        if resumed == WAITING {
+            return;
+        }
+        let paused = now.saturating_sub(resumed) > moment;
+        if paused || self.since.load(Ordering::Relaxed) == 0 {
             self.mark.store(moved, Ordering::Relaxed);
             self.since.store(now, Ordering::Relaxed);
         }
-        self.waiting.store(true, Ordering::Relaxed);
+        self.resumed.store(WAITING, Ordering::Relaxed);
     }
 
-    pub(crate) fn go_on(&self) {
-        self.waiting.store(false, Ordering::Relaxed);
+    pub(crate) fn go_on(&self, now: u64) {
+        if self.is_waiting() {
+            self.resumed.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// What comes now is about something else. A wait that goes on is not forgotten.
+    pub(crate) fn restart(&self) {
+        if !self.is_waiting() && self.since.load(Ordering::Relaxed) != 0 {
+            self.since.store(0, Ordering::Relaxed);
+        }
     }
 
     /// When the window began, if there is one.
     pub(crate) fn since(&self) -> Option<Duration> {
-        let since = self.since.load(Ordering::Relaxed);
-        (since != 0).then(|| from_micros(since))
+        some(&self.since)
     }
 
+    /// `enough` is what a reader takes in a window that is slow, and not stalled.
     pub(crate) fn is_stalled(
         &self,
         now: Duration,
@@ -68,46 +137,7 @@ impl Stall {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMIT: Duration = Duration::from_secs(10);
-    const ENOUGH: u64 = 2_400;
-
-    fn at(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn a_peer_that_stops_is_stalled_after_the_limit() {
-        let stall = Stall::default();
-        stall.wait(micros(at(1)), 100);
-        assert!(!stall.is_stalled(at(10), LIMIT, 100, ENOUGH));
-        assert!(stall.is_stalled(at(11), LIMIT, 100, ENOUGH));
-    }
-
-    #[test]
-    fn a_trickle_is_a_stall_as_well() {
-        let stall = Stall::default();
-        for second in 1..=10 {
-            stall.wait(micros(at(second)), second * 5);
-            stall.go_on();
-            stall.wait(micros(at(second)), second * 5);
-            assert!(!stall.is_stalled(at(second), LIMIT, second * 5, ENOUGH));
-        }
-        assert!(stall.is_stalled(at(11), LIMIT, 55, ENOUGH));
-    }
-
-    #[test]
-    fn who_moves_enough_or_is_not_waited_for_is_left_alone() {
-        let stall = Stall::default();
-        for second in (1..100).step_by(10) {
-            stall.wait(micros(at(second)), second * 1_000);
-            assert!(!stall.is_stalled(at(second + 10), LIMIT, (second + 10) * 1_000, ENOUGH));
-        }
-        stall.go_on();
-        assert!(!stall.is_stalled(at(200), LIMIT, 0, ENOUGH));
-        assert!(!stall.is_stalled(at(300), LIMIT, 0, ENOUGH));
-    }
+fn some(time: &AtomicU64) -> Option<Duration> {
+    let time = time.load(Ordering::Relaxed);
+    (time != 0).then(|| from_micros(time))
 }

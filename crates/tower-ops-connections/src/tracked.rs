@@ -92,27 +92,22 @@ impl<I> Tracked<I> {
             && let Some(protocol) = sniff.tell(bytes)
         {
             self.sniff = None;
-            self.listed.connection.record.add_read(bytes.len());
+            self.listed.connection.record.add_read(bytes);
             self.listed.connection.set_protocol(protocol);
             return;
         }
-        self.listed.connection.record.add_read(bytes.len());
+        self.listed.connection.record.add_read(bytes);
     }
 
     #[inline]
     fn note_written(&mut self, bytes: usize) {
         let record = &self.listed.connection.record;
         record.add_written(bytes);
-        if record.is_write_blocked() {
-            record.writing.go_on();
-        }
+        record.note_not_blocked();
     }
 
     fn note_blocked(&self) {
-        let record = &self.listed.connection.record;
-        if !record.is_write_blocked() {
-            record.writing.wait(record.stamp(), record.bytes_written());
-        }
+        self.listed.connection.record.note_blocked();
     }
 
     /// Follows the frames that go out, as long as it is not known that they are
@@ -252,6 +247,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tracked<I> {
                 // Registered before the state is looked at, or a close that comes
                 // in between would wake nobody.
                 this.listed.connection.record.reader.register(cx.waker());
+                this.listed.connection.record.note_no_read();
                 this.poll_close(cx)
             }
             Poll::Ready(Ok(())) if buf.filled().len() > before || full => {
@@ -348,8 +344,8 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Tracked<I> {
         if flushed.is_pending() {
             this.note_blocked();
             this.listed.connection.record.reader.register(cx.waker());
-        } else if this.listed.connection.record.is_write_blocked() {
-            this.listed.connection.record.writing.go_on();
+        } else {
+            this.listed.connection.record.note_not_blocked();
         }
         flushed
     }
