@@ -20,7 +20,8 @@ use tower_service::Service;
 
 use crate::exchange::Exchange;
 use crate::{
-    BytesBody, Connection, ConnectionService, Connections, Peer, ResponseFuture, Tracked, TrackedBody,
+    BytesBody, Connection, ConnectionService, Connections, Peer, ResponseFuture, Tracked,
+    TrackedBody,
 };
 
 /// A listener whose connections are tracked. Made by [`Connections::listener`].

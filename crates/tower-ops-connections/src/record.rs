@@ -207,9 +207,9 @@ impl Record {
         }
     }
 
-    /// A handler dropped the body of a request on HTTP/1 before its end. hyper then
-    /// reads what there is, and closes the connection if that is not all. So what
-    /// comes before a read finds nothing is no head.
+    /// A handler dropped the body of a request on HTTP/1 of which not all had come.
+    /// hyper then reads what there is, and closes the connection if that is not all.
+    /// So what is read before a read finds nothing is no head.
     pub(crate) fn expect_rest_of_body(&self) {
         self.flags.rest_of_body.store(true, Ordering::Relaxed);
     }
@@ -217,8 +217,7 @@ impl Record {
     /// A read found nothing.
     #[inline]
     pub(crate) fn note_no_read(&self) {
-        // While an exchange is in flight, hyper may not know yet that nobody reads.
-        if self.flags.rest_of_body.load(Ordering::Relaxed) && !self.state.seen().is_busy() {
+        if self.flags.rest_of_body.load(Ordering::Relaxed) {
             self.flags.rest_of_body.store(false, Ordering::Relaxed);
         }
     }

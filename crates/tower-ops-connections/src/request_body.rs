@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use atomic_waker::AtomicWaker;
+use http::header::EXPECT;
 use http::{Request, Version};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -22,38 +23,58 @@ pin_project! {
     /// time; and the exchange stays in flight until it is at its end, or dropped.
     ///
     /// Costs nothing if the request has no body, and one allocation if it has.
-    pub struct TrackedBody<B> {
+    pub struct TrackedBody<B: Body> {
+        // In this order: whoever sends the body knows that nobody reads it before the
+        // exchange is over.
         #[pin]
         inner: B,
         half: Option<RequestHalf>,
     }
+
+    impl<B: Body> PinnedDrop for TrackedBody<B> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if let Some(half) = this.half {
+                half.ended = half.http1 && has_all_come(this.inner, half.asks_first);
+            }
+        }
+    }
 }
+
+/// Whether all of a body has come that nobody read to its end. hyper reads a piece
+/// ahead, unless the client waits to be asked.
+fn has_all_come<B: Body>(mut body: Pin<&mut B>, asks_first: bool) -> bool {
+    if asks_first || std::thread::panicking() {
+        return false;
+    }
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..PIECES_AHEAD {
+        match body.as_mut().poll_frame(&mut cx) {
+            Poll::Ready(Some(Ok(_))) if !body.is_end_stream() => {}
+            Poll::Ready(_) => return true,
+            Poll::Pending => return false,
+        }
+    }
+    false
+}
+
+/// A piece, trailers and the end.
+const PIECES_AHEAD: usize = 3;
 
 impl<B: Body> TrackedBody<B> {
     pub(crate) fn wrap(request: Request<B>, exchange: &mut Exchange) -> Request<Self> {
-        let version = request.version();
-        request.map(|inner| Self::new(inner, version, exchange))
-    }
-
-    pub(crate) fn new(inner: B, version: Version, exchange: &mut Exchange) -> Self {
-        let half = if inner.is_end_stream() {
+        let half = if request.body().is_end_stream() {
             None
         } else {
             exchange.share().map(|flow| RequestHalf {
                 flow,
-                http1: version < Version::HTTP_2,
+                http1: request.version() < Version::HTTP_2,
+                asks_first: request.headers().contains_key(EXPECT),
                 wait: None,
                 ended: false,
             })
         };
-        Self { inner, half }
-    }
-}
-
-impl<B> TrackedBody<B> {
-    /// What is wrapped, of which the connection knows no more.
-    pub fn into_inner(self) -> B {
-        self.inner
+        request.map(|inner| Self { inner, half })
     }
 }
 
@@ -91,7 +112,7 @@ impl<B: Body> Body for TrackedBody<B> {
     }
 }
 
-impl<B: fmt::Debug> fmt::Debug for TrackedBody<B> {
+impl<B: Body + fmt::Debug> fmt::Debug for TrackedBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("TrackedBody").field(&self.inner).finish()
     }
@@ -101,9 +122,12 @@ impl<B: fmt::Debug> fmt::Debug for TrackedBody<B> {
 struct RequestHalf {
     flow: Arc<Flow>,
     http1: bool,
+    /// The client sends nothing before it is asked to, and it was not.
+    asks_first: bool,
     /// Made when a handler first waits, if that is judged at all. On HTTP/1 only: a
     /// stream of HTTP/2 may be silent for long, as gRPC's are.
     wait: Option<Arc<Wait>>,
+    /// All of the body has come.
     ended: bool,
 }
 
@@ -131,6 +155,7 @@ impl RequestHalf {
         cx: &mut Context<'_>,
         poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
+        self.asks_first = false;
         let record = &self.flow.connection.record;
         if !self.http1 || record.shared.limits.stall.is_none() {
             return poll(cx);

@@ -13,6 +13,7 @@
 #![allow(clippy::print_stdout, reason = "the figures are what it is for")]
 
 use std::convert::Infallible;
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -23,7 +24,11 @@ use axum::extract::Path;
 use axum::routing::{get, post};
 use bytes::Bytes;
 use futures_util::stream;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};
 use tower_ops_connections::Connections;
 
@@ -69,16 +74,32 @@ async fn serves() {
     let Ok(stack) = std::env::var("UNREAD_STACK") else {
         return;
     };
-    let stack = Stack::ALL
-        .into_iter()
-        .find(|it| format!("{it:?}") == stack)
-        .unwrap();
     let connections = Connections::new();
-    let (addr, _server) = stack.serve_app(&connections, app()).await;
+    let addr = match Stack::ALL.into_iter().find(|it| format!("{it:?}") == stack) {
+        Some(stack) => stack.serve_app(&connections, app()).await.0,
+        None => bare().await,
+    };
     let file = std::env::var("UNREAD_ADDR").unwrap();
     std::fs::write(format!("{file}.new"), addr.to_string()).unwrap();
     std::fs::rename(format!("{file}.new"), file).unwrap();
     std::future::pending::<()>().await;
+}
+
+/// What the figures are compared with: hyper alone.
+async fn bare() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = TowerToHyperService::new(app());
+            tokio::spawn(async move {
+                let http = auto::Builder::new(TokioExecutor::new());
+                let _ = http.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    addr
 }
 
 struct Server {
@@ -88,7 +109,7 @@ struct Server {
 }
 
 impl Server {
-    async fn start(stack: Stack) -> Self {
+    async fn start(stack: impl Debug) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("addr");
         let child = Command::new(std::env::current_exe().unwrap())
@@ -210,7 +231,10 @@ async fn and_gets_every_byte_once_it_reads() {
                     open -= u32::from(frame.flags & END_STREAM != 0);
                 }
             }
-            println!("{stack:?} {size:>8}: {bytes} bytes in {:?}", begun.elapsed());
+            println!(
+                "{stack:?} {size:>8}: {bytes} bytes in {:?}",
+                begun.elapsed()
+            );
             assert_eq!(bytes, size * count * STREAMS as usize, "{stack:?}");
         }
     }
@@ -218,28 +242,29 @@ async fn and_gets_every_byte_once_it_reads() {
 
 #[tokio::test]
 #[ignore = "measures memory; see above"]
-async fn what_is_sent_in_tiny_frames_and_not_read() {
-    for stack in Stack::ALL {
-        let server = Server::start(stack).await;
+async fn what_a_client_sends_in_tiny_frames_is_bounded_as_well() {
+    for size in [1, 100, 256, 16 * 1024] {
+        let server = Server::start(Stack::Own).await;
         let before = server.resident().await;
         let mut client = Client::connect(server.addr, u32::MAX >> 1).await;
-        let mut frames = Vec::new();
         client.post(1, "/keep").await;
-        for _ in 0..2 * MIB {
-            frames.extend_from_slice(&[0, 0, 1, DATA, 0, 0, 0, 0, 1, b'.']);
-        }
-        // It is reset or blocked once the window is used up.
+        let mut frame = vec![0, 0, 0, DATA, 0, 0, 0, 0, 1];
+        frame[1..3].copy_from_slice(&u16::try_from(size).unwrap().to_be_bytes());
+        frame.resize(9 + size, b'.');
+        // The connection ends, or the window is used up: either is fine.
+        let frames = frame.repeat(2 * MIB / size);
         let _ = timeout(Duration::from_secs(5), client.stream.write_all(&frames)).await;
         let grown = server.resident().await.saturating_sub(before);
-        println!("{stack:?}: {} KiB for an upload in bytes", grown / 1024);
+        println!("{} KiB for an upload in frames of {size}", grown / 1024);
+        assert!(grown <= ALONE, "{size}");
     }
 }
 
 #[tokio::test]
 #[ignore = "measures time; see above"]
 async fn how_long_a_gibibyte_takes() {
-    for stack in Stack::ALL {
-        let server = Server::start(stack).await;
+    for stack in ["Bare", "Own", "Axum", "Tonic"] {
+        let server = Server::start(format_args!("{stack}")).await;
         for size in [4 * 1024, 16 * 1024, 64 * 1024, MIB] {
             let mut took = Vec::new();
             for _ in 0..3 {
@@ -251,8 +276,7 @@ async fn how_long_a_gibibyte_takes() {
                 assert_eq!(client.read_to_end(1).await, 1024 * MIB);
                 took.push(begun.elapsed());
             }
-            println!("{stack:?} {size:>8}: {:?}", took.iter().min().unwrap());
+            println!("{stack:>5} {size:>8}: {:?}", took.iter().min().unwrap());
         }
     }
 }
-

@@ -28,8 +28,7 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.flow
-            .release(self.cost as usize, self.counted as usize);
+        self.flow.release(self.cost as usize, self.counted as usize);
     }
 }
 

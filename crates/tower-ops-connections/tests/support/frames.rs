@@ -53,7 +53,8 @@ impl Client {
         let mut block = vec![method, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
         block.extend_from_slice(path.as_bytes());
         block.extend_from_slice(&[0x01, 1, b'x']);
-        self.send(HEADERS, flags | END_HEADERS, stream, &block).await;
+        self.send(HEADERS, flags | END_HEADERS, stream, &block)
+            .await;
     }
 
     pub(crate) async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
