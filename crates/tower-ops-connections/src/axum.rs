@@ -14,10 +14,15 @@ use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::IntoResponse;
 use http::request::Parts;
 use http::{Request, StatusCode};
+use http_body::Body as _;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::{Connection, ConnectionService, Connections, Peer, ResponseFuture, Tracked};
+use crate::exchange::Exchange;
+use crate::{
+    BytesBody, Connection, ConnectionService, Connections, Peer, ResponseFuture, Tracked,
+    TrackedBody,
+};
 
 /// A listener whose connections are tracked. Made by [`Connections::listener`].
 #[derive(Debug)]
@@ -69,8 +74,8 @@ impl Connections {
     }
 
     /// Has each connection know its requests, and each request its connection:
-    /// around a `Router`, or what one was made into. Costs a box for each response:
-    /// axum wants its own body.
+    /// around a `Router`, or what one was made into. Costs a box for each response,
+    /// and for each request with a body: axum wants its own.
     #[must_use]
     pub fn make_service<M>(&self, inner: M) -> MakeAxumService<M> {
         MakeAxumService { inner }
@@ -161,23 +166,33 @@ pub struct AxumService<S> {
     inner: ConnectionService<S>,
 }
 
-impl<S, B> Service<Request<B>> for AxumService<S>
+impl<S> Service<Request<Body>> for AxumService<S>
 where
-    S: Service<Request<B>, Response = Response>,
+    S: Service<Request<Body>, Response = Response>,
 {
     type Response = Response;
     type Error = S::Error;
     type Future = AxumFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+        self.inner.parts().1.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (connection, service) = self.inner.parts();
+        let connection = Some(connection.clone());
         AxumFuture {
-            inner: self.inner.call(request),
+            inner: ResponseFuture::call(connection, service, request, wrap),
         }
     }
+}
+
+/// axum wants its own body; a request without one keeps what it has.
+fn wrap(request: Request<Body>, exchange: &mut Exchange) -> Request<Body> {
+    if request.body().is_end_stream() {
+        return request;
+    }
+    TrackedBody::wrap(request, exchange).map(Body::new)
 }
 
 pin_project! {
@@ -196,7 +211,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let response = ready!(self.project().inner.poll(cx))?;
-        Poll::Ready(Ok(response.map(Body::new)))
+        Poll::Ready(Ok(response.map(|body| Body::new(BytesBody::new(body)))))
     }
 }
 

@@ -88,11 +88,13 @@ impl ConnectionsBuilder {
         self
     }
 
-    /// How long a response may wait for its reader without progress worth the name,
-    /// and a handler for a request's body (HTTP/1, on the
-    /// [`Server`](crate::Server)). A trickle of less than 240 bytes a second is no
-    /// progress. The connection is cut off then; on HTTP/2, if other streams get on,
-    /// only the stream that is not read is reset.
+    /// How long a response may wait for its reader without progress worth the name: a
+    /// reader that takes less than 240 bytes a second makes none. And how long a
+    /// handler may wait for a request's body (on HTTP/1) without a byte: from when it
+    /// began to wait, and anew from each byte that comes. While the handler works, or
+    /// has been woken for what came, nobody waits for the client. The connection is
+    /// cut off then; on HTTP/2, if other streams get on, only the stream that is not
+    /// read is reset.
     pub fn stall_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limits.stall = limit.into();
         self
@@ -229,7 +231,8 @@ impl ConnectionsBuilder {
     }
 
     /// Calls `on_event` with all that happens. It runs on the path of requests and
-    /// under no lock; it must not block.
+    /// under no lock of ours; it must not block, nor drop a body or a request: the end
+    /// of an exchange on HTTP/2 may be noticed under a lock of the h2 crate.
     pub fn on_event(
         mut self,
         on_event: impl Fn(&ConnectionEvent<'_>) + Send + Sync + 'static,

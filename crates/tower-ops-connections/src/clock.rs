@@ -38,6 +38,11 @@ impl Clock {
         self.now.load(Ordering::Relaxed) + self.step
     }
 
+    /// The shortest time that can be told from none.
+    pub(crate) const fn moment(&self) -> u64 {
+        2 * self.step
+    }
+
     /// One task moves it on.
     pub(crate) fn advance(&self, elapsed: Duration) {
         let moved = micros(elapsed).min(2 * self.step);

@@ -13,7 +13,7 @@
 //! | connects and says nothing | `first_byte_timeout` | 30 s |
 //! | begins a head, a frame of HTTP/2 or its preface, and does not end it | `header_timeout` | 30 s |
 //! | asks for nothing; HTTP/2 pings do not count | `idle` | 300 s |
-//! | does not read its response, or send its body, or at a trickle | `stalled` | off |
+//! | does not read its response, or at a trickle, or stops sending its body | `stalled` | off |
 //! | has been there for long | `max_age` | off, ± 10 % |
 //! | has asked often enough | `max_requests` | off |
 //! | has vanished, also with a request in flight | `tcp_keep_alive`, `http2_ping_interval` | 60 s, and 30 s or 20 s for an answer |
@@ -80,10 +80,22 @@
 //!
 //! A request that begins before an idle close was carried out takes it back.
 //!
+//! # What a client can make the server hold
+//!
+//! On HTTP/1, what the transport buffers. On HTTP/2, clients say how much they would take,
+//! and hyper takes that much of every body, with some 300 bytes for each frame. So bodies
+//! are polled only as fast as they are written: a stream holds up to 128 KiB that were not,
+//! and all streams of a connection together up to 512 KiB, with 512 bytes for each frame, and
+//! up to one chunk more. [`ConnectionService`] has the details. A client that opens 200
+//! streams and never reads costs one to two mebibytes, on each of the servers below.
+//!
 //! # What it costs
 //!
 //! Half a kibibyte for each connection, and about 900 instructions for each request, of
-//! which some 130 are the runtime's for having a timer at all; no allocation. One pass over
+//! which some 130 are the runtime's for having a timer at all; no allocation, but one for a
+//! request with a body, and one for a response on HTTP/2. axum and tonic want bodies and
+//! bytes of their own, which costs one for each of both, and on HTTP/2 one for each frame.
+//! One pass over
 //! a million connections takes some 10 ms (`cargo bench -p tower-ops-connections`). Limits
 //! are kept up to one pass late.
 //!
@@ -104,11 +116,14 @@
 //!
 //! # Limits
 //!
-//! - On HTTP/1 hyper takes a body's bytes before they are sent. A response that waits in the
+//! - hyper takes a body's bytes before they are sent. On HTTP/1, a response that waits in the
 //!   kernel counts as over; it is then the write that waits that keeps the connection from
-//!   being idle, and the stall timeout that ends it.
-//! - A request's body that does not come is seen on HTTP/1 in `Server` only. Elsewhere, give
-//!   handlers a timeout.
+//!   being idle, and the stall timeout that ends it. On HTTP/2 it is over when the transport
+//!   has written it.
+//! - A request's body that does not come is seen on HTTP/1 only: a stream of HTTP/2 may be
+//!   silent by right, as gRPC's are. Give handlers a timeout.
+//! - The bounds on HTTP/2 are for bodies. What is written into a stream after an extended
+//!   CONNECT is out of reach: hyper holds up to its `max_send_buf_size` of each.
 //! - Below TLS that is not ours (tonic's own) no frame can be followed: there only what the
 //!   service notes counts, and a connection ends without a GOAWAY.
 //! - What a client pipelines behind a request is a head only once that request is answered.
@@ -131,10 +146,13 @@ mod duty;
 #[cfg(feature = "service")]
 mod endpoint;
 mod event;
+mod exchange;
 mod http2;
 mod keep_alive;
 mod limits;
 mod listed;
+mod meter;
+mod metered;
 mod metrics;
 mod peer;
 mod protocol;
@@ -142,7 +160,6 @@ mod reaper;
 mod reason;
 mod record;
 mod registry;
-#[cfg(feature = "hyper-util")]
 mod request_body;
 #[cfg(feature = "hyper-util")]
 mod server;
@@ -171,6 +188,7 @@ pub use self::drain::DrainReport;
 pub use self::endpoint::ConnectionsService;
 pub use self::event::{ConnectionEvent, RejectReason};
 pub use self::limits::{Http2Close, OnLimit, Upgraded};
+pub use self::metered::{BytesBody, MeteredData};
 pub use self::peer::Peer;
 pub use self::protocol::Protocol;
 pub use self::reason::CloseReason;
@@ -180,6 +198,7 @@ pub use self::registry::{
 };
 #[cfg(feature = "hyper-util")]
 pub use self::request_body::RequestBody;
+pub use self::request_body::TrackedBody;
 #[cfg(feature = "hyper-util")]
 pub use self::server::Server;
 pub use self::service::{ConnectionService, ResponseBody, ResponseFuture};
@@ -187,7 +206,7 @@ pub use self::snapshot::ConnectionSnapshot;
 #[cfg(feature = "tls")]
 pub use self::tls::{Tls, TlsError};
 #[cfg(feature = "tonic")]
-pub use self::tonic::{ConnectionLayer, LayeredService, TrackedConnectInfo};
+pub use self::tonic::{ConnectionLayer, LayeredFuture, LayeredService, TrackedConnectInfo};
 pub use self::tracked::Tracked;
 pub use tower_ops_config::ConfigError;
 

@@ -9,8 +9,8 @@ use crate::record::Record;
 use crate::shards::SHARDS;
 use crate::{CloseReason, Protocol};
 
-/// A peer that moves fewer bytes a second than this, on average over the stall
-/// timeout, makes no progress: slow enough for any honest link.
+/// A peer that reads fewer bytes a second than this, on average over the stall timeout,
+/// makes no progress: slow enough for any honest link.
 const SLOWEST_BYTES_A_SECOND: u64 = 240;
 
 /// What to do when there are as many connections as there may be.
@@ -334,7 +334,8 @@ impl Record {
         since.is_some_and(|since| now.saturating_sub(since) >= limit)
     }
 
-    /// Whether the peer is what the connection waits for, and hardly moves.
+    /// Whether the peer is what the connection waits for, and does not send, or hardly
+    /// reads.
     fn stalled(&self, now: Duration, limit: Option<Duration>) -> bool {
         let Some(limit) = limit else { return false };
         let enough = enough(limit);
@@ -342,9 +343,7 @@ impl Record {
             .writing
             .is_stalled(now, limit, self.bytes_written(), enough);
         // Both are asked, since asking also moves their windows on.
-        let read = self
-            .reading
-            .is_stalled(now, limit, self.bytes_read(), enough);
+        let read = self.reading.is_stalled(now, limit, self.bytes_read());
         written || read
     }
 }

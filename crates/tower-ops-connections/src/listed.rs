@@ -34,7 +34,7 @@ impl Listed {
         if self.end == CloseReason::ServerClosed {
             self.end = CloseReason::Error;
             let record = &self.connection.record;
-            record.note_broken(record.in_flight());
+            record.note_broken(record.at_stake());
         }
     }
 

@@ -1,5 +1,5 @@
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
@@ -8,9 +8,10 @@ use tokio::time::Instant;
 
 use crate::clock::{from_micros, micros};
 use crate::http2::Wire;
+use crate::meter::Meter;
 use crate::metrics::ListenerMetrics;
 use crate::shared::Shared;
-use crate::stall::Stall;
+use crate::stall::{Unread, Unsent};
 use crate::state::State;
 use crate::{CloseReason, Connection, Peer, Protocol};
 
@@ -39,8 +40,8 @@ pub(crate) struct Record {
     /// Zero if there is no limit.
     max_age: u64,
     pub(crate) opened: Duration,
-    pub(crate) writing: Stall,
-    pub(crate) reading: Stall,
+    pub(crate) writing: Unread,
+    pub(crate) reading: Unsent,
     pub(crate) listener: Arc<ListenerMetrics>,
     pub(crate) http2: Http2Record,
     /// How many exchanges were in flight when the connection broke, or was cut off.
@@ -62,9 +63,11 @@ pub(crate) struct Record {
     pub(crate) driver: AtomicWaker,
     /// Wakes whoever waits for the connection to close.
     pub(crate) closing: Notify,
+    /// Made when the first response has a body; on HTTP/2 only.
+    meter: OnceLock<Box<Meter>>,
 }
 
-/// Said once, never taken back.
+/// Said once, never taken back, but for the last.
 #[derive(Default)]
 struct Flags {
     driven: AtomicBool,
@@ -76,6 +79,8 @@ struct Flags {
     opaque: AtomicBool,
     /// The frames of HTTP/2 are followed.
     followed: AtomicBool,
+    /// What comes may be the rest of a body that nobody read.
+    rest_of_body: AtomicBool,
 }
 
 /// What the frames of HTTP/2 show. Written by the I/O.
@@ -152,12 +157,13 @@ impl Record {
             idle_since: AtomicU64::new(opened),
             last_byte: AtomicU64::new(opened),
             closing_since: AtomicU64::new(0),
-            writing: Stall::default(),
-            reading: Stall::default(),
+            writing: Unread::default(),
+            reading: Unsent::default(),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
             driver: AtomicWaker::new(),
             closing: Notify::new(),
+            meter: OnceLock::new(),
             told_read: AtomicU64::new(0),
             told_written: AtomicU64::new(0),
         }
@@ -242,6 +248,16 @@ impl Record {
         }
     }
 
+    /// How many exchanges a break would cost. On HTTP/2 only the wire shows that: the
+    /// task of a stream may still be at its end when its last frame has long been read.
+    pub(crate) fn at_stake(&self) -> u32 {
+        if self.is_followed() {
+            self.http2.open()
+        } else {
+            self.state.seen().in_flight()
+        }
+    }
+
     /// How many exchanges were in flight when it broke, or was cut off.
     pub(crate) fn broken(&self) -> u32 {
         self.broken.load(Ordering::Relaxed)
@@ -313,9 +329,13 @@ impl Record {
         self.last_byte.store(self.stamp(), Ordering::Relaxed);
     }
 
+    pub(crate) fn meter(&self) -> &Meter {
+        self.meter.get_or_init(Box::default)
+    }
+
     #[inline]
-    pub(crate) fn add_read(&self, bytes: usize) {
-        add(&self.bytes_read, bytes);
+    pub(crate) fn add_read(&self, bytes: &[u8]) {
+        add(&self.bytes_read, bytes.len());
         if self.keeps_bytes() {
             self.note_byte();
         }
@@ -323,8 +343,31 @@ impl Record {
         let http1 = matches!(self.protocol(), Protocol::Unknown | Protocol::Http1);
         let http1 = http1 && !self.is_opaque();
         if idle && http1 && self.head_begun.load(Ordering::Relaxed) == 0 {
-            let now = self.stamp();
-            self.head_begun.store(now, Ordering::Relaxed);
+            self.begin_head(bytes);
+        }
+    }
+
+    fn begin_head(&self, bytes: &[u8]) {
+        // An empty line before a head is none (RFC 9112, section 2.2); some clients
+        // send one behind a body.
+        let blank = bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
+        if !blank && !self.flags.rest_of_body.load(Ordering::Relaxed) {
+            self.head_begun.store(self.stamp(), Ordering::Relaxed);
+        }
+    }
+
+    /// A handler dropped the body of a request on HTTP/1 of which not all had come.
+    /// hyper then reads what there is, and closes the connection if that is not all.
+    /// So what is read before a read finds nothing is no head.
+    pub(crate) fn expect_rest_of_body(&self) {
+        self.flags.rest_of_body.store(true, Ordering::Relaxed);
+    }
+
+    /// A read found nothing.
+    #[inline]
+    pub(crate) fn note_no_read(&self) {
+        if self.flags.rest_of_body.load(Ordering::Relaxed) {
+            self.flags.rest_of_body.store(false, Ordering::Relaxed);
         }
     }
 
@@ -356,6 +399,21 @@ impl Record {
     #[inline]
     pub(crate) fn is_write_blocked(&self) -> bool {
         self.writing.is_waiting()
+    }
+
+    pub(crate) fn note_blocked(&self) {
+        if !self.is_write_blocked() {
+            let moment = self.shared.clock.moment();
+            self.writing
+                .wait(self.stamp(), self.bytes_written(), moment);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn note_not_blocked(&self) {
+        if self.is_write_blocked() {
+            self.writing.go_on(self.stamp());
+        }
     }
 
     pub(crate) fn closing_since(&self) -> Duration {
@@ -392,6 +450,11 @@ impl Connection {
         // One task serves HTTP/1, but HTTP/2 has one for each stream.
         let number = record.exchanges.fetch_add(1, Ordering::Relaxed) + 1;
         record.head_begun.store(0, Ordering::Relaxed);
+        if record.protocol() == Protocol::Http1 {
+            record.flags.rest_of_body.store(false, Ordering::Relaxed);
+            // Nobody answers for the readers of an earlier response.
+            record.writing.restart();
+        }
         let before = record.state.begin();
         let most = record.shared.limits.max_requests;
         if most.is_some_and(|most| number >= most) {

@@ -20,7 +20,7 @@ use crate::accept::{Acceptor, Listener};
 use crate::clock::countable;
 use crate::closing::{Linger, Next};
 use crate::listed::Listed;
-use crate::request_body::{RequestBody, WithBody};
+use crate::request_body::RequestBody;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 use crate::tracked::Tracked;
@@ -267,16 +267,16 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let connection = io.connection().clone();
-    let service = TowerToHyperService::new(connection.service(WithBody(app)));
+    let service = TowerToHyperService::new(connection.service(app));
     let serving = http.serve_connection_with_upgrades(TokioIo::new(io.driven()), service);
     let mut serving = pin!(serving);
     let mut closing = Closing::default();
     poll_fn(|cx| {
         loop {
-            let in_flight = connection.in_flight();
+            let at_stake = connection.record.at_stake();
             if let Poll::Ready(end) = serving.as_mut().poll(cx) {
                 if let Err(error) = end {
-                    connection.record.note_broken(in_flight);
+                    connection.record.note_broken(at_stake);
                     tracing::debug!(error, "a connection ended with an error");
                 }
                 return Poll::Ready(());

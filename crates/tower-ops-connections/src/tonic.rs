@@ -1,19 +1,26 @@
 //! tonic's server, with its connections tracked.
 
+use std::fmt;
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_util::stream::{self, Stream};
 use http::{Request, Response};
+use http_body::Body as _;
+use pin_project_lite::pin_project;
+use tonic::body::Body;
 #[cfg(unix)]
 use tonic::transport::server::UdsConnectInfo;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::service::{ResponseBody, ResponseFuture};
-use crate::{Acceptor, Connection, Connections, Listener, Tracked};
+use crate::exchange::Exchange;
+use crate::service::ResponseFuture;
+use crate::{Acceptor, BytesBody, Connection, Connections, Listener, Tracked, TrackedBody};
 
 impl Connections {
     /// Tracks what `listener` accepts, for tonic's `serve_with_incoming`. Add
@@ -108,28 +115,64 @@ pub struct LayeredService<S> {
     inner: S,
 }
 
-impl<S, B, R> Service<Request<B>> for LayeredService<S>
+impl<S, R> Service<Request<Body>> for LayeredService<S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Request<Body>, Response = Response<R>>,
 {
-    type Response = Response<ResponseBody<R>>;
+    type Response = Response<BytesBody<R>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = LayeredFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let connection = take_apart::<TcpConnectInfo, B>(&mut request);
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let connection = take_apart::<TcpConnectInfo>(&mut request);
         #[cfg(unix)]
-        let connection = connection.or_else(|| take_apart::<UdsConnectInfo, B>(&mut request));
-        ResponseFuture::call(connection, &mut self.inner, request)
+        let connection = connection.or_else(|| take_apart::<UdsConnectInfo>(&mut request));
+        LayeredFuture {
+            inner: ResponseFuture::call(connection, &mut self.inner, request, wrap),
+        }
+    }
+}
+
+/// tonic wants its own body; a request without one keeps what it has.
+fn wrap(request: Request<Body>, exchange: &mut Exchange) -> Request<Body> {
+    if request.body().is_end_stream() {
+        return request;
+    }
+    TrackedBody::wrap(request, exchange).map(Body::new)
+}
+
+pin_project! {
+    /// The future of a [`LayeredService`].
+    pub struct LayeredFuture<F> {
+        #[pin]
+        inner: ResponseFuture<F>,
+    }
+}
+
+impl<F, R, E> Future for LayeredFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<BytesBody<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = ready!(self.project().inner.poll(cx))?;
+        Poll::Ready(Ok(response.map(BytesBody::new)))
+    }
+}
+
+impl<F> fmt::Debug for LayeredFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LayeredFuture").finish_non_exhaustive()
     }
 }
 
 /// Puts back what tonic looks for: `remote_addr()` knows only its own types.
-fn take_apart<T, B>(request: &mut Request<B>) -> Option<Connection>
+fn take_apart<T>(request: &mut Request<Body>) -> Option<Connection>
 where
     T: Clone + Send + Sync + 'static,
 {

@@ -104,7 +104,7 @@ impl<I> Tracked<I> {
     #[inline]
     fn note_read(&mut self, bytes: &[u8]) -> usize {
         let record = &self.listed.connection.record;
-        record.add_read(bytes.len());
+        record.add_read(bytes);
         match &mut self.spoken {
             Spoken::Bytes => bytes.len(),
             Spoken::Http2(wire) => {
@@ -153,16 +153,11 @@ impl<I> Tracked<I> {
     fn note_written(&mut self, bytes: usize) {
         let record = &self.listed.connection.record;
         record.add_written(bytes);
-        if record.is_write_blocked() {
-            record.writing.go_on();
-        }
+        record.note_not_blocked();
     }
 
     fn note_blocked(&self) {
-        let record = &self.listed.connection.record;
-        if !record.is_write_blocked() {
-            record.writing.wait(record.stamp(), record.bytes_written());
-        }
+        self.listed.connection.record.note_blocked();
     }
 
     #[inline]
@@ -381,7 +376,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Tracked<I> {
             if read.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            record.add_read(read.filled().len());
+            record.add_read(read.filled());
             wire.stage(read.filled(), record.stamp());
         }
     }
@@ -442,6 +437,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tracked<I> {
                 // Registered before the state is looked at, or a close that comes
                 // in between would wake nobody.
                 this.listed.connection.record.reader.register(cx.waker());
+                this.listed.connection.record.note_no_read();
                 this.poll_close(cx)
             }
             Poll::Ready(Ok(())) if buf.filled().len() > before || full => {
@@ -551,8 +547,8 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Tracked<I> {
         let flushed = Pin::new(&mut this.inner).poll_flush(cx);
         if flushed.is_pending() {
             this.note_blocked();
-        } else if this.listed.connection.record.is_write_blocked() {
-            this.listed.connection.record.writing.go_on();
+        } else {
+            this.listed.connection.record.note_not_blocked();
         }
         this.or_forced(cx, flushed)
     }

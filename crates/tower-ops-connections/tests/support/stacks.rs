@@ -34,6 +34,15 @@ impl Stack {
 
     /// Serves [`app`], until the handle is aborted.
     pub(crate) async fn serve(self, connections: &Connections) -> (SocketAddr, JoinHandle<()>) {
+        self.serve_app(connections, app()).await
+    }
+
+    /// Serves any other.
+    pub(crate) async fn serve_app(
+        self,
+        connections: &Connections,
+        app: Router,
+    ) -> (SocketAddr, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let connections = connections.clone();
@@ -42,10 +51,10 @@ impl Stack {
                 Self::Own => {
                     let never = std::future::pending();
                     let server = connections.server().extended_connect(true);
-                    let _ = server.serve(listener, app(), never).await;
+                    let _ = server.serve(listener, app, never).await;
                 }
                 Self::Axum => {
-                    let app = app().into_make_service_with_connect_info::<SocketAddr>();
+                    let app = app.into_make_service_with_connect_info::<SocketAddr>();
                     let make = connections.make_service(app);
                     axum::serve(connections.listener(listener), make)
                         .await
@@ -55,12 +64,12 @@ impl Stack {
                     tonic::transport::Server::builder()
                         .accept_http1(true)
                         .layer(connections.layer())
-                        .add_routes(Routes::from(app()))
+                        .add_routes(Routes::from(app))
                         .serve_with_incoming(connections.incoming(listener))
                         .await
                         .unwrap();
                 }
-                Self::ByHand => by_hand(connections, listener).await,
+                Self::ByHand => by_hand(connections, listener, app).await,
             }
         });
         (addr, task)
@@ -73,13 +82,13 @@ impl Stack {
     }
 }
 
-async fn by_hand(connections: Connections, listener: TcpListener) {
+async fn by_hand(connections: Connections, listener: TcpListener, app: Router) {
     let mut acceptor = Acceptor::new(listener);
     loop {
         let Ok(io) = connections.accept_from(&mut acceptor).await else {
             continue;
         };
-        let service = TowerToHyperService::new(io.connection().service(app()));
+        let service = TowerToHyperService::new(io.connection().service(app.clone()));
         tokio::spawn(async move {
             let mut http = auto::Builder::new(TokioExecutor::new());
             http.http2().enable_connect_protocol();
