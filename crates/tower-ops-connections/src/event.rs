@@ -54,7 +54,7 @@ pub enum ConnectionEvent<'a> {
     Protocol(&'a Connection),
     /// The first exchange began.
     Busy(&'a Connection),
-    /// The last exchange in flight ended.
+    /// The last exchange in flight ended; on HTTP/2 also the last stream, on the wire.
     Idle(&'a Connection),
     /// It is going to be closed.
     Closing(&'a Connection, CloseReason),

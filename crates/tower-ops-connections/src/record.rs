@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -95,6 +95,8 @@ pub(crate) struct Http2Record {
     pub(crate) look: AtomicBool,
     /// There was a CONNECT.
     tunnels: AtomicBool,
+    /// That something is in flight was announced; of any protocol.
+    announced: AtomicBool,
 }
 
 impl Http2Record {
@@ -268,25 +270,6 @@ impl Record {
         self.broken.fetch_max(in_flight, Ordering::Relaxed);
     }
 
-    /// Publishes what the frames show.
-    pub(crate) fn note_wire(&self, wire: &Wire) {
-        let (open, unanswered) = wire.open();
-        let before = self.http2.open();
-        self.http2.open.store(open, Ordering::Relaxed);
-        self.http2.unanswered.store(unanswered, Ordering::Relaxed);
-        self.http2.moved.store(wire.moved(), Ordering::Relaxed);
-        let blocked = wire.blocked_since();
-        self.http2.blocked_since.store(blocked, Ordering::Relaxed);
-        self.head_begun.store(wire.head_begun(), Ordering::Relaxed);
-        if before > 0 && open == 0 {
-            self.idle_since.store(self.stamp(), Ordering::Relaxed);
-            if !self.state.seen().is_open() {
-                // It waits for the end of the last stream.
-                self.reader.wake();
-            }
-        }
-    }
-
     pub(crate) fn set_served(&self) {
         self.flags.served.store(true, Ordering::Relaxed);
     }
@@ -443,6 +426,47 @@ impl Connection {
         record.shared.tell_protocol(self);
     }
 
+    /// Publishes what the frames show.
+    pub(crate) fn note_wire(&self, wire: &Wire) {
+        let record = &*self.record;
+        let http2 = &record.http2;
+        let (open, unanswered) = wire.open();
+        let before = http2.open();
+        http2.open.store(open, Ordering::Relaxed);
+        http2.unanswered.store(unanswered, Ordering::Relaxed);
+        http2.moved.store(wire.moved(), Ordering::Relaxed);
+        let blocked = wire.blocked_since();
+        http2.blocked_since.store(blocked, Ordering::Relaxed);
+        let head = wire.head_begun();
+        record.head_begun.store(head, Ordering::Relaxed);
+        if before > 0 && open == 0 {
+            record.idle_since.store(record.stamp(), Ordering::Relaxed);
+            if !record.state.seen().is_open() {
+                // It waits for the end of the last stream.
+                record.reader.wake();
+            }
+            if record.shared.has_events() {
+                self.announce_idle();
+            }
+        }
+    }
+
+    fn announce_busy(&self) {
+        if !self.record.http2.announced.swap(true, Ordering::AcqRel) {
+            self.record.shared.tell_busy(self);
+        }
+    }
+
+    /// On HTTP/2 the last exchange and the last stream end apart, in any order.
+    fn announce_idle(&self) {
+        // Whichever ends second sees that the other has.
+        fence(Ordering::SeqCst);
+        let idle = self.record.in_flight() == 0;
+        if idle && self.record.http2.announced.swap(false, Ordering::AcqRel) {
+            self.record.shared.tell_idle(self);
+        }
+    }
+
     /// An exchange begins: its head is complete.
     #[inline]
     pub(crate) fn begin(&self) {
@@ -461,7 +485,7 @@ impl Connection {
             self.request_close(CloseReason::MaxRequests);
         }
         if record.shared.has_events() && !before.is_busy() {
-            record.shared.tell_busy(self);
+            self.announce_busy();
         }
     }
 
@@ -480,7 +504,7 @@ impl Connection {
             self.wake();
         }
         if record.shared.has_events() {
-            record.shared.tell_idle(self);
+            self.announce_idle();
         }
     }
 

@@ -109,7 +109,7 @@ impl<I> Tracked<I> {
             Spoken::Bytes => bytes.len(),
             Spoken::Http2(wire) => {
                 let noted = wire.read(bytes, record.stamp());
-                record.note_wire(wire);
+                self.listed.connection.note_wire(wire);
                 noted
             }
             Spoken::Unknown { .. } => self.detect(bytes),
@@ -142,7 +142,7 @@ impl<I> Tracked<I> {
                 record.set_followed();
                 connection.set_protocol(Protocol::Http2);
                 let noted = wire.read(&bytes[from..], record.stamp());
-                record.note_wire(&wire);
+                self.listed.connection.note_wire(&wire);
                 self.spoken = Spoken::Http2(wire);
                 from + noted
             }
@@ -184,7 +184,7 @@ impl<I> Tracked<I> {
         let Spoken::Http2(wire) = &self.spoken else {
             return;
         };
-        record.note_wire(wire);
+        self.listed.connection.note_wire(wire);
         let due = wire.has_out() || (wire.may_say_goodbye() && !record.state.seen().is_open());
         if due && !wire.is_half_written() {
             // Nobody writes again because of a frame that is ours.
@@ -221,7 +221,7 @@ impl<I> Tracked<I> {
                 connection.force();
             }
         }
-        record.note_wire(wire);
+        self.listed.connection.note_wire(wire);
     }
 
     /// The error that whoever reads or writes gets once the time is over.
@@ -359,16 +359,15 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Tracked<I> {
         };
         loop {
             wire.stage_resets(record.stamp());
-            record.note_wire(wire);
+            self.listed.connection.note_wire(wire);
             if wire.take(buf) {
                 return Poll::Ready(Ok(()));
             }
             if !wire.is_staged() {
                 let before = buf.filled().len();
-                let end = Pin::new(&mut self.inner).poll_read(cx, buf);
-                let noted = self.note_read(&buf.filled()[before..]);
-                debug_assert_eq!(noted, buf.filled().len() - before, "was not pinged");
-                return end;
+                ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+                self.note_filled(buf, before);
+                return Poll::Ready(Ok(()));
             }
             let mut bytes = [0; 4 * 1024];
             let mut read = ReadBuf::new(&mut bytes);
@@ -381,13 +380,23 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Tracked<I> {
         }
     }
 
+    /// Notes what was read after `before`.
+    #[inline]
+    fn note_filled(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
+        let bytes = &buf.filled()[before..];
+        let noted = self.note_read(bytes);
+        if noted < bytes.len() {
+            self.stage_rest(buf, before + noted);
+        }
+    }
+
     /// Has the server read what follows after `noted` bytes from the stage.
     #[cold]
     fn stage_rest(&mut self, buf: &mut ReadBuf<'_>, noted: usize) {
         if let Spoken::Http2(wire) = &mut self.spoken {
-            let record = &self.listed.connection.record;
-            wire.stage(&buf.filled()[noted..], record.stamp());
-            record.note_wire(wire);
+            let connection = &self.listed.connection;
+            wire.stage(&buf.filled()[noted..], connection.record.stamp());
+            connection.note_wire(wire);
             buf.set_filled(noted);
         }
     }
@@ -447,11 +456,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tracked<I> {
                     this.listed.connection.record.state.revoke();
                 }
                 if !staged {
-                    let bytes = &buf.filled()[before..];
-                    let noted = this.note_read(bytes);
-                    if noted < bytes.len() {
-                        this.stage_rest(buf, before + noted);
-                    }
+                    this.note_filled(buf, before);
                 }
                 Poll::Ready(Ok(()))
             }

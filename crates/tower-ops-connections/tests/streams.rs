@@ -179,6 +179,39 @@ async fn a_drain_waits_for_a_websocket_over_http2_and_names_it_if_it_is_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_is_announced_as_idle_after_its_last_stream() {
+    each_stack(tunnelling(), async |stack| {
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&events);
+        let connections = Connections::builder()
+            .on_event(move |event| match event {
+                ConnectionEvent::Busy(_) => log.lock().unwrap().push("busy"),
+                ConnectionEvent::Idle(_) => log.lock().unwrap().push("idle"),
+                _ => {}
+            })
+            .build()
+            .unwrap();
+        let (addr, _server) = stack.serve(&connections).await;
+        let mut client = Http2::connect(addr).await;
+        client.websocket(1, "/ws").await;
+        for stream in [3, 5, 7] {
+            client.get(stream, "/").await;
+            client.until(DATA, stream).await;
+            say_hi(&mut client, 1).await;
+        }
+        assert_eq!(*events.lock().unwrap(), ["busy"], "{stack:?}");
+        client.send(DATA, END_STREAM, 1, &[]).await;
+        eventually("idle", || events.lock().unwrap().len() == 2).await;
+        client.get(9, "/").await;
+        client.until(DATA, 9).await;
+        eventually("idle", || events.lock().unwrap().len() == 4).await;
+        let events = events.lock().unwrap();
+        assert_eq!(*events, ["busy", "idle", "busy", "idle"], "{stack:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_goes_on_after_its_response() {
     each_stack(Stack::ALL, async |stack| {
         let (connections, reasons) = connections(|it| it.idle_timeout(LIMIT));

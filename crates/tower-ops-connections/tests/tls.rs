@@ -21,6 +21,10 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tower_ops_connections::{CloseReason, ConnectionEvent, Connections, Tls};
 
+#[path = "support/frames.rs"]
+mod frames;
+use frames::{DATA, HEADERS, Http2, RST_STREAM, initial_window};
+
 /// A certificate for `localhost` of its own authority, in files.
 struct Files {
     directory: tempfile::TempDir,
@@ -265,4 +269,39 @@ async fn a_handshake_under_way_ends_with_its_connection() {
     assert!(report.took < 5 * SECOND, "{report}");
     let seen = reasons.lock().unwrap().clone();
     assert_eq!(seen[..2], [CloseReason::Manual, CloseReason::Drain]);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_read_is_reset_through_tls() {
+    const LIMIT: Duration = Duration::from_millis(500);
+    let files = Files::new();
+    let trusted = files.renew();
+    let connections = Connections::builder()
+        .stall_timeout(LIMIT)
+        .check_interval(LIMIT / 10)
+        .build()
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let slow = get(async || {
+        tokio::time::sleep(4 * LIMIT).await;
+        "waited"
+    });
+    let app = Router::new()
+        .route("/", get(async || "hello"))
+        .route("/slow", slow);
+    let server = connections.server().tls(files.tls());
+    tokio::spawn(async move {
+        let never = std::future::pending();
+        let _ = server.serve(listener, app, never).await;
+    });
+    let stream = connect(addr, &trusted, &["h2"]).await.unwrap();
+    let mut client = Http2::begin(stream, &initial_window(0)).await;
+    client.get(1, "/").await;
+    client.get(3, "/slow").await;
+    client.until(HEADERS, 1).await;
+    assert_eq!(client.until(RST_STREAM, 1).await.payload, [0, 0, 0, 8]);
+    assert_eq!(connections.snapshot(0, 1)[0].in_flight, 1);
+    client.update(3, 100).await;
+    assert_eq!(client.until(DATA, 3).await.payload, b"waited");
 }

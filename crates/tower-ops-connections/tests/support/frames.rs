@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
@@ -61,8 +61,8 @@ pub(crate) fn initial_window(size: u32) -> Vec<u8> {
     entry
 }
 
-pub(crate) struct Http2 {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Http2<S = TcpStream> {
+    pub(crate) stream: S,
 }
 
 impl Http2 {
@@ -75,8 +75,10 @@ impl Http2 {
         let stream = TcpSocket::new_v4().unwrap().connect(addr).await.unwrap();
         Self::begin(stream, settings).await
     }
+}
 
-    pub(crate) async fn begin(mut stream: TcpStream, settings: &[u8]) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> Http2<S> {
+    pub(crate) async fn begin(mut stream: S, settings: &[u8]) -> Self {
         stream.write_all(PREFACE).await.unwrap();
         let mut client = Self { stream };
         client.send(SETTINGS, 0, 0, settings).await;
@@ -90,6 +92,7 @@ impl Http2 {
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
         // An answer may come too late for who is gone already.
         let _ = self.stream.write_all(bytes).await;
+        let _ = self.stream.flush().await;
     }
 
     pub(crate) async fn get(&mut self, stream: u32, path: &str) {
