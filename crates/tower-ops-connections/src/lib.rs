@@ -150,6 +150,8 @@ mod tls;
 #[cfg(feature = "tonic")]
 mod tonic;
 mod tracked;
+#[cfg(unix)]
+mod unix;
 
 pub use self::accept::{Acceptor, Listener};
 #[cfg(feature = "axum")]
@@ -182,6 +184,8 @@ pub use self::tls::{Tls, TlsError};
 #[cfg(feature = "tonic")]
 pub use self::tonic::{ConnectionLayer, LayeredService, TrackedConnectInfo};
 pub use self::tracked::Tracked;
+#[cfg(unix)]
+pub use self::unix::UnixSocket;
 pub use tower_ops_config::ConfigError;
 
 #[cfg(doctest)]
