@@ -124,6 +124,7 @@ mod duty;
 #[cfg(feature = "service")]
 mod endpoint;
 mod event;
+mod event_gate;
 mod goaway;
 mod keep_alive;
 mod limits;
