@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, Ordering};
 
 const CLOSED: u32 = 1 << 31;
 

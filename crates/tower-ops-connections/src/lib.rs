@@ -129,6 +129,8 @@ mod goaway;
 mod keep_alive;
 mod limits;
 mod listed;
+#[cfg(all(test, tower_ops_loom))]
+mod loom_models;
 mod metrics;
 mod peer;
 mod protocol;
@@ -146,6 +148,7 @@ mod shared;
 mod snapshot;
 mod stall;
 mod state;
+mod sync;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tonic")]
