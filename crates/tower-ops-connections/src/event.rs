@@ -44,7 +44,8 @@ impl fmt::Display for RejectReason {
 impl Error for RejectReason {}
 
 /// What happened to a connection, for
-/// [`on_event`](crate::ConnectionsBuilder::on_event).
+/// [`on_event`](crate::ConnectionsBuilder::on_event). `Opened` is the first of each,
+/// `Closed` the last: a response may outlive its connection, and is not heard of then.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ConnectionEvent<'a> {

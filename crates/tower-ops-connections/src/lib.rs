@@ -146,11 +146,14 @@ mod duty;
 #[cfg(feature = "service")]
 mod endpoint;
 mod event;
+mod event_gate;
 mod exchange;
 mod http2;
 mod keep_alive;
 mod limits;
 mod listed;
+#[cfg(all(test, tower_ops_loom))]
+mod loom_models;
 mod meter;
 mod metered;
 mod metrics;
@@ -169,11 +172,14 @@ mod shared;
 mod snapshot;
 mod stall;
 mod state;
+mod sync;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tonic")]
 mod tonic;
 mod tracked;
+#[cfg(unix)]
+mod unix;
 
 pub use self::accept::{Acceptor, Listener};
 #[cfg(feature = "axum")]
@@ -208,6 +214,8 @@ pub use self::tls::{Tls, TlsError};
 #[cfg(feature = "tonic")]
 pub use self::tonic::{ConnectionLayer, LayeredFuture, LayeredService, TrackedConnectInfo};
 pub use self::tracked::Tracked;
+#[cfg(unix)]
+pub use self::unix::UnixSocket;
 pub use tower_ops_config::ConfigError;
 
 #[cfg(doctest)]

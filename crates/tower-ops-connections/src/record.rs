@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::clock::{from_micros, micros};
+use crate::event_gate::EventGate;
 use crate::http2::Wire;
 use crate::meter::Meter;
 use crate::metrics::ListenerMetrics;
@@ -55,6 +56,7 @@ pub(crate) struct Record {
     pub(crate) id: u64,
     pub(crate) peer: Peer,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) events: EventGate,
     /// Wakes the task that reads, and below the one that writes: after an upgrade
     /// these may be two.
     pub(crate) reader: AtomicWaker,
@@ -66,6 +68,9 @@ pub(crate) struct Record {
     /// Made when the first response has a body; on HTTP/2 only.
     meter: OnceLock<Box<Meter>>,
 }
+
+/// In the word of the protocol: the connection has ended.
+const ENDED: u8 = 0x80;
 
 /// Said once, never taken back, but for the last.
 #[derive(Default)]
@@ -161,6 +166,7 @@ impl Record {
             closing_since: AtomicU64::new(0),
             writing: Unread::default(),
             reading: Unsent::default(),
+            events: EventGate::default(),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
             driver: AtomicWaker::new(),
@@ -182,7 +188,36 @@ impl Record {
 
     #[inline]
     pub(crate) fn protocol(&self) -> Protocol {
-        Protocol::from_index(self.protocol.load(Ordering::Relaxed))
+        Protocol::from_index(self.protocol.load(Ordering::Relaxed) & !ENDED)
+    }
+
+    /// Changes what is spoken, and the gauges with it: not after the end, when they
+    /// have been set back.
+    fn change_protocol(&self, after: Protocol) -> bool {
+        loop {
+            let word = self.protocol.load(Ordering::Relaxed);
+            let before = Protocol::from_index(word & !ENDED);
+            // The I/O and the service may both learn it, on one task. What an upgrade
+            // led to stays.
+            if word & ENDED != 0 || before == after || before == Protocol::Upgraded {
+                return false;
+            }
+            let changed = self.protocol.compare_exchange(
+                word,
+                after as u8,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+            if changed.is_ok() {
+                self.listener.change_protocol(before, after);
+                return true;
+            }
+        }
+    }
+
+    /// The protocol changes no more.
+    pub(crate) fn end_protocol(&self) {
+        self.protocol.fetch_or(ENDED, Ordering::Relaxed);
     }
 
     pub(crate) fn is_driven(&self) -> bool {
@@ -409,20 +444,15 @@ impl Connection {
     /// Sets what is spoken; does nothing if that is known.
     pub(crate) fn set_protocol(&self, protocol: Protocol) {
         let record = &*self.record;
-        let before = record.protocol();
-        // The I/O and the service may both learn it, on one task. What an upgrade
-        // led to stays.
-        if before == protocol || before == Protocol::Upgraded {
+        if !record.change_protocol(protocol) {
             return;
         }
-        record.protocol.store(protocol as u8, Ordering::Relaxed);
         if protocol != Protocol::Http1 {
             record.head_begun.store(0, Ordering::Relaxed);
         }
         if protocol == Protocol::Upgraded {
             record.note_byte();
         }
-        record.listener.change_protocol(before, protocol);
         record.shared.tell_protocol(self);
     }
 

@@ -131,8 +131,9 @@ impl Shared {
         let look = self
             .limits
             .next_look(&connection.record, connection.record.opened);
+        // Before anybody else can find it, and publish more of it.
+        self.tell_of(&connection, ConnectionEvent::Opened);
         let key = self.shards.insert(connection.clone(), micros(look));
-        self.tell(|| ConnectionEvent::Opened(&connection));
         // After it is listed: a drain that began before has looked already.
         if self.is_draining() {
             connection.request_close(CloseReason::Drain);
@@ -143,8 +144,8 @@ impl Shared {
     pub(crate) fn remove(&self, connection: &Connection, key: usize, reason: CloseReason) {
         let record = &connection.record;
         drop(self.shards.remove(record.id, key));
-        let age = connection.age();
-        record.listener.closed(record, reason, age);
+        record.end_protocol();
+        record.listener.closed(record, reason, connection.age());
         if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             // The reaper says it as well, unless its runtime is gone.
             for listener in self.listeners() {
@@ -152,11 +153,32 @@ impl Shared {
             }
         }
         self.ended.notify_waiters();
+        if self.has_events() && record.events.close() {
+            self.tell_closed(connection);
+        }
+    }
+
+    fn tell_closed(&self, connection: &Connection) {
         self.tell(|| ConnectionEvent::Closed {
             connection,
-            reason,
-            age,
+            reason: connection.close_reason().unwrap_or(CloseReason::Error),
+            age: connection.age(),
         });
+    }
+
+    /// Tells of a connection that is not closed.
+    fn tell_of<'a>(
+        &self,
+        connection: &'a Connection,
+        event: impl FnOnce(&'a Connection) -> ConnectionEvent<'a>,
+    ) {
+        let gate = &connection.record.events;
+        if self.has_events() && gate.enter() {
+            self.tell(|| event(connection));
+            if gate.leave() {
+                self.tell_closed(connection);
+            }
+        }
     }
 
     /// The age at which this connection is old: spread, so that those that came
@@ -206,19 +228,19 @@ impl Shared {
     }
 
     pub(crate) fn tell_protocol(&self, connection: &Connection) {
-        self.tell(|| ConnectionEvent::Protocol(connection));
+        self.tell_of(connection, ConnectionEvent::Protocol);
     }
 
     pub(crate) fn tell_busy(&self, connection: &Connection) {
-        self.tell(|| ConnectionEvent::Busy(connection));
+        self.tell_of(connection, ConnectionEvent::Busy);
     }
 
     pub(crate) fn tell_idle(&self, connection: &Connection) {
-        self.tell(|| ConnectionEvent::Idle(connection));
+        self.tell_of(connection, ConnectionEvent::Idle);
     }
 
     pub(crate) fn tell_closing(&self, connection: &Connection, reason: CloseReason) {
-        self.tell(|| ConnectionEvent::Closing(connection, reason));
+        self.tell_of(connection, |it| ConnectionEvent::Closing(it, reason));
     }
 }
 

@@ -5,9 +5,8 @@
 //! idleness only while nothing is in flight, and what begins before the close
 //! was carried out takes it back.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use crate::CloseReason;
+use crate::sync::{AtomicU64, Ordering};
 
 const BUSY: u64 = 0xffff_ffff;
 const REASON_SHIFT: u32 = 32;
@@ -188,6 +187,22 @@ mod tests {
         assert_eq!(state.seen().reason(), Some(CloseReason::Drain));
         assert!(state.force());
         assert!(!state.force(), "once");
+    }
+
+    #[test]
+    fn a_force_is_no_way_around_a_request() {
+        let state = State::default();
+        assert!(!state.force(), "nothing was asked for");
+        state.close_idle();
+        // Between the two steps in which a request begins.
+        state.0.fetch_add(1, Ordering::AcqRel);
+        assert!(!state.force() && !state.force_unless_busy());
+        state.revoke();
+        assert!(state.seen().is_open());
+
+        assert!(state.close(CloseReason::Drain));
+        assert!(!state.force_unless_busy());
+        assert!(state.force(), "a deadline is one");
     }
 
     #[test]

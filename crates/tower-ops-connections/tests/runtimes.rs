@@ -73,7 +73,7 @@ fn connections_are_reaped_when_the_runtime_that_accepted_first_is_not_driven() {
     let second = threads();
     let connections = idle_soon();
     first.block_on(open(connections.clone()));
-    let other = second.block_on(open(connections.clone()));
+    let other = second.block_on(open(connections));
     let reason = second.block_on(async { timeout(LONG, other.closing()).await });
     assert_eq!(reason.expect("reaped"), CloseReason::FirstByteTimeout);
 }

@@ -39,7 +39,9 @@ fn listed() -> Listed {
         .first_byte_timeout(None)
         .build()
         .unwrap();
-    Room::for_bench(&connections).admit(&(), Peer::Unknown).unwrap()
+    Room::for_bench(&connections)
+        .admit(&(), Peer::Unknown)
+        .unwrap()
 }
 
 /// The response of one exchange on that connection.
