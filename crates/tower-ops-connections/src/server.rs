@@ -24,7 +24,8 @@ use crate::tls::Tls;
 use crate::tracked::Tracked;
 use crate::{CloseReason, Connection, Connections, DrainReport};
 
-/// How much hyper reads ahead and buffers for writing, for each HTTP/1 connection.
+/// How much hyper reads ahead and buffers for writing, for each HTTP/1 connection, and
+/// takes from what writes into a stream of HTTP/2 after an extended CONNECT.
 /// It bounds a request's head, and what a client that does not read can hold.
 const BUFFER: usize = 64 * 1024;
 
@@ -81,7 +82,9 @@ impl Connections {
             .timer(TokioTimer::new())
             .header_read_timeout(None)
             .max_buf_size(BUFFER);
-        http.http2().timer(TokioTimer::new());
+        http.http2()
+            .timer(TokioTimer::new())
+            .max_send_buf_size(BUFFER);
         Server {
             connections: self.clone(),
             http,
