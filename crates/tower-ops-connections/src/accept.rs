@@ -50,14 +50,14 @@ impl Listener for TcpListener {
 /// up to 4 MiB for each connection, which a client gets for the price of a request.
 /// What the network has under way comes on top, so that no throughput is lost.
 #[cfg(any(target_os = "android", target_os = "linux"))]
-fn bound_unsent(stream: &TcpStream) {
+pub(crate) fn bound_unsent(stream: &TcpStream) {
     const UNSENT: u32 = 64 * 1024;
     // For memory only; a system that refuses serves as before.
     let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT);
 }
 
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
-fn bound_unsent(_: &TcpStream) {}
+pub(crate) fn bound_unsent(_: &TcpStream) {}
 
 #[cfg(unix)]
 impl Listener for tokio::net::UnixListener {

@@ -1,5 +1,6 @@
 //! `axum::serve`, with its connections tracked.
 
+use std::any::Any;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
@@ -16,8 +17,10 @@ use http::request::Parts;
 use http::{Request, StatusCode};
 use http_body::Body as _;
 use pin_project_lite::pin_project;
+use tokio::net::TcpStream;
 use tower_service::Service;
 
+use crate::accept::bound_unsent;
 use crate::exchange::Exchange;
 use crate::{
     BytesBody, Connection, ConnectionService, Connections, Peer, ResponseFuture, Tracked,
@@ -32,7 +35,8 @@ pub struct TrackedListener<L> {
 }
 
 impl Connections {
-    /// Tracks what `listener` accepts, for `axum::serve`. Serve a
+    /// Tracks what `listener` accepts, for `axum::serve`. On TCP, what the kernel
+    /// buffers for a client that does not read is bounded to 64 KiB (on Linux). Serve a
     /// [`make_service`](Self::make_service) with it, so that the requests are seen
     /// as well. `ConnectInfo` works as without.
     ///
@@ -93,6 +97,9 @@ where
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
             let (room, (io, addr)) = self.connections.with_room(self.inner.accept()).await;
+            if let Some(stream) = (&io as &dyn Any).downcast_ref::<TcpStream>() {
+                bound_unsent(stream);
+            }
             if let Ok(io) = room.accept(io, Peer::from(&addr)) {
                 return (io, addr);
             }

@@ -33,9 +33,9 @@ use self::queue::{Place, Queue};
 /// 100.
 pub(crate) const FRAME: usize = 512;
 /// From here on, a stream is paused.
-pub(crate) const STREAM: usize = 128 * 1024;
+pub(crate) const STREAM: usize = 64 * 1024;
 /// From here on, all streams of a connection wait.
-pub(crate) const CONNECTION: usize = 512 * 1024;
+pub(crate) const CONNECTION: usize = 384 * 1024;
 /// From here on, only those wait that hold more than [`LIGHT`].
 pub(crate) const CROWDED: usize = CONNECTION / 2;
 /// Two small frames.

@@ -26,7 +26,8 @@ use crate::tls::Tls;
 use crate::tracked::Tracked;
 use crate::{Connection, Connections, DrainReport, Protocol};
 
-/// How much hyper reads ahead and buffers for writing, for each HTTP/1 connection.
+/// How much hyper reads ahead and buffers for writing, for each HTTP/1 connection, and
+/// takes from what writes into a stream of HTTP/2 after an extended CONNECT.
 /// It bounds a request's head, and what a client that does not read can hold.
 const BUFFER: usize = 64 * 1024;
 
@@ -93,6 +94,7 @@ impl Connections {
         let keep_alive = &self.shared.limits.keep_alive;
         http.http2()
             .timer(TokioTimer::new())
+            .max_send_buf_size(BUFFER)
             .keep_alive_interval(keep_alive.ping_after.map(countable))
             .keep_alive_timeout(countable(keep_alive.ping_timeout));
         Server {

@@ -33,13 +33,13 @@ use crate::{Connection, Protocol};
 ///
 /// On HTTP/1, the transport's buffer. On HTTP/2, where clients say how much they would
 /// take, the frames that were not written count against two bounds, with 512 bytes for
-/// each besides its data: one stream is not polled further from 128 KiB on until half
-/// of that is left, and all streams of a connection from 512 KiB on. Streams that wait
+/// each besides its data: one stream is not polled further from 64 KiB on until half
+/// of that is left, and all streams of a connection from 384 KiB on. Streams that wait
 /// go on in the order in which they came; where some hold much, the others go first. A
 /// chunk is handed on as a whole, however large: what is held is up to one chunk more.
 ///
 /// A body that is known to be 16 KiB or shorter does not wait, and one that comes in
-/// one piece counts as no more than 128 KiB: they are there already.
+/// one piece counts as no more than 64 KiB: they are there already.
 ///
 /// # Costs
 ///

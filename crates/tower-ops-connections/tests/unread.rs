@@ -22,7 +22,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Path;
 use axum::routing::{get, post};
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use futures_util::stream;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -30,6 +30,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};
+use tonic::Status;
+use tonic::codec::{EncodeBody, EncodeBuf, Encoder, SingleMessageCompressionOverride};
 use tower_ops_connections::Connections;
 
 #[path = "support/reader.rs"]
@@ -51,7 +53,48 @@ fn app() -> Router {
     Router::new()
         .route("/", get(async || "hello"))
         .route("/chunks/{size}/{count}", get(chunks))
+        .route("/messages/{size}", get(messages))
+        .route("/unary", post(unary))
         .route("/keep", post(keep))
+}
+
+/// Messages of gRPC without an end, as tonic encodes them.
+async fn messages(Path(size): Path<usize>) -> Body {
+    let messages = stream::repeat_with(move || Ok(vec![b'.'; size]));
+    let no_override = SingleMessageCompressionOverride::default();
+    Body::new(EncodeBody::new_server(
+        Raw,
+        messages,
+        None,
+        no_override,
+        None,
+    ))
+}
+
+struct Raw;
+
+impl Encoder for Raw {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn encode(&mut self, item: Vec<u8>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put_slice(&item);
+        Ok(())
+    }
+}
+
+/// A message, and its answer with trailers.
+async fn unary(body: Bytes) -> Body {
+    let message = stream::once(async move { Ok(body.to_vec()) });
+    let no_override = SingleMessageCompressionOverride::default();
+    let message = Box::pin(message);
+    Body::new(EncodeBody::new_server(
+        Raw,
+        message,
+        None,
+        no_override,
+        None,
+    ))
 }
 
 /// Chunks of their own, made when they are polled.
@@ -188,11 +231,16 @@ async fn unread(addr: SocketAddr, path: &str) -> Client {
 #[tokio::test]
 #[ignore = "measures memory; see above"]
 async fn a_client_that_never_reads_makes_no_stack_hold_more_than_its_bound() {
+    let mut too_much = Vec::new();
     for stack in Stack::ALL {
-        for size in [1, 10, 100, 4 * 1024, 64 * 1024, MIB] {
+        let sizes = [1, 10, 100, 4 * 1024, 64 * 1024, MIB];
+        let chunks = sizes.map(|size| format!("/chunks/{size}/1000000000"));
+        // tonic's encoder has a buffer for each stream from its beginning, which is
+        // most of what is left for a chunk: not for one of a mebibyte as well.
+        let messages = sizes[..5].iter().map(|size| format!("/messages/{size}"));
+        for path in chunks.into_iter().chain(messages) {
             let server = Server::start(stack).await;
             let before = server.resident().await;
-            let path = format!("/chunks/{size}/1000000000");
             let first = unread(server.addr, &path).await;
             let alone = server.resident().await.saturating_sub(before);
             server.answers().await;
@@ -203,14 +251,16 @@ async fn a_client_that_never_reads_makes_no_stack_hold_more_than_its_bound() {
             let each = server.resident().await.saturating_sub(before) / clients.len();
             server.answers().await;
             println!(
-                "{stack:?} {size:>8}: {:>5} KiB alone, {:>5} KiB each of 100",
+                "{stack:?} {path}: {:>5} KiB alone, {:>5} KiB each of 100",
                 alone / 1024,
                 each / 1024
             );
-            assert!(alone <= ALONE, "{stack:?} {size}");
-            assert!(each <= EACH, "{stack:?} {size}");
+            if alone > ALONE || each > EACH {
+                too_much.push(format!("{stack:?} {path}"));
+            }
         }
     }
+    assert!(too_much.is_empty(), "{too_much:?}");
 }
 
 #[tokio::test]
