@@ -213,7 +213,8 @@ impl Connections {
     }
 
     /// Closes the connection of that number in order; after the grace, whatever is
-    /// in flight is cut off. `false` if it is not there, or is being closed already.
+    /// in flight is cut off. One of HTTP/1 that is between two requests stays until
+    /// it was told with an answer, or for the grace. `false` if it is not there, or is being closed already.
     #[expect(clippy::must_use_candidate, reason = "the close is what counts")]
     pub fn close(&self, id: u64) -> bool {
         self.get(id)
