@@ -41,8 +41,9 @@ impl Connections {
     /// as well. `ConnectInfo` works as without.
     ///
     /// With `with_graceful_shutdown`, axum stops accepting and waits for every
-    /// connection, without a deadline; call [`drain`](Self::drain) at the same
-    /// signal, which has one.
+    /// connection, without a deadline, and ends those at once that are between two
+    /// requests. Call [`drain`](Self::drain), and give [`drained`](Self::drained) to
+    /// axum.
     ///
     /// # Examples
     ///

@@ -42,10 +42,12 @@ impl Record {
             Protocol::Upgraded => Next::Wait,
             // A client that has only just connected may have sent its first request.
             Protocol::Http2 if has_goaway => {
+                let limits = &self.shared.limits;
                 if reason == CloseReason::Idle || self.exchanges() > 0 {
                     Next::Close
                 } else {
-                    Next::Linger(self.linger(reason))
+                    // GOAWAY needs some of the grace.
+                    Next::Linger(limits.linger.min(limits.grace / 2))
                 }
             }
             Protocol::Unknown | Protocol::Http1 | Protocol::Http2 => {

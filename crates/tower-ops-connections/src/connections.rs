@@ -213,7 +213,8 @@ impl Connections {
     }
 
     /// Closes the connection of that number in order; after the grace, whatever is
-    /// in flight is cut off. `false` if it is not there, or is being closed already.
+    /// in flight is cut off. One of HTTP/1 that is between two requests stays until
+    /// it was told with an answer, or for the grace. `false` if it is not there, or is being closed already.
     #[expect(clippy::must_use_candidate, reason = "the close is what counts")]
     pub fn close(&self, id: u64) -> bool {
         self.get(id)
@@ -251,6 +252,41 @@ impl Connections {
     /// at the deadline.
     pub fn drain(&self, deadline: Duration) -> impl Future<Output = DrainReport> + Send + 'static {
         Arc::clone(&self.shared).drain(deadline)
+    }
+
+    /// Completes when a drain has begun and no connection is open any more: the signal
+    /// to give to axum's and tonic's graceful shutdown. At their signal these end
+    /// connections of HTTP/1 at once that are between two requests, and the next
+    /// request is lost; after a drain there are none.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn run(listener: tokio::net::TcpListener, app: axum::Router) -> std::io::Result<()> {
+    /// use std::time::Duration;
+    /// use tower_ops_connections::Connections;
+    ///
+    /// # #[cfg(feature = "axum")] {
+    /// let connections = Connections::new();
+    /// let make = connections.make_service(app.into_make_service());
+    /// let serving = axum::serve(connections.listener(listener), make)
+    ///     .with_graceful_shutdown(connections.drained());
+    /// let stopping = async {
+    ///     tokio::signal::ctrl_c().await?;
+    ///     println!("{}", connections.drain(Duration::from_secs(15)).await);
+    ///     Ok(())
+    /// };
+    /// tokio::try_join!(serving.into_future(), stopping)?;
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn drained(&self) -> impl Future<Output = ()> + Send + 'static {
+        Arc::clone(&self.shared).drained()
     }
 
     /// Whether a drain has begun.

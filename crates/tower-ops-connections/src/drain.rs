@@ -51,6 +51,8 @@ impl Shared {
     pub(crate) async fn drain(self: Arc<Self>, deadline: Duration) -> DrainReport {
         let begun = Instant::now();
         self.draining.store(true, Ordering::SeqCst);
+        // Whoever waits for the end of a drain looks again.
+        self.ended.notify_waiters();
         let at_first = self.open();
         let lost_before = self.lost().count;
         for connection in self.shards.all() {
@@ -112,12 +114,20 @@ impl Shared {
         }
     }
 
-    /// Completes when no connection is open.
+    /// Completes when a drain has begun and no connection is open.
+    pub(crate) async fn drained(self: Arc<Self>) {
+        self.until(|| self.is_draining() && self.open() == 0).await;
+    }
+
     async fn empty(&self) {
+        self.until(|| self.open() == 0).await;
+    }
+
+    async fn until(&self, done: impl Fn() -> bool) {
         let mut ended = pin!(self.ended.notified());
         loop {
             ended.as_mut().enable();
-            if self.open() == 0 {
+            if done() {
                 return;
             }
             ended.as_mut().await;

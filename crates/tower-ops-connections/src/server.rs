@@ -155,7 +155,8 @@ impl Server {
     }
 
     /// Serves `app` on what `listener` accepts, until `shutdown` completes. Then
-    /// the listener is closed, and all [`Connections`] are
+    /// what the kernel has accepted by that time is taken as well, for a quarter of a
+    /// second at most; the listener is closed, and all [`Connections`] are
     /// [drained](Connections::drain).
     ///
     /// An `axum::Router`, tonic's `Routes`, or any other tower service. What goes

@@ -27,10 +27,10 @@ impl Connections {
     /// [`layer`](Self::layer), so that the requests are seen as well, and
     /// `remote_addr()` works.
     ///
-    /// tonic waits for every connection when it shuts down, without a deadline;
-    /// call [`drain`](Self::drain) at the same signal, which has one. With tonic's
-    /// own TLS these connections are below it: they end without a GOAWAY, and what
-    /// frames would show is not known.
+    /// tonic waits for every connection when it shuts down, without a deadline. Call
+    /// [`drain`](Self::drain), which has one, and give [`drained`](Self::drained) to
+    /// tonic. With tonic's own TLS these connections are below it: they end without a
+    /// GOAWAY, and what frames would show is not known.
     ///
     /// # Examples
     ///

@@ -355,6 +355,43 @@ async fn a_drain_shortens_a_wait_that_goes_on() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_shutdown_of_a_framework_after_the_drain_loses_nothing() {
+    for tonic in [false, true] {
+        let connections = Connections::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let shared = connections.clone();
+        let serving = tokio::spawn(async move {
+            let stop = shared.drained();
+            if tonic {
+                tonic::transport::Server::builder()
+                    .accept_http1(true)
+                    .layer(shared.layer())
+                    .add_routes(tonic::service::Routes::from(stacks::app()))
+                    .serve_with_incoming_shutdown(shared.incoming(listener), stop)
+                    .await
+                    .unwrap();
+            } else {
+                let make = shared.make_service(stacks::app().into_make_service());
+                axum::serve(shared.listener(listener), make)
+                    .with_graceful_shutdown(stop)
+                    .await
+                    .unwrap();
+            }
+        });
+        let mut client = Polite::connect(addr).await;
+        assert!(client.ask(GET).await.is_some());
+        let drain = tokio::spawn(connections.drain(LONG));
+        sleep(400 * MILLI).await;
+        assert!(client.ask(GET).await.is_some(), "tonic {tonic}: lost");
+        assert!(client.told, "tonic {tonic}");
+        assert_eq!(drain.await.unwrap().forced, 0);
+        let ended = timeout(LONG, serving).await;
+        ended.expect("the server ends").unwrap();
+    }
+}
+
 // One thread: nothing is accepted between the connects and the stop.
 #[tokio::test]
 async fn what_the_kernel_has_accepted_is_served_when_the_server_stops() {
