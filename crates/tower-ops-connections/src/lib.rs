@@ -84,7 +84,7 @@
 //!
 //! On HTTP/1, what the transport buffers. On HTTP/2, clients say how much they would take,
 //! and hyper takes that much of every body, with some 300 bytes for each frame. So bodies
-//! are polled only as fast as they are written: a stream holds up to 64 KiB that were not,
+//! are polled only as fast as they are written: a stream holds up to 128 KiB that were not,
 //! and all streams of a connection together up to 384 KiB, with 512 bytes for each frame, and
 //! up to one chunk more. [`ConnectionService`] has the details. A client that opens 200
 //! streams and never reads costs one to two mebibytes, on each of the servers below.

@@ -6,11 +6,11 @@
 //! the frames of a body are charged to its stream and to its connection until h2 has
 //! written them, and a body is not polled while either holds its bound:
 //!
-//! - a stream is paused from [`STREAM`] until half of that is left;
+//! - a stream that would hold more than [`STREAM`] is paused until half of that is left;
 //! - streams wait in line while those of a connection hold [`CONNECTION`] together. The
-//!   second half of that is for streams that hold next to nothing: many that nobody
-//!   reads take what there is in the first half, and leave room for those that come
-//!   later, or are read.
+//!   second half of that is for streams that hold nothing: many that nobody reads take
+//!   what there is in the first half, and leave room for those that come later, or are
+//!   read.
 //!
 //! One chunk more is in hand: it exists once it was polled, however large it is.
 
@@ -32,14 +32,14 @@ use self::queue::{Place, Queue};
 /// doubling, and the allocation that keeps its payload. Measured: about 300 bytes and
 /// 100.
 pub(crate) const FRAME: usize = 512;
-/// From here on, a stream is paused.
-pub(crate) const STREAM: usize = 64 * 1024;
+/// A stream that would hold more is paused.
+pub(crate) const STREAM: usize = 128 * 1024;
 /// From here on, all streams of a connection wait.
 pub(crate) const CONNECTION: usize = 384 * 1024;
-/// From here on, only those wait that hold more than [`LIGHT`].
+/// From here on, only those go on that hold less than [`LIGHT`].
 pub(crate) const CROWDED: usize = CONNECTION / 2;
-/// Two small frames.
-pub(crate) const LIGHT: usize = 2 * FRAME;
+/// No frame.
+pub(crate) const LIGHT: usize = FRAME;
 /// What is left of a body of known size, if it is no more than this, does not wait:
 /// most often it is there already, and to hold it back would save nothing.
 pub(crate) const SMALL: u64 = 16 * 1024;
@@ -134,6 +134,8 @@ pub(crate) struct Outflow {
     flow: Arc<Flow>,
     /// What its last frame was charged.
     last: Option<usize>,
+    /// Room for a frame that is being polled.
+    reserved: usize,
     place: Option<Place>,
 }
 
@@ -142,20 +144,28 @@ impl Outflow {
         Self {
             flow,
             last: None,
+            reserved: 0,
             place: None,
         }
     }
 
     /// Completes when the body may be polled for one more frame.
-    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Reservation> {
-        if self.flow.poll_paused(cx).is_pending() {
+    ///
+    /// Then [`charge`](Self::charge) that, or [`give_back`](Self::give_back) the room.
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self
+            .flow
+            .poll_paused(cx, self.last.unwrap_or(FRAME))
+            .is_pending()
+        {
             return Poll::Pending;
         }
         let meter = self.flow.meter();
         let expected = self.last.unwrap_or_else(|| meter.expected());
         let free = self.place.is_none() && meter.waiting.load(Ordering::SeqCst) == 0;
         if free && meter.try_reserve(self.flow.bound(), expected) {
-            return Poll::Ready(self.reservation(expected));
+            self.reserved = expected;
+            return Poll::Ready(());
         }
         // Before anything is looked at that a release may change, and wake for.
         self.flow.register(cx);
@@ -175,7 +185,8 @@ impl Outflow {
                 queue.leave(place);
                 meter.waiting.fetch_sub(1, Ordering::SeqCst);
                 self.place = None;
-                return Poll::Ready(self.reservation(expected));
+                self.reserved = expected;
+                return Poll::Ready(());
             }
             first.filter(|_| !own)
         };
@@ -185,69 +196,48 @@ impl Outflow {
         Poll::Pending
     }
 
-    /// Charged for what does not wait.
-    pub(crate) fn without_waiting(&self) -> Reservation {
-        self.reservation(0)
-    }
-
-    /// Charges a frame that was polled.
+    /// Charges a frame that was polled, whether it has waited for room or not.
     ///
     /// A `whole` body in one piece was there before it was polled. To the connection
     /// it counts as no more than a stream that is paused: it is the application that
     /// has made it, and others must not wait for its reader.
-    pub(crate) fn charge(&mut self, room: Reservation, payload: usize, whole: bool) -> Charge {
+    pub(crate) fn charge(&mut self, payload: usize, whole: bool) -> Charge {
         let cost = payload.saturating_add(FRAME).min(u32::MAX as usize);
         let counted = if whole { cost.min(STREAM) } else { cost };
         self.last = Some(counted.min(CONNECTION));
-        room.settle(counted);
+        // What it costs takes the place of what was expected.
+        let expected = std::mem::take(&mut self.reserved);
+        let meter = self.flow.meter();
+        meter.learn(counted);
+        if counted < expected {
+            meter.release(expected - counted);
+        } else {
+            if counted > expected {
+                meter.add(counted - expected);
+            }
+            meter.wake_next();
+        }
         Charge::new(Arc::clone(&self.flow), cost, counted)
     }
 
-    fn reservation(&self, expected: usize) -> Reservation {
-        Reservation {
-            flow: Arc::clone(&self.flow),
-            expected,
+    /// There was no frame to charge.
+    pub(crate) fn give_back(&mut self) {
+        let reserved = std::mem::take(&mut self.reserved);
+        if reserved > 0 {
+            self.flow.meter().release(reserved);
         }
     }
 }
 
 impl Drop for Outflow {
     fn drop(&mut self) {
+        // The body panicked.
+        self.give_back();
         if let Some(place) = self.place.take() {
             let meter = self.flow.meter();
             meter.queue().leave(place);
             meter.waiting.fetch_sub(1, Ordering::SeqCst);
             meter.wake_next();
-        }
-    }
-}
-
-/// Room for a frame that is being polled; given back if there is none.
-pub(crate) struct Reservation {
-    flow: Arc<Flow>,
-    expected: usize,
-}
-
-impl Reservation {
-    /// There is a frame: what it costs takes the place of what was expected.
-    fn settle(mut self, cost: usize) {
-        let expected = std::mem::take(&mut self.expected);
-        let meter = self.flow.meter();
-        meter.learn(cost);
-        if cost >= expected {
-            meter.add(cost - expected);
-            meter.wake_next();
-        } else {
-            meter.release(expected - cost);
-        }
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        let meter = self.flow.meter();
-        if self.expected > 0 {
-            meter.release(self.expected);
         }
     }
 }

@@ -3,6 +3,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::Buf;
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
@@ -33,13 +34,13 @@ use crate::{Connection, Protocol};
 ///
 /// On HTTP/1, the transport's buffer. On HTTP/2, where clients say how much they would
 /// take, the frames that were not written count against two bounds, with 512 bytes for
-/// each besides its data: one stream is not polled further from 64 KiB on until half
-/// of that is left, and all streams of a connection from 384 KiB on. Streams that wait
+/// each besides its data: a stream that would hold more than 128 KiB is paused until
+/// half of that is left, and all streams of a connection from 384 KiB on. Streams that wait
 /// go on in the order in which they came; where some hold much, the others go first. A
 /// chunk is handed on as a whole, however large: what is held is up to one chunk more.
 ///
 /// A body that is known to be 16 KiB or shorter does not wait, and one that comes in
-/// one piece counts as no more than 64 KiB: they are there already.
+/// one piece counts as no more than 128 KiB: they are there already.
 ///
 /// # Costs
 ///
@@ -224,11 +225,9 @@ impl<B: Body> Body for ResponseBody<B> {
             });
         };
         let rest = this.inner.size_hint().exact();
-        let room = if rest.is_some_and(|rest| rest <= SMALL) {
-            outflow.without_waiting()
-        } else {
-            ready!(outflow.poll_room(cx))
-        };
+        if rest.is_none_or(|rest| rest > SMALL) {
+            ready!(outflow.poll_room(cx));
+        }
         let polled = match this.exchange {
             Some(exchange) => {
                 let _scope = Scope::enter(&mut exchange.connection);
@@ -236,16 +235,15 @@ impl<B: Body> Body for ResponseBody<B> {
             }
             None => this.inner.poll_frame(cx),
         };
-        let Some(frame) = ready!(polled).transpose()? else {
-            return Poll::Ready(None);
-        };
-        let frame = frame.map_data(|data| {
-            let payload = bytes::Buf::remaining(&data);
-            let whole = rest.is_some_and(|rest| u64::try_from(payload).is_ok_and(|it| it == rest));
-            let charge = outflow.charge(room, payload, whole);
-            MeteredData::new(data, Some(charge))
+        let polled = polled.map_ok(|frame| {
+            frame.map_data(|data| {
+                let payload = data.remaining();
+                let whole = rest.is_some_and(|rest| rest == payload as u64);
+                MeteredData::new(data, Some(outflow.charge(payload, whole)))
+            })
         });
-        Poll::Ready(Some(Ok(frame)))
+        outflow.give_back();
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

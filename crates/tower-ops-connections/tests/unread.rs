@@ -32,7 +32,7 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Status;
 use tonic::codec::{EncodeBody, EncodeBuf, Encoder, SingleMessageCompressionOverride};
-use tower_ops_connections::Connections;
+use tower_ops_connections::{Acceptor, Connections};
 
 #[path = "support/reader.rs"]
 mod frames;
@@ -128,13 +128,14 @@ async fn serves() {
     std::future::pending::<()>().await;
 }
 
-/// What the figures are compared with: hyper alone.
+/// What the figures are compared with: hyper alone, on sockets set in the same way.
 async fn bare() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
+    let mut acceptor = Acceptor::new(listener);
     tokio::spawn(async move {
         loop {
-            let (stream, _) = listener.accept().await.unwrap();
+            let (stream, _) = acceptor.accept().await;
             let service = TowerToHyperService::new(app());
             tokio::spawn(async move {
                 let http = auto::Builder::new(TokioExecutor::new());

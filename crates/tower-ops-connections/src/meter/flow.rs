@@ -54,10 +54,12 @@ impl Flow {
         self.task.register(cx.waker());
     }
 
-    /// Pending while the stream holds its bound.
-    pub(super) fn poll_paused(&self, cx: &Context<'_>) -> Poll<()> {
+    /// Pending if the stream would hold more than its bound with what comes `next`, and
+    /// until half of the bound is left.
+    pub(super) fn poll_paused(&self, cx: &Context<'_>, next: usize) -> Poll<()> {
         let paused = self.paused.load(Ordering::Relaxed);
-        if self.held() < if paused { STREAM / 2 } else { STREAM } {
+        let held = self.held();
+        if held < STREAM / 2 || (!paused && held + next <= STREAM) {
             if paused {
                 self.paused.store(false, Ordering::Relaxed);
             }

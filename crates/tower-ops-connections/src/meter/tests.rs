@@ -131,8 +131,9 @@ async fn one_stream_is_paused_at_its_bound_and_goes_on_at_half_of_it() {
     for size in [1, 10, 100, 16 * 1024, 64 * 1024, 1024 * 1024] {
         let mut stream = Stream::open(connection, Endless(size)).await;
         let frames = stream.fill();
-        assert_eq!(frames, STREAM.div_ceil(size + FRAME), "{size}");
         let mut left = frames * (size + FRAME);
+        assert!(left <= STREAM.max(size + FRAME), "{size}: {left} are held");
+        assert!(left + size + FRAME > STREAM, "{size}: only {left} are held");
         while !stream.was_woken() {
             assert!(left >= STREAM / 2, "{size}: not woken at {left}");
             stream.held.pop_front();
@@ -162,7 +163,7 @@ async fn many_unread_streams_hold_no_more_than_the_bound_and_a_chunk() {
         }
         let held = connection.record.meter().held();
         assert!(held < CONNECTION + size + FRAME, "{size}: {held}");
-        if size + FRAME <= LIGHT {
+        if size <= 100 {
             assert!(held < CONNECTION, "{size}: nothing left for others");
             let mut late = Stream::open(connection, Endless(size)).await;
             assert!(late.take(), "{size}: one that comes later");
