@@ -233,6 +233,15 @@ impl Facts {
         self.request.as_ref().map(|request| request.read())
     }
 
+    /// Whether nothing more of the request's body can come: it was read to its end,
+    /// or dropped, or there is none that is counted.
+    #[must_use]
+    pub fn is_request_body_over(&self) -> bool {
+        self.request
+            .as_ref()
+            .is_none_or(|request| request.is_over())
+    }
+
     /// Calls `record` with the size of the request's body once nothing more of it
     /// can come: at once, if it was read to its end or dropped, or else when that
     /// happens, perhaps after the exchange has ended and on another thread.

@@ -82,6 +82,7 @@ mod layer;
 mod length;
 mod life;
 mod observe;
+mod path;
 mod pool;
 mod request;
 mod route;
@@ -96,6 +97,7 @@ pub use self::future::ResponseFuture;
 pub use self::grpc::{GrpcCode, GrpcProtocol};
 pub use self::layer::ObserveLayer;
 pub use self::observe::Observe;
+pub use self::path::original_path;
 pub use self::route::{Route, RouteHook, RouteHookService};
 pub use self::service::ObserveService;
 

@@ -144,13 +144,16 @@ impl<O: Observe> Life<O> {
 
     /// The service returned an error instead of a response.
     pub(crate) fn fail<E: 'static>(&mut self, error: &E) {
+        let (watch, state) = self.parts();
         let error = cause::as_error(error as &dyn Any);
+        // The causes are the user's code as well.
+        state.stepping = true;
         let outcome = if error.is_some_and(cause::is_timeout) {
             Outcome::TimedOut
         } else {
             Outcome::Failed
         };
-        let (watch, state) = self.parts();
+        state.stepping = false;
         state.end(watch, Instant::now(), outcome, error);
     }
 

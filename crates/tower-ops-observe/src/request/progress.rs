@@ -34,6 +34,10 @@ impl RequestProgress {
         self.broken.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(*self.end(), End::Reached)
+    }
+
     /// Calls `record` with the size once nothing more can come: at once, if that
     /// is so.
     pub(crate) fn at_end(&self, record: impl FnOnce(u64) + Send + 'static) {
