@@ -7,7 +7,11 @@ use tokio::net::TcpStream;
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
+#[allow(dead_code, reason = "not every test acknowledges")]
+pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const END_STREAM: u8 = 1;
+#[allow(dead_code, reason = "not every test acknowledges")]
+pub(crate) const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 pub(crate) struct Client {
