@@ -199,6 +199,8 @@ impl Limits {
         // A request in flight gets the time that it needs. Only a drain has a
         // deadline, and whoever closes by hand means it.
         let waits = record.is_in_use(now) && seen.reason() != Some(CloseReason::Manual);
+        // The last bytes of an exchange that has only just ended may not be written.
+        let waits = waits || record.idle_since() >= now;
         if ours && !waits && told >= self.grace {
             Verdict::Force
         } else {

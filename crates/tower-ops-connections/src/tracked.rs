@@ -31,6 +31,8 @@ pub struct Tracked<I> {
     listed: Listed,
     spoken: Spoken,
     ending: Ending,
+    /// The server has one more chance to write before it reads the end.
+    lingers: bool,
 }
 
 /// What the bytes mean.
@@ -64,6 +66,7 @@ impl<I> Tracked<I> {
                 wire: None,
             },
             ending: Ending::Ahead,
+            lingers: false,
         }
     }
 
@@ -95,6 +98,24 @@ impl<I> Tracked<I> {
     fn closes_itself(&self) -> bool {
         let record = &self.listed.connection.record;
         !record.is_driven() || record.protocol() == Protocol::Upgraded
+    }
+
+    /// Whether GOAWAY is ours to send.
+    fn says_goodbye(&self) -> bool {
+        let record = &self.listed.connection.record;
+        let abrupt = record
+            .state
+            .seen()
+            .reason()
+            .is_some_and(CloseReason::is_abrupt);
+        matches!(self.spoken, Spoken::Http2(_))
+            && self.closes_itself()
+            && !abrupt
+            && record.shared.limits.http2_close == Http2Close::GoAway
+    }
+
+    fn has_out(&self) -> bool {
+        matches!(&self.spoken, Spoken::Http2(wire) if wire.has_out())
     }
 
     /// From the number of bytes that is returned on, what was read has to be staged.
@@ -187,7 +208,8 @@ impl<I> Tracked<I> {
             return;
         };
         self.listed.connection.note_wire(wire);
-        let due = wire.has_out() || (wire.may_say_goodbye() && !record.state.seen().is_open());
+        let goodbye = !record.state.seen().is_open() && wire.may_say_goodbye();
+        let due = wire.has_out() || (goodbye && self.says_goodbye());
         if due && !wire.is_half_written() {
             // Nobody writes again because of a frame that is ours.
             cx.waker().wake_by_ref();
@@ -289,24 +311,6 @@ impl<I: AsyncWrite + Unpin> Tracked<I> {
         may && self.says_goodbye() && !record.state.seen().is_open() && record.state.commit()
     }
 
-    /// Whether GOAWAY is ours to send.
-    fn says_goodbye(&self) -> bool {
-        let record = &self.listed.connection.record;
-        let abrupt = record
-            .state
-            .seen()
-            .reason()
-            .is_some_and(CloseReason::is_abrupt);
-        matches!(self.spoken, Spoken::Http2(_))
-            && self.closes_itself()
-            && !abrupt
-            && record.shared.limits.http2_close == Http2Close::GoAway
-    }
-
-    fn has_out(&self) -> bool {
-        matches!(&self.spoken, Spoken::Http2(wire) if wire.has_out())
-    }
-
     /// Whether reading ends here because the connection is being closed.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let seen = self.listed.connection.record.state.seen();
@@ -337,10 +341,25 @@ impl<I: AsyncWrite + Unpin> Tracked<I> {
                 let abrupt = seen.reason().is_some_and(CloseReason::is_abrupt);
                 let half_a_head = record.head_begun().is_some() && !abrupt;
                 let in_use = record.is_in_use(record.shared.clock.now());
-                if in_use || half_a_head || !record.state.commit() {
-                    Poll::Pending
-                } else {
+                if in_use || half_a_head {
+                    self.lingers = false;
+                    return Poll::Pending;
+                }
+                // An HTTP/2 server drops a response's body before it has written its
+                // last bytes, and it writes nothing more once it has read the end.
+                if record.protocol() == Protocol::Http2 && !abrupt {
+                    let lingers = std::mem::replace(&mut self.lingers, true);
+                    if !lingers {
+                        cx.waker().wake_by_ref();
+                    }
+                    if !lingers || record.is_write_blocked() {
+                        return Poll::Pending;
+                    }
+                }
+                if record.state.commit() {
                     Poll::Ready(Ok(()))
+                } else {
+                    Poll::Pending
                 }
             }
         }
