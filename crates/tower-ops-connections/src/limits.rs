@@ -164,10 +164,12 @@ impl Limits {
         if record.is_in_use(now) {
             return Verdict::Leave;
         }
-        if let Some(head) = record.head_begun()
-            && over(head, self.header)
-        {
-            return Verdict::Close(CloseReason::HeaderTimeout);
+        if let Some(head) = record.head_begun() {
+            return if over(head, self.header) {
+                Verdict::Close(CloseReason::HeaderTimeout)
+            } else {
+                Verdict::Leave
+            };
         }
         // Streams may be open: nobody knows whether a silent tunnel is needed.
         if !record.is_write_blocked() && over(record.idle_since(), self.idle) {
@@ -198,7 +200,9 @@ impl Limits {
         if record.may_have_stalled_streams(now, self.stall) {
             return Verdict::LookAtStreams;
         }
-        if now.saturating_sub(record.grace_since(seen)) < self.grace {
+        // The last bytes of an exchange that has only just ended may not be written.
+        let just_ended = record.idle_since() >= now;
+        if just_ended || now.saturating_sub(record.grace_since(seen)) < self.grace {
             Verdict::Leave
         } else if !record.is_in_use(now) {
             Verdict::ForceIdle
@@ -304,7 +308,10 @@ impl Limits {
 
 /// What has to move within the stall timeout.
 fn enough(limit: Duration) -> u64 {
-    limit.as_secs().max(1) * SLOWEST_BYTES_A_SECOND
+    limit
+        .as_secs()
+        .max(1)
+        .saturating_mul(SLOWEST_BYTES_A_SECOND)
 }
 
 impl Record {

@@ -33,6 +33,8 @@ pub struct Tracked<I> {
     spoken: Spoken,
     ending: Ending,
     linger: Linger,
+    /// The server had one more turn to write before it reads the end.
+    had_turn: bool,
 }
 
 /// What the bytes mean.
@@ -67,6 +69,7 @@ impl<I> Tracked<I> {
             },
             ending: Ending::Ahead,
             linger: Linger::default(),
+            had_turn: false,
         }
     }
 
@@ -98,6 +101,24 @@ impl<I> Tracked<I> {
     fn closes_itself(&self) -> bool {
         let record = &self.listed.connection.record;
         !record.is_driven() || record.protocol() == Protocol::Upgraded
+    }
+
+    /// Whether GOAWAY is ours to send.
+    fn says_goodbye(&self) -> bool {
+        let record = &self.listed.connection.record;
+        let abrupt = record
+            .state
+            .seen()
+            .reason()
+            .is_some_and(CloseReason::is_abrupt);
+        matches!(self.spoken, Spoken::Http2(_))
+            && self.closes_itself()
+            && !abrupt
+            && record.shared.limits.http2_close == Http2Close::GoAway
+    }
+
+    fn has_out(&self) -> bool {
+        matches!(&self.spoken, Spoken::Http2(wire) if wire.has_out())
     }
 
     /// From the number of bytes that is returned on, what was read has to be staged.
@@ -185,7 +206,8 @@ impl<I> Tracked<I> {
             return;
         };
         self.listed.connection.note_wire(wire);
-        let due = wire.has_out() || (wire.may_say_goodbye() && !record.state.seen().is_open());
+        let goodbye = !record.state.seen().is_open() && wire.may_say_goodbye();
+        let due = wire.has_out() || (goodbye && self.says_goodbye());
         if due && !wire.is_half_written() {
             // Nobody writes again because of a frame that is ours.
             cx.waker().wake_by_ref();
@@ -287,24 +309,6 @@ impl<I: AsyncWrite + Unpin> Tracked<I> {
         may && self.says_goodbye() && !record.state.seen().is_open() && record.state.commit()
     }
 
-    /// Whether GOAWAY is ours to send.
-    fn says_goodbye(&self) -> bool {
-        let record = &self.listed.connection.record;
-        let abrupt = record
-            .state
-            .seen()
-            .reason()
-            .is_some_and(CloseReason::is_abrupt);
-        matches!(self.spoken, Spoken::Http2(_))
-            && self.closes_itself()
-            && !abrupt
-            && record.shared.limits.http2_close == Http2Close::GoAway
-    }
-
-    fn has_out(&self) -> bool {
-        matches!(&self.spoken, Spoken::Http2(wire) if wire.has_out())
-    }
-
     /// Whether reading ends here because the connection is being closed.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let seen = self.listed.connection.record.state.seen();
@@ -330,12 +334,25 @@ impl<I: AsyncWrite + Unpin> Tracked<I> {
                 let _ = self.poll_out(cx);
                 Poll::Pending
             }
-            _ => {
+            protocol => {
                 match record.next_of_close(false) {
                     Next::Close => {}
                     Next::Linger(limit) => ready!(self.linger.poll(limit, cx)),
                     Next::Wait => {
                         self.linger.stop();
+                        self.had_turn = false;
+                        return Poll::Pending;
+                    }
+                }
+                // An HTTP/2 server drops a response's body before it has written its
+                // last bytes, and it writes nothing more once it has read the end.
+                let abrupt = seen.reason().is_some_and(CloseReason::is_abrupt);
+                if protocol == Protocol::Http2 && !abrupt {
+                    let had_turn = std::mem::replace(&mut self.had_turn, true);
+                    if !had_turn {
+                        cx.waker().wake_by_ref();
+                    }
+                    if !had_turn || self.listed.connection.record.is_write_blocked() {
                         return Poll::Pending;
                     }
                 }

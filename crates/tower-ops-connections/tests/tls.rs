@@ -305,3 +305,72 @@ async fn a_stream_that_is_not_read_is_reset_through_tls() {
     client.update(3, 100).await;
     assert_eq!(client.until(DATA, 3).await.payload, b"waited");
 }
+
+/// tonic's own TLS is below what is tracked: its bytes show nothing.
+#[cfg(feature = "tonic")]
+#[tokio::test]
+async fn clients_of_tonics_own_tls_are_judged_by_their_requests() {
+    use tonic::transport::{Identity, ServerTlsConfig};
+
+    const LIMIT: Duration = Duration::from_millis(500);
+    let files = Files::new();
+    let trusted = files.renew();
+    let closed = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&closed);
+    let connections = Connections::builder()
+        .header_timeout(LIMIT)
+        .idle_timeout(3 * LIMIT)
+        .grace(LIMIT)
+        .check_interval(LIMIT / 10)
+        .on_event(move |event| {
+            if let ConnectionEvent::Closed { reason, age, .. } = event {
+                log.lock().unwrap().push((*reason, *age));
+            }
+        })
+        .build()
+        .unwrap();
+    let read = |name| fs::read_to_string(files.path(name)).unwrap();
+    let identity = Identity::from_pem(read("tls.crt"), read("tls.key"));
+    let slow = get(async || {
+        tokio::time::sleep(5 * LIMIT).await;
+        "waited"
+    });
+    let app = Router::new()
+        .route("/", get(async || "hello"))
+        .route("/slow", slow);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(
+        tonic::transport::Server::builder()
+            .tls_config(ServerTlsConfig::new().identity(identity))
+            .unwrap()
+            .layer(connections.layer())
+            .add_routes(tonic::service::Routes::from(app))
+            .serve_with_incoming(connections.incoming(listener)),
+    );
+
+    // Silent after the handshake: idle, and no half head.
+    let mut silent = connect(addr, &trusted, &["h2"]).await.unwrap();
+    let mut end = Vec::new();
+    let _ = silent.read_to_end(&mut end).await;
+    let (reason, age) = closed.lock().unwrap().remove(0);
+    assert_eq!(reason, CloseReason::Idle);
+    assert!(age >= 3 * LIMIT, "{age:?}");
+
+    // A request is waited for, also by a drain, and no frame is put into the TLS.
+    let stream = connect(addr, &trusted, &["h2"]).await.unwrap();
+    let mut client = Http2::begin(stream, &[]).await;
+    client.get(1, "/").await;
+    assert_eq!(client.until(DATA, 1).await.payload, b"hello");
+    client.get(3, "/slow").await;
+    // The first one may still be in flight when its answer is here.
+    while connections.snapshot(0, 1)[0].exchanges < 2 {
+        tokio::time::sleep(LIMIT / 100).await;
+    }
+    assert_eq!(connections.snapshot(0, 1)[0].protocol, "http2");
+    let drain = tokio::spawn(connections.drain(20 * LIMIT));
+    assert_eq!(client.until(DATA, 3).await.payload, b"waited");
+    client.rest().await;
+    let report = drain.await.unwrap();
+    assert_eq!((report.graceful, report.forced), (1, 0), "{report}");
+}
