@@ -194,6 +194,7 @@ impl OpsBuilder {
             prometheus,
             connections,
             lifecycle,
+            extended_connect: self.extended_connect,
             #[cfg(feature = "tls")]
             tls: self.tls,
             tracker,

@@ -46,6 +46,7 @@ pub struct OpsBuilder {
     pub(crate) prestop: Option<Access>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<tower_ops_connections::Tls>,
+    pub(crate) extended_connect: bool,
     pub(crate) spans: bool,
     pub(crate) grpc_methods: Vec<String>,
 }
@@ -76,6 +77,7 @@ impl OpsBuilder {
             request_details: false,
             #[cfg(feature = "tls")]
             tls: None,
+            extended_connect: false,
             spans: true,
             grpc_methods: Vec::new(),
         }
@@ -318,6 +320,24 @@ impl OpsBuilder {
     #[must_use]
     pub fn tls(mut self, tls: tower_ops_connections::Tls) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// Whether [`serve`](crate::Ops::serve) takes extended CONNECT on HTTP/2 (RFC 8441), which
+    /// browsers use for WebSockets there. Off by default: a client that is offered it opens
+    /// its WebSockets as streams of the connection that it already has.
+    ///
+    /// With axum, route such a WebSocket with `any(…)`: the method is CONNECT.
+    ///
+    /// ```
+    /// use tower_ops::Ops;
+    ///
+    /// let ops = Ops::builder("chat").extended_connect(true);
+    /// # let _ = ops;
+    /// ```
+    #[must_use]
+    pub const fn extended_connect(mut self, accept: bool) -> Self {
+        self.extended_connect = accept;
         self
     }
 

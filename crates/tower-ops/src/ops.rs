@@ -63,6 +63,7 @@ pub(crate) struct Parts {
     pub(crate) prometheus: Option<Prometheus>,
     pub(crate) connections: Connections,
     pub(crate) lifecycle: Lifecycle,
+    pub(crate) extended_connect: bool,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<tower_ops_connections::Tls>,
     pub(crate) tracker: Option<RequestTracker>,
@@ -168,7 +169,12 @@ impl Ops {
     }
 
     pub(crate) fn server_named(&self, listener: &str) -> Server {
-        let server = self.inner.connections.named(listener).server();
+        let mut server = self.inner.connections.named(listener).server();
+        if self.inner.extended_connect {
+            server = server.http(|http| {
+                http.http2().enable_connect_protocol();
+            });
+        }
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.inner.tls {
             return server.tls(tls.clone());
