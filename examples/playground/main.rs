@@ -123,9 +123,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .map_err(|error| format!("cannot listen on {app_addr}: {error}"))?;
     let own = listener.local_addr()?;
     let app = counting::routes(counters, &ops)
+        .merge(routes::grpc(&ops))
         // The fallback is that of what is merged last.
         .merge(routes::app(own))
-        .merge(routes::grpc(&ops))
         .layer(Extension(ops.lifecycle().drain_token()));
     let app = operated(app, &ops, &settings);
 
