@@ -89,7 +89,7 @@ pub use self::cause::is_timeout;
 pub use self::ending::{Class, Ending, Outcome, Phase};
 pub use self::facts::{Facts, KnownMethod, Side};
 pub use self::future::ResponseFuture;
-pub use self::grpc::GrpcCode;
+pub use self::grpc::{GrpcCode, GrpcProtocol};
 pub use self::layer::ObserveLayer;
 pub use self::observe::Observe;
 pub use self::route::{Route, RouteHook, RouteHookService};

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::cause;
 use crate::ending::{Ending, Outcome};
 use crate::facts::{Facts, KnownMethod, RequestBytes, Rpc, Side};
-use crate::grpc::{self, GrpcCode, GrpcMethods};
+use crate::grpc::{self, GrpcCode, GrpcMethods, GrpcProtocol};
 use crate::observe::Observe;
 use crate::pool::{Pool, Slot};
 use crate::route::{Route, RouteScope};
@@ -52,8 +52,7 @@ impl<O: Observe> Life<O> {
     pub(crate) fn begin<B: 'static>(watch: &Arc<Watch<O>>, request: &mut Request<B>) -> Self {
         let mut facts = Facts::new(watch.side, request);
         facts.request_bytes = RequestBytes::of(request);
-        // gRPC is always a POST, which spares other methods the header look-up.
-        if facts.method == KnownMethod::Post && grpc::is_grpc(request.headers()) {
+        if GrpcProtocol::of(request) == Some(GrpcProtocol::Grpc) {
             facts.rpc = watch.claim(request.uri().path());
         }
         let exchange = watch.observer.on_request(request, &mut facts);
@@ -215,7 +214,7 @@ impl<O: Observe> State<O> {
     }
 
     fn grpc_head(&mut self, watch: &Watch<O>, headers: &HeaderMap) {
-        if !grpc::is_grpc(headers) {
+        if GrpcProtocol::of_headers(headers) != Some(GrpcProtocol::Grpc) {
             if matches!(self.facts.rpc, Rpc::Known(_)) {
                 // A layer around the method answered in plain HTTP: a timeout, a
                 // panic catcher. The call is one all the same.
