@@ -106,7 +106,7 @@ use std::error::Error;
 
 use axum::{Extension, Router};
 use tokio::net::{TcpListener, UnixListener};
-use tower_ops::{Ops, connections::Tls, health::Details};
+use tower_ops::{Ops, axum_and_grpc, connections::Tls, health::Details};
 use tower_ops_examples::counters::Counters;
 
 use self::settings::Settings;
@@ -122,11 +122,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await
         .map_err(|error| format!("cannot listen on {app_addr}: {error}"))?;
     let own = listener.local_addr()?;
+    // The fallback is that of what is merged last.
     let app = counting::routes(counters, &ops)
-        .merge(routes::grpc(&ops))
-        // The fallback is that of what is merged last.
         .merge(routes::app(own))
         .layer(Extension(ops.lifecycle().drain_token()));
+    let app = axum_and_grpc(app, routes::grpc(&ops));
     let app = operated(app, &ops, &settings);
 
     let mut servers = ops.servers();

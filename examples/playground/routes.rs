@@ -6,16 +6,13 @@ use axum::{
     Router, middleware,
     routing::{any, get, post},
 };
+use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
 use tower::ServiceBuilder;
 use tower_ops::{Ops, observe::RouteHook};
 use tower_ops_examples::{echo::Playground, playground::echo_server::EchoServer};
 
 use crate::{answers, bodies, call, live, uploads};
-
-/// The gRPC services, on the same port as the rest.
-const ECHO: &str = "/playground.Echo/{*method}";
-const HEALTH: &str = "/grpc.health.v1.Health/{*method}";
 
 /// `own` is where `/call` finds this service.
 pub(crate) fn app(own: SocketAddr) -> Router {
@@ -46,9 +43,7 @@ pub(crate) fn app(own: SocketAddr) -> Router {
 }
 
 /// gRPC and, for browsers, gRPC-Web.
-pub(crate) fn grpc(ops: &Ops) -> Router {
+pub(crate) fn grpc(ops: &Ops) -> Routes {
     let web = ServiceBuilder::new().layer(GrpcWebLayer::new());
-    Router::new()
-        .route_service(ECHO, web.service(EchoServer::new(Playground)))
-        .route_service(HEALTH, ops.health().grpc())
+    Routes::new(web.service(EchoServer::new(Playground))).add_service(ops.health().grpc())
 }

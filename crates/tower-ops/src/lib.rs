@@ -52,11 +52,13 @@
 //! | feature | adds |
 //! |---|---|
 //! | `axum` (default) | routes from `MatchedPath`, the request id and the connection as extractors, a listener for `axum::serve` |
-//! | `tonic` | interceptors for the request id, incoming connections for tonic's server |
+//! | `tonic` | interceptors for the request id, incoming connections for tonic's server; with `axum`, both on one port: `axum_and_grpc` |
 //! | `tls` | TLS by rustls: `OpsBuilder::tls` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(all(feature = "axum", feature = "tonic"))]
+mod axum_and_grpc;
 mod build;
 mod builder;
 mod connection_facts;
@@ -76,6 +78,8 @@ mod serve;
 mod servers;
 mod state_page;
 
+#[cfg(all(feature = "axum", feature = "tonic"))]
+pub use self::axum_and_grpc::axum_and_grpc;
 pub use self::builder::OpsBuilder;
 pub use self::connection_facts::ConnectionFacts;
 pub use self::endpoint::Endpoint;

@@ -32,8 +32,8 @@ impl Ops {
     /// times, [`OpsBuilder::connections`](crate::OpsBuilder::connections) the limits of connections.
     ///
     /// The application is an `axum::Router`, tonic's `Routes`, or any other tower
-    /// service. Both on one port: `app.merge(routes.into_axum_router())`. On several ports:
-    /// [`servers`](Self::servers).
+    /// service. Both on one port: `axum_and_grpc(app, routes)`, with the features `axum` and
+    /// `tonic`. On several ports: [`servers`](Self::servers).
     ///
     /// # Errors
     ///
