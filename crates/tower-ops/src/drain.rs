@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use tokio::time::sleep;
 use tower_ops_connections::Connections;
 use tower_ops_lifecycle::{Drain, Lifecycle};
 use tower_ops_requests::RequestTracker;
@@ -22,6 +23,9 @@ pub(crate) fn take_part(
             let closed = connections.drain(UNTIL_TOLD);
             // Requests that came by other servers, and tasks, are on no connection here.
             match &tracker {
+                Some(tracker) if drain.has_unseen_servers() => {
+                    drop(tokio::join!(closed, settled(tracker)));
+                }
                 Some(tracker) => drop(tokio::join!(closed, tracker.wait_idle())),
                 None => drop(closed.await),
             }
@@ -31,6 +35,21 @@ pub(crate) fn take_part(
             () = drain.expired() => cut(&drain, &connections, tracker.as_ref()).await,
         }
     });
+}
+
+/// A server that does not show when it has stopped may still read a request that it accepted
+/// before: idle is when nothing has begun for a while.
+const SETTLED: Duration = Duration::from_millis(500);
+
+async fn settled(tracker: &RequestTracker) {
+    loop {
+        tracker.wait_idle().await;
+        let ended = tracker.stats().total();
+        sleep(SETTLED).await;
+        if tracker.is_idle() && tracker.stats().total() == ended {
+            return;
+        }
+    }
 }
 
 async fn cut(drain: &Drain, connections: &Connections, tracker: Option<&RequestTracker>) {

@@ -57,6 +57,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod activity_listener;
 #[cfg(all(feature = "axum", feature = "tonic"))]
 mod axum_and_grpc;
 mod build;
@@ -68,7 +69,6 @@ mod layer;
 mod metrics_page;
 mod mounts;
 mod names;
-mod noticed;
 mod operations;
 mod ops;
 mod probes;
@@ -78,6 +78,7 @@ mod serve;
 mod servers;
 mod state_page;
 
+pub use self::activity_listener::ActivityListener;
 #[cfg(all(feature = "axum", feature = "tonic"))]
 pub use self::axum_and_grpc::axum_and_grpc;
 pub use self::builder::OpsBuilder;

@@ -25,6 +25,8 @@ use tower_ops_metrics::Prometheus;
 use tower_ops_requests::RequestTracker;
 use tower_ops_state::State;
 
+#[cfg(any(feature = "axum", feature = "tonic"))]
+use crate::activity_listener::ActivityListener;
 use crate::builder::OpsBuilder;
 use crate::endpoint::Endpoint;
 use crate::layer::OpsLayer;
@@ -96,6 +98,10 @@ impl Ops {
     /// servers; put it around each request once.
     #[must_use]
     pub fn layer(&self) -> OpsLayer {
+        if self.inner.tracker.is_some() {
+            // From here on the drain knows what is in flight, whoever serves it.
+            self.inner.lifecycle.observe_servers();
+        }
         self.inner.layer.clone()
     }
 
@@ -193,11 +199,16 @@ impl Ops {
     /// ```
     #[cfg(feature = "axum")]
     #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
-    pub fn listener<L>(&self, listener: L) -> TapIo<TrackedListener<L>, fn(&mut Tracked<L::Io>)>
+    pub fn listener<L>(
+        &self,
+        listener: L,
+    ) -> TapIo<TrackedListener<ActivityListener<L>>, fn(&mut Tracked<L::Io>)>
     where
         L: AxumListener,
         for<'a> Peer: From<&'a L::Addr>,
     {
+        self.inner.lifecycle.observe_servers();
+        let listener = ActivityListener::new(listener, self.inner.lifecycle.activity());
         self.inner.connections.listener(listener)
     }
 
@@ -218,6 +229,8 @@ impl Ops {
         &self,
         listener: L,
     ) -> impl Stream<Item = io::Result<Tracked<L::Io>>> + Send + use<L> {
+        self.inner.lifecycle.observe_servers();
+        let listener = ActivityListener::new(listener, self.inner.lifecycle.activity());
         self.inner.connections.incoming(listener)
     }
 
@@ -286,10 +299,26 @@ impl Ops {
     ///
     /// On the runtime that this is called on run the health checks, and the
     /// [lifecycle](Self::lifecycle): from here on SIGTERM and SIGINT begin the shutdown and
-    /// do not end the process. Stop accepting when
-    /// [`drain_token`](Lifecycle::drain_token) fires, or give
-    /// [`signal_to_stop`](Lifecycle::signal_to_stop) to the server, and await
-    /// [`run`](Lifecycle::run) before `main` returns.
+    /// do not end the process. Give [`signal_to_stop`](Lifecycle::signal_to_stop) to the server,
+    /// run it [`with_deadline`](Lifecycle::with_deadline), and await [`run`](Lifecycle::run) before
+    /// `main` returns. Without the deadline the drain ends when the [layer](Self::layer) has seen no
+    /// request for half a second.
+    ///
+    /// ```no_run
+    /// # async fn example(ops: tower_ops::Ops, app: axum::Router) -> std::io::Result<()> {
+    /// let listener = tokio::net::TcpListener::bind("0.0.0.0:3000").await?;
+    /// let _operations = ops.start_operations()?;
+    /// ops.mark_ready();
+    /// let life = ops.lifecycle();
+    /// let serve = axum::serve(listener, app).with_graceful_shutdown(life.signal_to_stop());
+    /// if let Ok(served) = life.with_deadline(serve).await {
+    ///     served?;
+    /// }
+    /// life.shutdown(); // where the server ended by itself
+    /// println!("{}", life.run().await);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///

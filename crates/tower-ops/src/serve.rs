@@ -37,8 +37,9 @@ impl Ops {
     ///
     /// # Errors
     ///
-    /// If the operations endpoint cannot be started. What goes wrong on a single
-    /// connection does not end the server.
+    /// If the operations endpoint cannot be started, or this `Ops` has served before and was
+    /// stopped: its life is over then. What goes wrong on a single connection does not end the
+    /// server.
     ///
     /// # Cancel safety
     ///
