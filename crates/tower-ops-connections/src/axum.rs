@@ -87,8 +87,7 @@ where
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
-            let room = self.connections.room().await;
-            let (io, addr) = self.inner.accept().await;
+            let (room, (io, addr)) = self.connections.with_room(self.inner.accept()).await;
             if let Ok(io) = room.accept(io, Peer::from(&addr)) {
                 return (io, addr);
             }

@@ -43,6 +43,7 @@ impl Default for ConnectionsBuilder {
                 max_age_jitter: 0.1,
                 max_requests: None,
                 grace: Duration::from_secs(10),
+                linger: Duration::from_secs(1),
                 stall: None,
                 max_connections: None,
                 on_limit: OnLimit::Wait,
@@ -110,10 +111,23 @@ impl ConnectionsBuilder {
         self
     }
 
-    /// How long a peer that was told of the close may take to go: after GOAWAY, and
-    /// after an upgrade. 10 seconds by default.
+    /// How long a peer may take to go once its connection is to be closed: after
+    /// GOAWAY, after an upgrade, and on HTTP/1 until it has asked once more, since
+    /// only an answer can say `Connection: close`. 10 seconds by default.
     pub const fn grace(mut self, grace: Duration) -> Self {
         self.limits.grace = grace;
+        self
+    }
+
+    /// How long a [drain](Connections::drain) waits on a connection without an
+    /// exchange in flight for one more request, so that it is answered with
+    /// `Connection: close`: HTTP/1 between two requests, and a connection that was
+    /// accepted and has had none yet. A client whose pauses are shorter loses no
+    /// request; a drain takes that long if some are silent. 1 second by default, and
+    /// never longer than the [grace](Self::grace) and the drain's deadline. Zero
+    /// closes them at once.
+    pub const fn linger(mut self, linger: Duration) -> Self {
+        self.limits.linger = linger;
         self
     }
 

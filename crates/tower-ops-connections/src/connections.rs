@@ -1,10 +1,11 @@
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::builder::ConnectionsBuilder;
 use crate::drain::DrainReport;
@@ -13,7 +14,7 @@ use crate::listed::Listed;
 use crate::metrics::ListenerMetrics;
 use crate::shared::Shared;
 use crate::tracked::Tracked;
-use crate::{CloseReason, Connection, ConnectionSnapshot, Peer, RejectReason};
+use crate::{Acceptor, CloseReason, Connection, ConnectionSnapshot, Listener, Peer, RejectReason};
 
 /// The connections of a server: all of them, their limits and their end. Cheap to
 /// clone.
@@ -77,35 +78,73 @@ impl Connections {
     }
 
     /// Waits until there is room for one more connection, if there is a limit that
-    /// waits. An accept loop asks for room first and accepts then, so that what
-    /// waits does so in the kernel's queue.
+    /// waits. The room is taken while the [`Room`] lives, also while it is not used:
+    /// a loop that accepts does better with [`accept_from`](Self::accept_from).
     ///
     /// # Cancel safety
     ///
     /// Cancel safe; whoever asks again is last in the queue.
     pub async fn room(&self) -> Room {
-        let permit = match &self.shared.room {
-            Some(room) if self.shared.limits.on_limit == OnLimit::Wait => {
-                // Never closed.
-                Arc::clone(room).acquire_owned().await.ok()
-            }
-            _ => None,
+        let permit = match self.waits_for() {
+            // Never closed.
+            Some(room) => Arc::clone(room).acquire_owned().await.ok(),
+            None => None,
         };
+        self.room_of(permit)
+    }
+
+    fn waits_for(&self) -> Option<&Arc<Semaphore>> {
+        let room = self.shared.room.as_ref();
+        room.filter(|_| self.shared.limits.on_limit == OnLimit::Wait)
+    }
+
+    fn room_of(&self, permit: Option<OwnedSemaphorePermit>) -> Room {
         Room {
             connections: self.clone(),
             permit,
         }
     }
 
-    /// Tracks a stream that was accepted: waits for [room](Self::room) first.
+    /// Room, together with what `accepting` has accepted. Accepts only while there is
+    /// room, so that what waits does so in the kernel's queue; but takes none while
+    /// nothing comes, which another listener may need.
+    pub(crate) async fn with_room<T>(&self, accepting: impl Future<Output = T>) -> (Room, T) {
+        let mut accepting = pin!(accepting);
+        let Some(room) = self.waits_for() else {
+            let accepted = accepting.await;
+            return (self.room_of(None), accepted);
+        };
+        loop {
+            let permit = Arc::clone(room).acquire_owned().await.ok();
+            let polled = poll_fn(|cx| Poll::Ready(accepting.as_mut().poll(cx))).await;
+            if let Poll::Ready(accepted) = polled {
+                return (self.room_of(permit), accepted);
+            }
+            drop(permit);
+            woken().await;
+        }
+    }
+
+    pub(crate) async fn next_of<L: Listener>(
+        &self,
+        acceptor: &mut Acceptor<L>,
+    ) -> (Room, L::Io, Peer) {
+        let (room, (io, peer)) = self.with_room(acceptor.accept()).await;
+        (room, io, peer)
+    }
+
+    /// Accepts the next connection of `acceptor`, and tracks it. As long as there are
+    /// as many connections as there may be, what comes waits in the kernel's queue,
+    /// unless [`OnLimit`] says otherwise; several listeners share the room.
     ///
     /// # Errors
     ///
-    /// If there are too many connections; the stream is dropped then.
+    /// If there are too many connections, in all or of this peer. The stream is
+    /// dropped then, which closes it.
     ///
     /// # Cancel safety
     ///
-    /// The stream is dropped with the future.
+    /// Cancel safe; whoever asks again is last in the queue for room.
     ///
     /// # Examples
     ///
@@ -118,9 +157,7 @@ impl Connections {
     /// # async fn run(listener: tokio::net::TcpListener, connections: Connections) {
     /// let mut acceptor = Acceptor::new(listener);
     /// loop {
-    ///     let room = connections.room().await;
-    ///     let (stream, peer) = acceptor.accept().await;
-    ///     let Ok(io) = room.accept(stream, peer) else {
+    ///     let Ok(io) = connections.accept_from(&mut acceptor).await else {
     ///         continue;
     ///     };
     ///     let app = tower::service_fn(async |_: Request<Incoming>| {
@@ -132,6 +169,23 @@ impl Connections {
     /// }
     /// # }
     /// ```
+    pub async fn accept_from<L: Listener>(
+        &self,
+        acceptor: &mut Acceptor<L>,
+    ) -> Result<Tracked<L::Io>, RejectReason> {
+        let (room, io, peer) = self.next_of(acceptor).await;
+        room.accept(io, peer)
+    }
+
+    /// Tracks a stream that was accepted: waits for [room](Self::room) first.
+    ///
+    /// # Errors
+    ///
+    /// If there are too many connections; the stream is dropped then.
+    ///
+    /// # Cancel safety
+    ///
+    /// The stream is dropped with the future.
     pub async fn accept<I>(
         &self,
         io: I,
@@ -184,9 +238,12 @@ impl Connections {
         snapshots.collect()
     }
 
-    /// Closes every connection in order, and those that come from now on: h1 after
-    /// its exchange, h2 after its streams, upgraded ones are
-    /// [told](Connection::closing). Cuts off what is left at the deadline.
+    /// Closes every connection in order, and those that come from now on: HTTP/1
+    /// after its exchange, HTTP/2 after its streams, upgraded ones are
+    /// [told](Connection::closing). One of HTTP/1 without an exchange in flight gets
+    /// the [linger](ConnectionsBuilder::linger) for one more, so that a drain takes
+    /// that long if clients keep silent connections. Cuts off what is left at the
+    /// deadline.
     ///
     /// # Cancel safety
     ///
@@ -199,7 +256,7 @@ impl Connections {
     /// Whether a drain has begun.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.shared.draining.load(Ordering::SeqCst)
+        self.shared.is_draining()
     }
 }
 
@@ -243,6 +300,19 @@ impl Room {
         shared.ensure_reaper();
         Ok(Listed::new(connection, key, permit, per_ip))
     }
+}
+
+/// Completes when the task is polled again, for whatever reason.
+async fn woken() {
+    let mut polled = false;
+    poll_fn(|_| {
+        if std::mem::replace(&mut polled, true) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 /// Ordered by number.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use crate::clock::after;
 use crate::shared::Shared;
 use crate::{CloseReason, ConnectionSnapshot};
 
@@ -39,7 +40,10 @@ impl Shared {
         self.draining.store(true, Ordering::SeqCst);
         let at_first = self.open();
         for connection in self.shards.all() {
-            connection.request_close(CloseReason::Drain);
+            if !connection.request_close(CloseReason::Drain) {
+                // It is being closed already, and has less time from now on.
+                connection.wake();
+            }
         }
         let mut report = DrainReport {
             graceful: 0,
@@ -48,11 +52,17 @@ impl Shared {
             left: 0,
             took: Duration::ZERO,
         };
-        if timeout_at(begun + deadline, self.empty()).await.is_err() {
+        if timeout_at(after(begun, deadline), self.empty())
+            .await
+            .is_err()
+        {
             for connection in self.shards.all() {
-                report.forced += 1;
-                if report.cut.len() < NAMED {
-                    report.cut.push(ConnectionSnapshot::of(&connection));
+                // What only waits for a request that may come loses nothing.
+                if !connection.record.lingers() {
+                    report.forced += 1;
+                    if report.cut.len() < NAMED {
+                        report.cut.push(ConnectionSnapshot::of(&connection));
+                    }
                 }
                 connection.force();
             }

@@ -63,8 +63,10 @@
 //! | | `Server` | elsewhere |
 //! |---|---|---|
 //! | HTTP/1, in flight | `Connection: close`, then the end | the same |
-//! | HTTP/1, idle | the end | the same |
+//! | HTTP/1, between requests, or none yet | one more request is waited for and answered with `Connection: close`; after the [linger](ConnectionsBuilder::linger) of a drain, or else the grace, the end | the same |
+//! | HTTP/1, idle for the idle timeout | the end | the same |
 //! | HTTP/2 | GOAWAY, a round trip, GOAWAY with the last stream, the end | one GOAWAY for all streams, after the grace the end |
+//! | a TLS handshake | the end; at a drain after the linger, if it was accepted just now | |
 //! | after an upgrade | [`Connection::closing`] completes, after the grace the end | the same |
 //! | at the deadline | the connection's future is dropped, with its handlers | reading and writing fail |
 //!
@@ -113,6 +115,7 @@ mod axum;
 pub mod bench;
 mod builder;
 mod clock;
+mod closing;
 mod connection;
 mod connections;
 mod drain;

@@ -54,6 +54,8 @@ pub(crate) struct Limits {
     pub(crate) max_age_jitter: f64,
     pub(crate) max_requests: Option<u64>,
     pub(crate) grace: Duration,
+    /// How long a drain waits for one more request.
+    pub(crate) linger: Duration,
     pub(crate) stall: Option<Duration>,
     pub(crate) max_connections: Option<usize>,
     pub(crate) on_limit: OnLimit,
@@ -72,6 +74,8 @@ pub(crate) enum Verdict {
     Close(CloseReason),
     /// It was told, and had its time.
     Force,
+    /// The same, unless a request begins first.
+    ForceIdle,
     /// As `Leave`, but nothing tells its exchanges: only bytes can be judged.
     Unseen,
 }
@@ -150,16 +154,16 @@ impl Limits {
 
     fn judge_closing(&self, record: &Record, now: Duration) -> Verdict {
         let seen = record.state.seen();
-        let told = now.saturating_sub(record.closing_since());
-        // The loop that owns the connection's future sees to its end, up to an
-        // upgrade, which is out of its hands.
-        let ours = !record.is_driven() || record.protocol() == Protocol::Upgraded;
-        // A request in flight gets the time that it needs. Only a drain has a
-        // deadline, and whoever closes by hand means it.
-        let waits = seen.is_busy() && seen.reason() != Some(CloseReason::Manual);
-        if ours && !seen.is_forced() && !waits && told >= self.grace {
+        if seen.is_forced() || now.saturating_sub(record.grace_since(seen)) < self.grace {
+            Verdict::Leave
+        } else if !seen.is_busy() {
+            Verdict::ForceIdle
+        } else if seen.reason() == Some(CloseReason::Manual) {
+            // Whoever closes by hand means it.
             Verdict::Force
         } else {
+            // A request in flight gets the time that it needs. Only a drain has a
+            // deadline.
             Verdict::Leave
         }
     }
@@ -168,7 +172,8 @@ impl Limits {
     /// verdict can come about before. Whatever changes meanwhile starts a limit of
     /// its own, and the shortest of them is not over by then either.
     pub(crate) fn next_look(&self, record: &Record, now: Duration) -> Duration {
-        let ends = |then: Duration, limit: Option<Duration>| limit.map(|limit| then + limit);
+        let ends =
+            |then: Duration, limit: Option<Duration>| limit.map(|limit| then.saturating_add(limit));
         let seen = record.state.seen();
         let by_state = if seen.is_open() {
             let head = record.head_begun();
@@ -189,7 +194,7 @@ impl Limits {
             ]
         } else {
             [
-                ends(record.closing_since(), Some(self.grace)),
+                ends(record.grace_since(seen), Some(self.grace)),
                 None,
                 None,
                 None,
@@ -206,7 +211,7 @@ impl Limits {
         by_state
             .into_iter()
             .flatten()
-            .fold(now + spread, Duration::min)
+            .fold(now.saturating_add(spread), Duration::min)
     }
 
     /// The shortest limit that something can start which has not begun yet.
@@ -229,9 +234,12 @@ impl Limits {
             self.stall,
             Some(self.grace),
         ];
+        /// Whoever gives a longer interval has no limits, and metrics all the same.
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         let smallest = limits.into_iter().flatten().min().unwrap_or(LONGEST);
         self.check_interval
             .unwrap_or_else(|| (smallest / 10).clamp(SHORTEST, LONGEST))
+            .min(DAY)
     }
 }
 
@@ -239,7 +247,10 @@ impl Record {
     /// Whether the peer is what the connection waits for, and hardly moves.
     fn stalled(&self, now: Duration, limit: Option<Duration>) -> bool {
         let Some(limit) = limit else { return false };
-        let enough = limit.as_secs().max(1) * SLOWEST_BYTES_A_SECOND;
+        let enough = limit
+            .as_secs()
+            .max(1)
+            .saturating_mul(SLOWEST_BYTES_A_SECOND);
         let written = self
             .writing
             .is_stalled(now, limit, self.bytes_written(), enough);

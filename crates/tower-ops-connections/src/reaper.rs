@@ -136,6 +136,7 @@ fn carry_out(shared: &Shared, connection: &Connection, verdict: Verdict) {
             }
         }
         Verdict::Force => connection.force(),
+        Verdict::ForceIdle => connection.force_unless_busy(),
         Verdict::Unseen => {
             if !shared.warned_unseen.swap(true, Ordering::Relaxed) {
                 tracing::warn!(

@@ -50,8 +50,10 @@ pub(crate) struct Record {
     pub(crate) id: u64,
     pub(crate) peer: Peer,
     pub(crate) shared: Arc<Shared>,
-    /// Wakes the task that reads.
+    /// Wakes the task that reads, and below the one that writes: after an upgrade
+    /// these may be two.
     pub(crate) reader: AtomicWaker,
+    pub(crate) writer: AtomicWaker,
     /// Wakes the task that owns the connection's future, if that can close it.
     pub(crate) driver: AtomicWaker,
     /// Wakes whoever waits for the connection to close.
@@ -95,6 +97,7 @@ impl Record {
             writing: Stall::default(),
             reading: Stall::default(),
             reader: AtomicWaker::new(),
+            writer: AtomicWaker::new(),
             driver: AtomicWaker::new(),
             closing: Notify::new(),
             told_read: AtomicU64::new(0),
@@ -271,8 +274,7 @@ impl Connection {
         }
         if !left.is_open() {
             // They wait for the end of the last exchange.
-            record.reader.wake();
-            record.closing.notify_waiters();
+            self.wake();
         }
         if record.shared.has_events() {
             record.shared.tell_idle(self);
@@ -294,9 +296,7 @@ impl Connection {
         record
             .closing_since
             .store(record.stamp(), Ordering::Relaxed);
-        record.reader.wake();
-        record.driver.wake();
-        record.closing.notify_waiters();
+        self.wake();
         record.shared.tell_closing(self, reason);
         true
     }
@@ -304,9 +304,24 @@ impl Connection {
     /// Ends it now, after a close was asked for.
     pub(crate) fn force(&self) {
         if self.record.state.force() {
-            self.record.reader.wake();
-            self.record.closing.notify_waiters();
+            self.wake();
         }
+    }
+
+    /// As [`force`](Self::force), unless an exchange has begun meanwhile.
+    pub(crate) fn force_unless_busy(&self) {
+        if self.record.state.force_unless_busy() {
+            self.wake();
+        }
+    }
+
+    /// Has whoever carries a close out look at how far it is.
+    pub(crate) fn wake(&self) {
+        let record = &*self.record;
+        record.reader.wake();
+        record.writer.wake();
+        record.driver.wake();
+        record.closing.notify_waiters();
     }
 }
 

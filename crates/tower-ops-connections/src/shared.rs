@@ -95,6 +95,10 @@ impl Shared {
         listeners.values().cloned().collect()
     }
 
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::Acquire)
     }
@@ -124,7 +128,7 @@ impl Shared {
         let key = self.shards.insert(connection.clone(), micros(look));
         self.tell(|| ConnectionEvent::Opened(&connection));
         // After it is listed: a drain that began before has looked already.
-        if self.draining.load(Ordering::SeqCst) {
+        if self.is_draining() {
             connection.request_close(CloseReason::Drain);
         }
         (connection, key)
@@ -149,7 +153,8 @@ impl Shared {
     fn spread(&self, age: Duration, id: u64) -> Duration {
         #[expect(clippy::cast_precision_loss, reason = "any fraction will do")]
         let fraction = self.jitter.hash_one(id) as f64 / u64::MAX as f64;
-        age.mul_f64(1.0 + self.limits.max_age_jitter * (2.0 * fraction - 1.0))
+        let part = 1.0 + self.limits.max_age_jitter * (2.0 * fraction - 1.0);
+        Duration::try_from_secs_f64(age.as_secs_f64() * part).unwrap_or(Duration::MAX)
     }
 
     /// A place for one more connection of that peer, unless it has enough.

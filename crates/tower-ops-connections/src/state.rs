@@ -115,10 +115,21 @@ impl State {
         })
     }
 
-    /// Ends the waiting for an end in order.
+    /// Ends the waiting for an end in order, whatever is in flight. A close that a
+    /// request is about to take back does not count.
     pub(crate) fn force(&self) -> bool {
         self.update(|seen| {
-            (!seen.is_open() && !seen.is_forced()).then_some(seen.0 | COMMITTED | FORCED)
+            let taken_back = seen.is_busy() && seen.is_revocable();
+            let due = !seen.is_open() && !seen.is_forced() && !taken_back;
+            due.then_some(seen.0 | COMMITTED | FORCED)
+        })
+    }
+
+    /// As [`force`](Self::force), if nothing is in flight.
+    pub(crate) fn force_unless_busy(&self) -> bool {
+        self.update(|seen| {
+            let due = !seen.is_open() && !seen.is_forced() && !seen.is_busy();
+            due.then_some(seen.0 | COMMITTED | FORCED)
         })
     }
 

@@ -49,9 +49,7 @@ impl Connections {
         let state = (self.clone(), Acceptor::new(listener));
         stream::unfold(state, |(connections, mut acceptor)| async move {
             loop {
-                let room = connections.room().await;
-                let (io, peer) = acceptor.accept().await;
-                if let Ok(io) = room.accept(io, peer) {
+                if let Ok(io) = connections.accept_from(&mut acceptor).await {
                     return Some((Ok(io), (connections, acceptor)));
                 }
             }

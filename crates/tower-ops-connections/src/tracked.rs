@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::closing::{Linger, Next};
 use crate::goaway::{Frames, GOAWAY};
 use crate::limits::Http2Close;
 use crate::listed::Listed;
@@ -29,6 +30,7 @@ pub struct Tracked<I> {
     sniff: Option<Sniff>,
     ending: Ending,
     goodbye: Goodbye,
+    linger: Linger,
 }
 
 /// How the peer's side came to its end.
@@ -57,6 +59,7 @@ impl<I> Tracked<I> {
                 frames: Frames::default(),
                 sent: 0,
             },
+            linger: Linger::default(),
         }
     }
 
@@ -192,6 +195,7 @@ impl<I: AsyncWrite + Unpin> Tracked<I> {
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let seen = self.listed.connection.record.state.seen();
         if seen.is_open() {
+            self.linger.stop();
             return Poll::Pending;
         }
         if seen.is_forced() {
@@ -202,21 +206,25 @@ impl<I: AsyncWrite + Unpin> Tracked<I> {
         }
         let record = &self.listed.connection.record;
         match record.protocol() {
-            // Whoever waits for `closing()` has the grace to say goodbye.
-            Protocol::Upgraded => Poll::Pending,
             Protocol::Http2 if record.shared.limits.http2_close == Http2Close::GoAway => {
                 // The peer may be about to send a request: the end comes with the
                 // grace. A goodbye that cannot be said does not matter: it is over.
                 let _ = self.poll_goodbye(cx);
                 Poll::Pending
             }
-            Protocol::Unknown | Protocol::Http1 | Protocol::Http2 => {
-                let abrupt = seen.reason().is_some_and(CloseReason::is_abrupt);
-                let half_a_head = record.head_begun().is_some() && !abrupt;
-                if seen.is_busy() || half_a_head || !record.state.commit() {
-                    Poll::Pending
-                } else {
+            _ => {
+                match record.next_of_close(false) {
+                    Next::Close => {}
+                    Next::Linger(limit) => ready!(self.linger.poll(limit, cx)),
+                    Next::Wait => {
+                        self.linger.stop();
+                        return Poll::Pending;
+                    }
+                }
+                if self.listed.connection.record.state.commit() {
                     Poll::Ready(Ok(()))
+                } else {
+                    Poll::Pending
                 }
             }
         }
@@ -299,13 +307,13 @@ impl<I: AsyncWrite + Unpin> Tracked<I> {
         if goodbye.is_pending() {
             self.note_blocked();
             // The reaper has to be able to end the wait.
-            self.listed.connection.record.reader.register(cx.waker());
+            self.listed.connection.record.writer.register(cx.waker());
         }
         goodbye
     }
 
     #[inline]
-    fn after_write(&mut self, cx: &Context<'_>, written: &Poll<io::Result<usize>>) {
+    fn after_write(&mut self, written: &Poll<io::Result<usize>>) {
         match written {
             Poll::Ready(Ok(bytes)) => self.note_written(*bytes),
             Poll::Ready(Err(_)) => {
@@ -313,11 +321,20 @@ impl<I: AsyncWrite + Unpin> Tracked<I> {
                     self.listed.end = CloseReason::Error;
                 }
             }
-            Poll::Pending => {
-                self.note_blocked();
-                self.listed.connection.record.reader.register(cx.waker());
+            Poll::Pending => self.note_blocked(),
+        }
+    }
+
+    /// What is left waiting here has to be ended by a force: that is looked at once
+    /// more when it can wake, or one that came in between would be missed.
+    fn or_forced<T>(&self, cx: &Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_pending() {
+            self.listed.connection.record.writer.register(cx.waker());
+            if let Some(error) = self.forced() {
+                return Poll::Ready(Err(error));
             }
         }
+        polled
     }
 }
 
@@ -333,8 +350,8 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Tracked<I> {
         if let Poll::Ready(Ok(bytes)) = &written {
             this.follow(&buf[..*bytes]);
         }
-        this.after_write(cx, &written);
-        written
+        this.after_write(&written);
+        this.or_forced(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -347,15 +364,15 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Tracked<I> {
         let flushed = Pin::new(&mut this.inner).poll_flush(cx);
         if flushed.is_pending() {
             this.note_blocked();
-            this.listed.connection.record.reader.register(cx.waker());
         } else if this.listed.connection.record.is_write_blocked() {
             this.listed.connection.record.writing.go_on();
         }
-        flushed
+        this.or_forced(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.inner).poll_shutdown(cx);
+        self.or_forced(cx, shut)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -379,8 +396,8 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Tracked<I> {
                 rest -= part;
             }
         }
-        this.after_write(cx, &written);
-        written
+        this.after_write(&written);
+        this.or_forced(cx, written)
     }
 }
 

@@ -75,9 +75,7 @@ impl Stack {
 async fn by_hand(connections: Connections, listener: TcpListener) {
     let mut acceptor = Acceptor::new(listener);
     loop {
-        let room = connections.room().await;
-        let (stream, peer) = acceptor.accept().await;
-        let Ok(io) = room.accept(stream, peer) else {
+        let Ok(io) = connections.accept_from(&mut acceptor).await else {
             continue;
         };
         let service = TowerToHyperService::new(io.connection().service(app()));
@@ -94,6 +92,7 @@ pub(crate) fn app() -> Router {
         .route("/", get(async || "hello"))
         .route("/peer", get(peer))
         .route("/slow/{ms}", get(slow))
+        .route("/drip/{ms}", get(drip))
         .route("/big", get(big))
         .route("/read", post(async |body: Bytes| body.len().to_string()))
         .route("/ws", any(async |ws: WebSocketUpgrade| ws.on_upgrade(echo)))
@@ -112,6 +111,14 @@ async fn peer(connection: Connection, request: axum::extract::Request) -> String
 async fn slow(Path(ms): Path<u64>) -> &'static str {
     sleep(Duration::from_millis(ms)).await;
     "waited"
+}
+
+/// The head at once, and the body later.
+async fn drip(Path(ms): Path<u64>) -> Body {
+    Body::from_stream(stream::once(async move {
+        sleep(Duration::from_millis(ms)).await;
+        Ok::<_, Infallible>(Bytes::from_static(b"dripped"))
+    }))
 }
 
 /// More than any socket buffers, in pieces.
