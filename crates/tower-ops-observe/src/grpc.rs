@@ -3,7 +3,9 @@
 mod code;
 mod methods;
 mod protocol;
+mod web;
 
 pub use self::code::GrpcCode;
 pub(crate) use self::methods::{GrpcMethods, method_of};
 pub use self::protocol::GrpcProtocol;
+pub(crate) use self::web::WebStatus;

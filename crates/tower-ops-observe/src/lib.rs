@@ -72,19 +72,23 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
+mod catch_panic;
 mod cause;
 mod ending;
 mod facts;
 mod future;
 mod grpc;
 mod layer;
+mod length;
 mod life;
 mod observe;
 mod pool;
+mod request;
 mod route;
 mod service;
 
 pub use self::body::ResponseBody;
+pub use self::catch_panic::{CatchPanic, CatchPanicFuture, CatchPanicLayer, CaughtPanic};
 pub use self::cause::is_timeout;
 pub use self::ending::{Class, Ending, Outcome, Phase};
 pub use self::facts::{Facts, KnownMethod, Side};

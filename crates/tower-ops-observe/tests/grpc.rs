@@ -182,7 +182,7 @@ async fn an_answer_that_is_not_grpc_has_no_grpc_status() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_is_not_grpc_has_no_grpc_status() {
-    let other_type = Request::post("/a.B/C").header("content-type", "application/grpc-web");
+    let other_type = Request::post("/a.B/C").header("content-type", "application/json");
     let other_method = Request::put("/a.B/C").header("content-type", GRPC);
     for request in [other_type, other_method] {
         let recorder = Recorder::new();

@@ -144,7 +144,7 @@ impl GrpcCode {
         )
     }
 
-    fn parse(value: &HeaderValue) -> Self {
+    pub(super) fn parse(value: &HeaderValue) -> Self {
         let number = match value.as_bytes() {
             [ones @ b'0'..=b'9'] => ones - b'0',
             [b'1', ones @ b'0'..=b'6'] => 10 + ones - b'0',
