@@ -116,6 +116,8 @@ pub mod bench;
 mod builder;
 mod clock;
 mod closing;
+#[cfg(feature = "hyper-util")]
+mod connect_info;
 mod connection;
 mod connections;
 mod drain;

@@ -64,6 +64,7 @@ pub(crate) struct Record {
 #[derive(Default)]
 struct Flags {
     driven: AtomicBool,
+    tls: AtomicBool,
     served: AtomicBool,
 }
 
@@ -128,6 +129,15 @@ impl Record {
         // Once: what is driven is taken by value.
         self.flags.driven.store(true, Ordering::Relaxed);
         self.listener.native.increment(1.0);
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        self.flags.tls.load(Ordering::Relaxed)
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn set_tls(&self) {
+        self.flags.tls.store(true, Ordering::Relaxed);
     }
 
     /// Whether a service tells of the exchanges.

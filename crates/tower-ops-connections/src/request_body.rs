@@ -7,7 +7,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::{Bytes, Incoming};
 use tower_service::Service;
 
-use crate::Connection;
+use crate::{Connection, connect_info};
 
 /// The body of a request on the [`Server`](crate::Server): hyper's, and the
 /// connection knows when a handler waits for it, so that a client that does not
@@ -98,7 +98,8 @@ where
         self.0.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
+        connect_info::insert(&mut request);
         let version = request.version();
         self.0
             .call(request.map(|body| RequestBody::new(body, version)))

@@ -34,6 +34,9 @@ const BUFFER: usize = 64 * 1024;
 const LAST_ACCEPT: Duration = Duration::from_millis(5);
 const LAST_ACCEPTS: Duration = Duration::from_millis(250);
 
+/// How long tasks that were aborted may take to be dropped.
+const ABORTED: Duration = Duration::from_millis(500);
+
 /// An accept loop on hyper: HTTP/1.1 and HTTP/2, with upgrades, over TCP, Unix
 /// sockets and TLS. Made by [`Connections::server`].
 ///
@@ -139,6 +142,10 @@ impl Server {
     /// An `axum::Router`, tonic's `Routes`, or any other tower service. What goes
     /// wrong on a single connection does not end the server.
     ///
+    /// Returns at most a second after the [drain's timeout](Self::drain_timeout): a
+    /// handler that blocks its thread is left behind, and counted as
+    /// [left](DrainReport::left).
+    ///
     /// # Cancel safety
     ///
     /// Dropping the future closes the listener and aborts all connections.
@@ -207,7 +214,8 @@ impl Server {
         // What has not been accepted by now is refused.
         drop(acceptor);
         let report = server.connections.drain(server.drain).await;
-        tasks.shutdown().await;
+        // The deadline is over: a handler that does not yield is left behind.
+        let _ = timeout(ABORTED, tasks.shutdown()).await;
         report
     }
 
@@ -224,7 +232,9 @@ impl Server {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             if let Some((io, listed)) = tls.accept(io, listed, self.handshake).await {
-                drive(&self.http, Tracked::new(io, listed), app).await;
+                let io = Tracked::new(io, listed);
+                io.connection().record.set_tls();
+                drive(&self.http, io, app).await;
             }
             return;
         }

@@ -62,9 +62,11 @@ mod activity_listener;
 mod axum_and_grpc;
 mod build;
 mod builder;
+mod client_addr;
 mod connection_facts;
 mod drain;
 mod endpoint;
+mod grpc_timeout;
 mod layer;
 mod metrics_page;
 mod mounts;
@@ -77,16 +79,21 @@ mod restoring;
 mod serve;
 mod servers;
 mod state_page;
+mod timeout;
+mod trusted_proxies;
 
 pub use self::activity_listener::ActivityListener;
 #[cfg(all(feature = "axum", feature = "tonic"))]
 pub use self::axum_and_grpc::axum_and_grpc;
 pub use self::builder::OpsBuilder;
+pub use self::client_addr::ClientAddr;
 pub use self::connection_facts::ConnectionFacts;
 pub use self::endpoint::Endpoint;
+pub use self::grpc_timeout::{GrpcTimeout, GrpcTimeoutBody, GrpcTimeoutFuture};
 pub use self::layer::{Observers, OpsLayer};
 pub use self::ops::Ops;
 pub use self::servers::Servers;
+pub use self::timeout::{Timeout, TimeoutFuture, TimeoutLayer};
 
 pub use tower_ops_config::ConfigError;
 
