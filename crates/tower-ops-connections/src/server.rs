@@ -148,7 +148,8 @@ impl Server {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future closes the listener and aborts all connections.
+    /// Dropping the future closes the listener and aborts all connections, those that
+    /// were upgraded as well.
     pub async fn serve<L, S, B>(
         self,
         listener: L,
@@ -166,6 +167,7 @@ impl Server {
     {
         // Shared by the tasks of its connections: it is larger than what each needs.
         let server = Arc::new(self);
+        let _cut = CutUpgraded(&server.connections);
         let mut acceptor = Acceptor::new(listener);
         let mut tasks = JoinSet::new();
         {
@@ -239,6 +241,15 @@ impl Server {
             return;
         }
         drive(&self.http, Tracked::new(io, listed), app).await;
+    }
+}
+
+/// Cuts what was upgraded when the server's future is dropped; tasks end with their set.
+struct CutUpgraded<'a>(&'a Connections);
+
+impl Drop for CutUpgraded<'_> {
+    fn drop(&mut self) {
+        self.0.cut_upgraded();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::thread;
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::error::StateError;
@@ -14,8 +15,10 @@ pub(crate) fn spawn<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<oneshot::Receiver<T>, StateError> {
     let (done, is_done) = oneshot::channel();
+    let runtime = Handle::current();
     let thread = thread::Builder::new().name("state".into());
     let spawned = thread.spawn(move || {
+        let _entered = runtime.enter();
         // Nobody waits any more if its time was over.
         let _ = done.send(work());
     });

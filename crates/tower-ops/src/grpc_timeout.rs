@@ -64,19 +64,35 @@ impl Deadline {
             trailers.insert("grpc-message", HeaderValue::from_static(MESSAGE));
             return Some(Frame::trailers(trailers));
         }
-        if self.protocol != GrpcProtocol::GrpcWeb {
-            return None;
-        }
         let text = format!("grpc-status:{code}\r\ngrpc-message:{MESSAGE}\r\n");
         let mut frame = BytesMut::with_capacity(5 + text.len());
         frame.put_u8(0x80); // trailers, and not compressed
         frame.put_u32(u32::try_from(text.len()).unwrap_or_default());
         frame.put_slice(text.as_bytes());
+        let frame = match self.protocol {
+            GrpcProtocol::GrpcWebText => base64(&frame).into(),
+            GrpcProtocol::Grpc | GrpcProtocol::GrpcWeb => frame.freeze(),
+        };
         // The data of axum and of tonic is `Bytes`; of other bodies we can make none.
-        let mut data: Option<Bytes> = Some(frame.freeze());
+        let mut data: Option<Bytes> = Some(frame);
         let data = (&mut data as &mut dyn Any).downcast_mut::<Option<D>>()?;
         data.take().map(Frame::data)
     }
+}
+
+/// With its padding: clients read what was encoded piece by piece.
+fn base64(bytes: &[u8]) -> Vec<u8> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let bits = [0, 1, 2].map(|place| three.get(place).copied().map_or(0, u32::from));
+        let bits = bits[0] << 16 | bits[1] << 8 | bits[2];
+        for place in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * place)) as usize & 63];
+            text.push(if place > three.len() { b'=' } else { digit });
+        }
+    }
+    text
 }
 
 /// At most eight digits and a unit, as the specification has it.
@@ -242,6 +258,22 @@ impl<B: fmt::Debug> fmt::Debug for GrpcTimeoutBody<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn base64_is_that_of_rfc_4648() {
+        for (plain, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(plain.as_bytes()), text.as_bytes());
+        }
+        assert_eq!(base64(&[0xff, 0xef, 0xbe]), b"/+++");
+    }
 
     #[test]
     fn a_timeout_has_at_most_eight_digits_and_a_unit() {
