@@ -84,7 +84,7 @@ impl Connections {
         for connection in self.shared.shards.all() {
             let is_ours = Arc::ptr_eq(&connection.record.listener, &self.listener);
             if is_ours && connection.protocol() == crate::Protocol::Upgraded {
-                connection.request_close(crate::CloseReason::Drain);
+                connection.request_close(CloseReason::Drain);
                 connection.force();
             }
         }
