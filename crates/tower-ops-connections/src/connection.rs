@@ -85,6 +85,13 @@ impl Connection {
         self.record.protocol()
     }
 
+    /// Returns whether it is encrypted by this server's TLS: known of connections of the
+    /// [`Server`](crate::Server), and `None` for those of others, which may do TLS below.
+    #[must_use]
+    pub fn is_tls(&self) -> Option<bool> {
+        self.record.is_driven().then(|| self.record.is_tls())
+    }
+
     /// How long it has been open.
     #[must_use]
     pub fn age(&self) -> Duration {

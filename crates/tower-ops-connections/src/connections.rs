@@ -77,6 +77,19 @@ impl Connections {
         Self::from_shared(Arc::clone(&self.shared), listener)
     }
 
+    /// Cuts what was upgraded of the connections that this handle has accepted: the
+    /// tasks that have them are the application's, and do not end with a server.
+    #[cfg(feature = "hyper-util")]
+    pub(crate) fn cut_upgraded(&self) {
+        for connection in self.shared.shards.all() {
+            let is_ours = Arc::ptr_eq(&connection.record.listener, &self.listener);
+            if is_ours && connection.protocol() == crate::Protocol::Upgraded {
+                connection.request_close(CloseReason::Drain);
+                connection.force();
+            }
+        }
+    }
+
     /// Waits until there is room for one more connection, if there is a limit that
     /// waits. The room is taken while the [`Room`] lives, also while it is not used:
     /// a loop that accepts does better with [`accept_from`](Self::accept_from).

@@ -26,7 +26,7 @@ pub struct DrainReport {
     pub graceful: usize,
     /// How many ended with exchanges in flight, but were not cut off at the deadline:
     /// reading or writing failed, a protocol was violated, or the client had stalled.
-    /// Not those that the client closed by itself.
+    /// Not those that the client closed by itself. Counted from the first drain on.
     pub lost: usize,
     /// What these were like, up to a hundred.
     pub broken: Vec<ConnectionSnapshot>,
@@ -73,8 +73,8 @@ impl Shared {
         let ended = timeout_at(after(begun, deadline), self.empty()).await;
         {
             let lost = self.lost();
-            report.lost = lost.count - lost_before;
-            report.broken = lost.named.iter().skip(lost_before).cloned().collect();
+            report.lost = lost.count;
+            report.broken.clone_from(&lost.named);
         }
         if ended.is_err() {
             for connection in self.shards.all() {
@@ -90,7 +90,8 @@ impl Shared {
             let _ = timeout_at(Instant::now() + CUT, self.empty()).await;
         }
         report.left = self.open();
-        report.graceful = at_first.saturating_sub(report.forced + report.lost);
+        let lost = report.lost - lost_before;
+        report.graceful = at_first.saturating_sub(report.forced + lost);
         report.took = begun.elapsed();
         report
     }

@@ -139,6 +139,7 @@ pub mod bench;
 mod builder;
 mod clock;
 mod closing;
+mod connect_info;
 mod connection;
 mod connections;
 mod drain;

@@ -76,6 +76,7 @@ const ENDED: u8 = 0x80;
 #[derive(Default)]
 struct Flags {
     driven: AtomicBool,
+    tls: AtomicBool,
     served: AtomicBool,
     /// As `served`, if a layer is there.
     #[cfg(feature = "tonic")]
@@ -229,6 +230,15 @@ impl Record {
         // Once: what is driven is taken by value.
         self.flags.driven.store(true, Ordering::Relaxed);
         self.listener.native.increment(1.0);
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        self.flags.tls.load(Ordering::Relaxed)
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn set_tls(&self) {
+        self.flags.tls.store(true, Ordering::Relaxed);
     }
 
     /// Whether a service notes the exchanges.

@@ -36,6 +36,9 @@ const BUFFER: usize = 64 * 1024;
 const LAST_ACCEPT: Duration = Duration::from_millis(5);
 const LAST_ACCEPTS: Duration = Duration::from_millis(250);
 
+/// How long tasks that were aborted may take to be dropped.
+const ABORTED: Duration = Duration::from_millis(500);
+
 /// An accept loop on hyper: HTTP/1.1 and HTTP/2, with upgrades, over TCP, Unix
 /// sockets and TLS. Made by [`Connections::server`].
 ///
@@ -162,9 +165,14 @@ impl Server {
     /// An `axum::Router`, tonic's `Routes`, or any other tower service. What goes
     /// wrong on a single connection does not end the server.
     ///
+    /// Returns at most a second after the [drain's timeout](Self::drain_timeout): a
+    /// handler that blocks its thread is left behind, and counted as
+    /// [left](DrainReport::left).
+    ///
     /// # Cancel safety
     ///
-    /// Dropping the future closes the listener and aborts all connections.
+    /// Dropping the future closes the listener and aborts all connections, those that
+    /// were upgraded as well.
     pub async fn serve<L, S, B>(
         mut self,
         listener: L,
@@ -185,6 +193,7 @@ impl Server {
         }
         // Shared by the tasks of its connections: it is larger than what each needs.
         let server = Arc::new(self);
+        let _cut = CutUpgraded(&server.connections);
         let mut acceptor = Acceptor::new(listener);
         let mut tasks = JoinSet::new();
         {
@@ -233,7 +242,8 @@ impl Server {
         // What has not been accepted by now is refused.
         drop(acceptor);
         let report = server.connections.drain(server.drain).await;
-        tasks.shutdown().await;
+        // The deadline is over: a handler that does not yield is left behind.
+        let _ = timeout(ABORTED, tasks.shutdown()).await;
         report
     }
 
@@ -250,11 +260,22 @@ impl Server {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             if let Some((io, listed)) = tls.accept(io, listed, self.handshake).await {
-                drive(&self.http, Tracked::new(io, listed), app).await;
+                let io = Tracked::new(io, listed);
+                io.connection().record.set_tls();
+                drive(&self.http, io, app).await;
             }
             return;
         }
         drive(&self.http, Tracked::new(io, listed), app).await;
+    }
+}
+
+/// Cuts what was upgraded when the server's future is dropped; tasks end with their set.
+struct CutUpgraded<'a>(&'a Connections);
+
+impl Drop for CutUpgraded<'_> {
+    fn drop(&mut self) {
+        self.0.cut_upgraded();
     }
 }
 

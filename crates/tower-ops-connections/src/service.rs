@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use crate::connect_info;
 use crate::connection::Scope;
 use crate::exchange::Exchange;
 use crate::meter::{Outflow, SMALL};
@@ -79,7 +80,12 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let connection = Some(self.connection.clone());
-        ResponseFuture::call(connection, &mut self.inner, request, TrackedBody::wrap)
+        let peer = self.connection.peer();
+        let wrap = |mut request: Request<B>, exchange: &mut Exchange| {
+            connect_info::insert(&mut request, peer);
+            TrackedBody::wrap(request, exchange)
+        };
+        ResponseFuture::call(connection, &mut self.inner, request, wrap)
     }
 }
 

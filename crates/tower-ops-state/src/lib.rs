@@ -126,6 +126,7 @@ mod shared;
 mod single;
 mod state;
 mod token;
+mod worker;
 
 pub use self::body::StateBody;
 pub use self::builder::{
