@@ -67,7 +67,8 @@ async fn a_websocket_over_http2_is_in_use_while_bytes_flow() {
     service.process().terminate().unwrap();
     let goodbye = read(&mut echoes, 4).await;
     assert_eq!(goodbye[2..4], 1001_u16.to_be_bytes(), "going away");
-    send.send_data(Bytes::new(), true).unwrap();
+    // The server may have ended the stream on its own by now.
+    let _ = send.send_data(Bytes::new(), true);
     assert!(service.process().wait_exit(LONG).await.success());
     drop(driver);
 }
