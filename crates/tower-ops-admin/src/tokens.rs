@@ -117,9 +117,18 @@ impl Tokens {
         self.inner.as_ref().is_some_and(|it| !it.write.is_empty())
     }
 
+    /// Whether anybody may do what needs that access.
+    pub(crate) fn is_open(&self, access: Access) -> bool {
+        match access {
+            Access::Public => true,
+            Access::Own | Access::Write => false,
+            Access::Read => self.inner.as_ref().is_none_or(|it| it.read.is_empty()),
+        }
+    }
+
     pub(crate) fn check(&self, headers: &HeaderMap, access: Access) -> Result<(), Refusal> {
         let needs = match access {
-            Access::Public => return Ok(()),
+            Access::Public | Access::Own => return Ok(()),
             Access::Read => match &self.inner {
                 Some(inner) if !inner.read.is_empty() => Role::Read,
                 _ => return Ok(()),

@@ -33,6 +33,7 @@ fn admin(tokens: Tokens) -> Admin {
         .mount(mount("/write", Access::Write, Access::Write))
         .build()
         .unwrap()
+        .on_private_port()
 }
 
 async fn status(admin: &Admin, method: &Method, path: &str, header: Option<&str>) -> u16 {

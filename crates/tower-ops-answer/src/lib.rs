@@ -20,7 +20,9 @@ mod bearer;
 mod body;
 mod headers;
 mod host;
+mod path;
 mod query;
+mod used_token;
 
 pub use self::accept::{Accept, codings};
 pub use self::answer::Answer;
@@ -30,7 +32,9 @@ pub use self::bearer::{SHORTEST_TOKEN, TokenDigest};
 pub use self::body::AnswerBody;
 pub use self::headers::{allow, has_body, is_read, secure};
 pub use self::host::{BadHost, Host};
+pub use self::path::path;
 pub use self::query::{BadQuery, DEFAULT_LIMIT, MAX_LIMIT, Query};
+pub use self::used_token::UsedToken;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -5,6 +5,7 @@ use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
+use tower_ops_answer::path;
 use tower_service::Service;
 
 use crate::probe::Probe;
@@ -20,8 +21,8 @@ const NAMED: &str = "/health/";
 /// Answers every probe at its [`Probe::path`], and `/health/ping`, `/health/{check}` and `/checks`;
 /// 404 with those paths anywhere else.
 ///
-/// Use it as a fallback or under a prefix of a router, or as the only service of a port. A path
-/// must match exactly: `/ready/` is not `/ready`. Under a prefix (axum's `nest_service`), the
+/// Use it as a fallback or under a prefix of a router, or as the only service of a port. A slash at
+/// the end makes no difference: `/ready/` is `/ready`. Under a prefix (axum's `nest_service`), the
 /// paths in the 404 are relative to it. Made by [`Health::probes`]. Always ready to be called.
 ///
 /// # Examples
@@ -64,7 +65,7 @@ impl Probes {
     /// ```
     #[must_use]
     pub fn serves(path: &str) -> bool {
-        target(path).is_some()
+        target(path.strip_suffix('/').unwrap_or(path)).is_some()
     }
 }
 
@@ -94,7 +95,7 @@ impl<B> Service<Request<B>> for Probes {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ready(Ok(match target(request.uri().path()) {
+        ready(Ok(match target(path(request.uri())) {
             Some(target) => target::answer(&self.health.shared, target, &request),
             None => Answer::no_such_path(request.headers()).into_response(request.method()),
         }))

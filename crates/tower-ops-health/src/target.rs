@@ -1,6 +1,7 @@
 //! What a probe asks about, and the answer.
 
 use http::{Request, Response, StatusCode};
+use tower_ops_answer::is_read;
 
 use crate::accept::Format;
 use crate::check::{LIVENESS, READINESS, STARTUP};
@@ -10,7 +11,7 @@ use crate::probe::Probe;
 use crate::query::Asked;
 use crate::render::{self, Detailed};
 use crate::report::Report;
-use crate::response::{self, Answer, ProbeBody};
+use crate::response::{Answer, ProbeBody};
 use crate::shared::Shared;
 use crate::status::Status;
 
@@ -33,7 +34,7 @@ pub(crate) fn answer<B>(
     request: &Request<B>,
 ) -> Response<ProbeBody> {
     let (method, headers) = (request.method(), request.headers());
-    if !response::is_allowed(method) {
+    if !is_read(method) {
         return Answer::method_not_allowed(headers).into_response(method);
     }
     let format = Format::negotiate(headers);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use http::HeaderName;
 use tower_ops_admin::Tokens;
 use tower_ops_config::ConfigError;
+use tower_ops_connections::Connection;
 use tower_ops_health::Details;
 use tower_ops_metrics::Prometheus;
 use tower_ops_observe::ObserveLayer;
@@ -133,6 +134,8 @@ impl OpsBuilder {
         if let Some(version) = self.version {
             admin = admin.version(version);
         }
+        admin = admin
+            .peer(|_| Connection::with_current(|connection| connection.peer().addr()).flatten());
         add(&mut problems, "operations", mounts::check(&admin));
         ConfigError::check(OF, problems)?;
 
@@ -149,6 +152,7 @@ impl OpsBuilder {
             health = health.recorder(Arc::clone(recorder));
             connections = connections.recorder(Arc::clone(recorder));
             lifecycle = lifecycle.recorder(Arc::clone(recorder));
+            admin = admin.recorder(Arc::clone(recorder));
         }
         let connections = connections.build()?;
         let health = health.build()?;
