@@ -89,6 +89,11 @@ impl Admin {
     }
 
     #[cfg(feature = "server")]
+    pub(crate) fn takes_any_port(&self) -> bool {
+        self.config.ephemeral_port
+    }
+
+    #[cfg(feature = "server")]
     pub(crate) fn recorder(&self) -> Option<Arc<dyn metrics::Recorder + Send + Sync>> {
         self.config.recorder.clone()
     }

@@ -29,6 +29,8 @@ pub struct AdminBuilder {
     hosts: Vec<String>,
     peer: Option<PeerOf>,
     #[cfg(feature = "server")]
+    ephemeral_port: bool,
+    #[cfg(feature = "server")]
     recorder: Option<Arc<dyn metrics::Recorder + Send + Sync>>,
 }
 
@@ -45,6 +47,8 @@ impl AdminBuilder {
             mounts: Vec::new(),
             hosts: Vec::new(),
             peer: None,
+            #[cfg(feature = "server")]
+            ephemeral_port: false,
             #[cfg(feature = "server")]
             recorder: None,
         }
@@ -118,6 +122,15 @@ impl AdminBuilder {
         self
     }
 
+    /// Port 0 takes any free port that the system gives, and not the first one from 8080 to 9000:
+    /// for tests. Off by default.
+    #[cfg(feature = "server")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
+    pub const fn ephemeral_port(mut self) -> Self {
+        self.ephemeral_port = true;
+        self
+    }
+
     /// Counts what happens to connections with this recorder, and not with the process's one.
     #[cfg(feature = "server")]
     #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
@@ -149,6 +162,8 @@ impl AdminBuilder {
             since: Instant::now(),
             hosts: self.hosts,
             peer: self.peer,
+            #[cfg(feature = "server")]
+            ephemeral_port: self.ephemeral_port,
             #[cfg(feature = "server")]
             recorder: self.recorder,
         }))

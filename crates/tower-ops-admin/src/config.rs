@@ -24,6 +24,8 @@ pub(crate) struct Config {
     pub(crate) hosts: Vec<String>,
     pub(crate) peer: Option<PeerOf>,
     #[cfg(feature = "server")]
+    pub(crate) ephemeral_port: bool,
+    #[cfg(feature = "server")]
     pub(crate) recorder: Option<Arc<dyn metrics::Recorder + Send + Sync>>,
 }
 

@@ -30,7 +30,9 @@ impl Admin {
     /// Starts the endpoint on `addr`, on a thread and a runtime of its own, so that a stuck
     /// application cannot keep it from answering, until the returned handle is dropped.
     ///
-    /// Port 0 takes the first free one from 8080 to 9000.
+    /// Port 0 takes the first free one from 8080 to 9000, or any with
+    /// [`ephemeral_port`](crate::AdminBuilder::ephemeral_port). `[::]` takes IPv4 as well, whose
+    /// peers are shown with their IPv4 address; it is `0.0.0.0` where the system has no IPv6.
     ///
     /// HTTP/1.1; one request for each connection, and 256 connections at once: beyond that the
     /// oldest that has not sent a whole head is closed, counted in
@@ -50,7 +52,7 @@ impl Admin {
     ///
     /// ```no_run
     /// # fn example(admin: tower_ops_admin::Admin) -> std::io::Result<()> {
-    /// let endpoint = admin.start(([0, 0, 0, 0], 8080))?;
+    /// let endpoint = admin.start((std::net::Ipv6Addr::UNSPECIFIED, 8080))?;
     /// println!("operations on http://{}", endpoint.addr());
     /// # Ok(())
     /// # }
@@ -70,7 +72,7 @@ impl Admin {
         addr: impl Into<SocketAddr>,
         beside: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<Endpoint> {
-        let listener = ports::listen(addr.into())?;
+        let listener = ports::listen(addr.into(), self.takes_any_port())?;
         let addr = listener.local_addr()?;
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()

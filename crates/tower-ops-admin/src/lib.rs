@@ -104,7 +104,6 @@ mod options;
 #[cfg(feature = "server")]
 mod ports;
 mod remote;
-mod secret;
 mod serve;
 mod tokens;
 #[cfg(feature = "server")]
@@ -120,8 +119,8 @@ pub use self::endpoint::Endpoint;
 pub use self::layer::{AdminLayer, AdminService, LayerFuture};
 pub use self::mount::{DEFAULT_BODY, DEFAULT_TIMEOUT, Mount};
 pub use self::remote::RemoteAddr;
-pub use self::secret::Secret;
 pub use self::tokens::{Tokens, TokensBuilder};
+pub use tower_ops_answer::Secret;
 pub use tower_ops_config::ConfigError;
 
 #[cfg(doctest)]

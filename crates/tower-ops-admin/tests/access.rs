@@ -12,8 +12,8 @@ use http::{HeaderMap, Method, Request, Response};
 use tower::{ServiceExt, service_fn};
 use tower_ops_admin::{Access, Admin, AdminRequestBody, Mount, Role, Secret, Tokens};
 
-const READ: &str = "a token to look at things";
-const WRITE: &str = "a token to change things";
+const READ: &str = "a-token-to-look-at-things";
+const WRITE: &str = "a-token-to-change-things";
 
 fn admin(tokens: Tokens) -> Admin {
     let service = || {
@@ -160,7 +160,7 @@ fn every_missing_token_is_told_at_once_and_none_is_shown() {
     assert_eq!(error.problems().len(), 3, "{error}");
     let text = error.to_string();
     for part in [
-        "read token: has fewer than 16 characters",
+        "read token: is shorter than 16 characters",
         "TOWER_OPS_ADMIN_NEVER_SET is not set",
         "write token: the file /nowhere/token cannot be read",
     ] {

@@ -139,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    fn with(name: HeaderName, values: &[&str]) -> HeaderMap {
+    fn with(name: &HeaderName, values: &[&str]) -> HeaderMap {
         let values = values.iter().map(|value| {
             let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
             (name.clone(), value)
@@ -166,7 +166,7 @@ mod tests {
             (&["application/json; charset=utf-8; q=0.123"], Some(123)),
             (&["application/json;q=0.1234"], None),
         ] {
-            let headers = with(ACCEPT, accept);
+            let headers = with(&ACCEPT, accept);
             let accept = Accept::from_headers(&headers);
             assert_eq!(accept.weight("application/json"), weight, "{accept:?}");
         }
@@ -183,7 +183,7 @@ mod tests {
             (&["br", "gzip"], "br+gzip"),
             (&[], ""),
         ] {
-            let codings = codings(&with(CONTENT_ENCODING, value), CONTENT_ENCODING);
+            let codings = codings(&with(&CONTENT_ENCODING, value), CONTENT_ENCODING);
             assert_eq!(codings.join("+"), expected, "{value:?}");
         }
     }

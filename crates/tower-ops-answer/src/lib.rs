@@ -22,18 +22,23 @@ mod headers;
 mod host;
 mod path;
 mod query;
+#[cfg(feature = "bearer")]
+mod secret;
 mod used_token;
 
 pub use self::accept::{Accept, codings};
 pub use self::answer::Answer;
 #[cfg(feature = "bearer")]
 #[cfg_attr(docsrs, doc(cfg(feature = "bearer")))]
-pub use self::bearer::{SHORTEST_TOKEN, TokenDigest};
+pub use self::bearer::{SHORTEST_TOKEN, TokenDigest, token_problem};
 pub use self::body::AnswerBody;
 pub use self::headers::{allow, has_body, is_read, secure};
 pub use self::host::{BadHost, Host};
 pub use self::path::path;
 pub use self::query::{BadQuery, DEFAULT_LIMIT, MAX_LIMIT, Query};
+#[cfg(feature = "bearer")]
+#[cfg_attr(docsrs, doc(cfg(feature = "bearer")))]
+pub use self::secret::Secret;
 pub use self::used_token::UsedToken;
 
 #[cfg(doctest)]

@@ -4,7 +4,10 @@ use http::Uri;
 #[must_use]
 pub fn path(uri: &Uri) -> &str {
     match uri.path() {
-        "/" => "/",
-        path => path.strip_suffix('/').unwrap_or(path),
+        "/" | "" => "/",
+        path => match path.strip_suffix('/') {
+            Some(shorter) if !shorter.is_empty() && !shorter.ends_with('/') => shorter,
+            _ => path,
+        },
     }
 }

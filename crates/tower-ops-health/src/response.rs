@@ -84,11 +84,22 @@ impl Answer {
         Self::problem(StatusCode::NOT_FOUND, format, content)
     }
 
+    /// Whether there is a check of that name is a detail as well.
+    pub(crate) const fn token_needed(format: Format) -> Self {
+        let content = match format {
+            Format::Json | Format::HealthJson => {
+                "{\"error\":\"a bearer token is needed to ask for a check by its name\"}\n"
+            }
+            Format::Text => "a bearer token is needed to ask for a check by its name\n",
+        };
+        Self::problem(StatusCode::UNAUTHORIZED, format, content)
+    }
+
     pub(crate) fn method_not_allowed(headers: &HeaderMap) -> Self {
         let format = Format::negotiate(headers);
         let content = match format {
             Format::Json | Format::HealthJson => {
-                "{\"error\":\"method not allowed\",\"allow\":[\"GET\",\"HEAD\",\"OPTIONS\"]}\n"
+                "{\"error\":\"method not allowed\",\"allow\":[\"GET\",\"HEAD\"]}\n"
             }
             Format::Text => "method not allowed: use GET or HEAD\n",
         };

@@ -103,7 +103,7 @@ async fn pre_drained(lifecycle: &Lifecycle) {
 
 /// OPTIONS has the status of GET and nothing of its effect.
 fn other_method(method: &Method) -> Response<PreStopBody> {
-    let json = b"{\"error\":\"method not allowed\",\"allow\":[\"GET\",\"POST\",\"OPTIONS\"]}\n";
+    let json = b"{\"error\":\"method not allowed\",\"allow\":[\"GET\",\"POST\"]}\n";
     let mut response = if *method == Method::OPTIONS {
         let mut response = answer(StatusCode::OK, Bytes::new(), true);
         response.headers_mut().remove(CONTENT_TYPE);

@@ -21,6 +21,7 @@ enum Coding {
     Gzip(flate2::write::MultiGzDecoder<Bounded>),
 }
 
+#[derive(Default)]
 struct Bounded {
     envelope: Collector,
     limit: usize,
@@ -85,19 +86,11 @@ impl Received {
     }
 
     pub(crate) fn finish(self) -> Result<Segments, StateError> {
-        let bounded = match self.coding {
-            Coding::Identity(bounded) => bounded,
-            #[cfg(feature = "compression")]
-            Coding::Gzip(mut decoder) => {
-                let finished = decoder.try_finish();
-                if decoder.get_ref().is_over {
-                    return Err(StateError::too_large(self.limit));
-                }
-                finished
-                    .and_then(|()| decoder.finish())
-                    .map_err(|error| broken(&error))?
-            }
-        };
+        let (bounded, finished) = self.coding.finish();
+        if bounded.is_over {
+            return Err(StateError::too_large(self.limit));
+        }
+        finished.map_err(|error| broken(&error))?;
         Ok(bounded.envelope.finish())
     }
 }
@@ -114,6 +107,17 @@ impl Coding {
         Self::Identity(bounded)
     }
 
+    fn finish(self) -> (Bounded, io::Result<()>) {
+        match self {
+            Self::Identity(bounded) => (bounded, Ok(())),
+            #[cfg(feature = "compression")]
+            Self::Gzip(mut decoder) => {
+                let finished = decoder.try_finish();
+                (std::mem::take(decoder.get_mut()), finished)
+            }
+        }
+    }
+
     const fn pieces(&self) -> usize {
         match self {
             Self::Identity(_) => 64,
@@ -124,7 +128,7 @@ impl Coding {
 }
 
 fn broken(error: &io::Error) -> StateError {
-    let text = format!("the body cannot be decompressed: {error}");
+    let text = format!("the body cannot be read: {error}");
     StateError::new(ErrorKind::Broken, text)
 }
 
@@ -134,8 +138,8 @@ mod tests {
 
     fn gzip(text: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        encoder.write_all(text).unwrap();
-        encoder.finish().unwrap()
+        encoder.write_all(text).expect("a vector takes all");
+        encoder.finish().expect("a vector takes all")
     }
 
     fn receive(body: &[u8], pieces: usize, limit: usize) -> Result<Vec<u8>, ErrorKind> {

@@ -31,7 +31,7 @@ fn every_problem_is_named() {
         error.problems(),
         [
             "token: is shorter than 16 characters",
-            "next_token: has characters that no header may have, or spaces",
+            "next_token: has characters that are not visible ASCII",
             "application: is not 1 to 128 bytes long",
             "instance: is not 1 to 128 bytes long",
             "participant: there are two named \"a\"",

@@ -125,9 +125,15 @@ impl OpsBuilder {
             Tokens::none()
         });
         if tokens.is_set() {
+            let hides_names = tokens.must_read();
             let tokens = tokens.clone();
             let allowed = Details::allowed_if(move |headers| tokens.role(headers).is_some());
-            health = health.details_by_default(allowed);
+            // Who reads without a token reads which checks there are as well.
+            health = health.details_by_default(if hides_names {
+                allowed
+            } else {
+                allowed.with_public_names()
+            });
         }
         add(&mut problems, "health", health.clone().build().map(drop));
         let mut admin = self.admin.tokens(tokens.clone());
@@ -136,7 +142,11 @@ impl OpsBuilder {
         }
         admin = admin
             .peer(|_| Connection::with_current(|connection| connection.peer().addr()).flatten());
-        add(&mut problems, "operations", mounts::check(&admin));
+        add(
+            &mut problems,
+            "operations",
+            mounts::check(&admin, self.probe_aliases),
+        );
         ConfigError::check(OF, problems)?;
 
         let private = matches!(self.recorder, Recorder::Private);
@@ -179,6 +189,7 @@ impl OpsBuilder {
             tokens: &tokens,
             request_details: self.request_details,
             prestop: self.prestop,
+            probe_aliases: self.probe_aliases,
         };
         let admin = mounted.on(admin).build()?;
         let spans = self.spans.then(Spans::new);

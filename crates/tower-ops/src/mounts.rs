@@ -1,7 +1,7 @@
 use http::{Method, request};
 use tower_ops_admin::{Access, AdminBuilder, ConfigError, Mount, Role, Tokens};
 use tower_ops_connections::Connections;
-use tower_ops_health::Health;
+use tower_ops_health::{Health, Probes};
 use tower_ops_lifecycle::Lifecycle;
 use tower_ops_metrics::Prometheus;
 use tower_ops_requests::RequestTracker;
@@ -21,6 +21,7 @@ pub(crate) struct Mounted<'a> {
     pub(crate) tokens: &'a Tokens,
     pub(crate) request_details: bool,
     pub(crate) prestop: Option<Access>,
+    pub(crate) probe_aliases: bool,
 }
 
 const METRICS: &str = "/metrics";
@@ -39,12 +40,13 @@ const PROBES: [(&str, bool, &str); 4] = [
 
 /// Checks what a user has set, beside the paths of the bundle: before anything is built that
 /// cannot be taken back.
-pub(crate) fn check(admin: &AdminBuilder) -> Result<(), ConfigError> {
+pub(crate) fn check(admin: &AdminBuilder, probe_aliases: bool) -> Result<(), ConfigError> {
     // Only the paths matter here.
     let reserved = |path| Mount::new(path, Health::new().probes());
     let paths = [METRICS, REQUESTS, CONNECTIONS, PRESTOP, STATE].into_iter();
     let paths = paths.chain(PROBES.iter().map(|(path, ..)| *path));
-    let admin = paths.fold(admin.clone(), |admin, path| {
+    let aliases = Probes::ALIASES.iter().copied().filter(|_| probe_aliases);
+    let admin = paths.chain(aliases).fold(admin.clone(), |admin, path| {
         admin.mount(reserved(path).subpaths())
     });
     admin.build().map(drop)
@@ -78,6 +80,13 @@ impl Mounted<'_> {
                     .link("/health/{check}", "how is this check, or group?");
             }
             admin = admin.mount(mount);
+        }
+        if self.probe_aliases {
+            for path in Probes::ALIASES {
+                let probes = self.health.probes().with_aliases();
+                let mount = Mount::new(*path, probes).access(Access::Public);
+                admin = admin.mount(mount.reads_only().answers_options().probe());
+            }
         }
         if let Some(state) = self.state {
             admin = admin.mount(Self::state(state));
