@@ -9,13 +9,13 @@ pub(crate) struct Deadline(watch::Sender<Option<Instant>>);
 
 impl Deadline {
     pub(crate) fn within(limit: Duration) -> Self {
-        Self(watch::Sender::new(Some(Instant::now() + limit)))
+        Self(watch::Sender::new(Instant::now().checked_add(limit)))
     }
 
-    /// From now on; `None` for ever.
+    /// From now on; `None`, and what no clock can hold, for ever.
     pub(crate) fn move_to(&self, limit: Option<Duration>) {
         self.0
-            .send_replace(limit.map(|limit| Instant::now() + limit));
+            .send_replace(limit.and_then(|limit| Instant::now().checked_add(limit)));
     }
 
     /// Waits until it is over.

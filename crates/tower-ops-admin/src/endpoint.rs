@@ -2,16 +2,19 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use self::accept::accept_all;
 use self::answering::Answering;
+use self::reserve::Reserve;
 use crate::admin::Admin;
 use crate::ports;
 use crate::workers::Workers;
@@ -25,6 +28,9 @@ mod serve;
 
 /// How long an answer that is being made may take once the endpoint ends.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How long what is blocked then may take beyond that.
+const BLOCKED: Duration = Duration::from_millis(500);
 
 impl Admin {
     /// Starts the endpoint on `addr`, on a thread and a runtime of its own, so that a stuck
@@ -82,28 +88,32 @@ impl Admin {
             TcpListener::from_std(listener)?
         };
         let (stop, stopped) = oneshot::channel();
-        let (end, ended) = oneshot::channel();
+        let (end, ended) = mpsc::channel();
         let workers = Workers::start()?;
+        // Here, so that it is there when this returns.
+        let reserve = Reserve::new();
         let admin = self.on_own_port(workers.worker());
         let thread = thread::Builder::new()
             .name("operations".into())
             .spawn(move || {
-                let _end: oneshot::Sender<()> = end;
+                let _end: mpsc::Sender<()> = end;
                 let _workers = workers;
                 runtime.spawn(beside);
                 runtime.block_on(async {
                     let answering = Answering::default();
                     tokio::select! {
-                        () = accept_all(&listener, &admin, &answering) => {}
+                        () = accept_all(listener, reserve, &admin, &answering) => {}
                         _ = stopped => {}
                     }
                     let _ = timeout(GOODBYE, answering.done()).await;
                 });
+                // Dropping it would wait for a service that blocks, however long that takes.
+                runtime.shutdown_timeout(BLOCKED);
             })?;
+        drop(thread); // detached: what blocks it is not waited for
         Ok(Endpoint {
             addr,
-            running: Some(Running { stop, thread }),
-            ended,
+            running: Some(Running { stop, ended }),
         })
     }
 }
@@ -111,18 +121,32 @@ impl Admin {
 /// The running operations endpoint. Made by [`Admin::start`].
 ///
 /// Ends when it is dropped: its port is free then. That waits for the answers that are being made
-/// at that moment, for at most a second; [`close`](Self::close) does so without blocking.
+/// at that moment, for at most a second, and half a second more for what blocks;
+/// [`close`](Self::close) does so without blocking. A [probe](crate::Mount::probe) that blocks the
+/// endpoint's own thread is left behind after two seconds, and with it the port.
 #[must_use = "the endpoint ends when this is dropped"]
 pub struct Endpoint {
     addr: SocketAddr,
     running: Option<Running>,
-    ended: oneshot::Receiver<()>,
 }
 
 struct Running {
     /// Ends the thread when it is dropped; nothing is ever sent.
     stop: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
+    /// Nothing is sent here, either: the thread is over when the other end is gone.
+    ended: mpsc::Receiver<()>,
+}
+
+impl Running {
+    fn end(self) {
+        drop(self.stop);
+        let ended = self.ended.recv_timeout(GOODBYE + 2 * BLOCKED);
+        if ended == Err(mpsc::RecvTimeoutError::Timeout) {
+            tracing::warn!(
+                "the operations endpoint is left behind: a service on it blocks its thread"
+            );
+        }
+    }
 }
 
 impl Endpoint {
@@ -132,27 +156,24 @@ impl Endpoint {
         self.addr
     }
 
-    /// Ends it. The answers that are being made get a second.
+    /// Ends it, in two seconds at most. The answers that are being made get one.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped; that blocks for the rest of the second, if there are such answers.
+    /// May be dropped: it ends all the same.
     pub async fn close(mut self) {
-        if let Some(Running { stop, thread }) = self.running.take() {
-            drop(stop);
-            // Nothing is sent, either: the thread is over.
-            let _ = (&mut self.ended).await;
-            let _ = thread.join();
-        }
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        // A thread that may block, for as long as `end` takes; dropped, it goes on.
+        let _ = spawn_blocking(move || running.end()).await;
     }
 }
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
-        if let Some(Running { stop, thread }) = self.running.take() {
-            drop(stop);
-            // A panic in there was reported when it happened.
-            let _ = thread.join();
+        if let Some(running) = self.running.take() {
+            running.end();
         }
     }
 }

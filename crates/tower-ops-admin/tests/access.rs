@@ -122,8 +122,8 @@ async fn what_is_no_bearer_token_opens_nothing() {
 async fn tokens_change_with_their_file_and_stay_if_that_breaks() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("tokens");
-    let current = "the current token, long enough";
-    let next = "the next token, long enough";
+    let current = "the-current-token,long-enough";
+    let next = "the-next-token,long-enough";
     fs::write(&path, format!("{current}\n")).unwrap();
     let tokens = Tokens::builder().write(Secret::from_file(&path));
     let tokens = tokens.build().unwrap();
@@ -136,7 +136,12 @@ async fn tokens_change_with_their_file_and_stay_if_that_breaks() {
     tokio::time::advance(Duration::from_secs(1)).await;
     assert!(may(current) && may(next));
 
-    for broken in ["", "short", &"x".repeat(5_000)] {
+    for broken in [
+        "",
+        "short",
+        "with blanks, but long enough",
+        &"x".repeat(5_000),
+    ] {
         fs::write(&path, broken).unwrap();
         tokio::time::advance(Duration::from_secs(10)).await;
         assert!(may(current) && may(next), "{broken:?}");

@@ -187,3 +187,56 @@ async fn hostile_clients_cost_only_themselves() {
     asked.await.expect("the idle ones are given up").unwrap();
     drop((half, more));
 }
+
+/// Blocks a thread, the endpoint's own or one of its pool, until the sender is dropped.
+fn blocked(path: &'static str, own: bool) -> (Mount, mpsc::Sender<()>, mpsc::Receiver<()>) {
+    let (release, released) = mpsc::channel::<()>();
+    let (here, is_here) = mpsc::channel();
+    let released = std::sync::Arc::new(std::sync::Mutex::new(released));
+    let service = service_fn(move |_: Request<AdminRequestBody>| {
+        let (released, here) = (released.clone(), here.clone());
+        let block = move || {
+            here.send(()).unwrap();
+            let _ = released.lock().unwrap().recv();
+        };
+        async move {
+            if own {
+                block();
+            } else {
+                tokio::task::spawn_blocking(block).await.unwrap();
+            }
+            Ok::<_, Infallible>(Response::new("at last".to_owned()))
+        }
+    });
+    (Mount::new(path, service), release, is_here)
+}
+
+#[tokio::test]
+async fn a_service_that_blocks_does_not_keep_the_end_from_coming() {
+    for (own, by_drop) in [(true, true), (true, false), (false, true), (false, false)] {
+        let (mount, release, is_here) = blocked("/blocked", own);
+        let endpoint = start([mount]);
+        let addr = endpoint.addr();
+        let mut client = RawHttp1::connect(addr).await.unwrap();
+        let request = client.send_request("GET", "/blocked", &[], "");
+        request.await.unwrap();
+        tokio::task::spawn_blocking(move || is_here.recv_timeout(LONG).unwrap())
+            .await
+            .unwrap();
+        // Blocks until it is released, which comes last: the end cannot have waited for that.
+        if by_drop {
+            drop(endpoint);
+        } else {
+            timeout(LONG, endpoint.close()).await.unwrap();
+        }
+        drop(release);
+    }
+}
+
+#[tokio::test]
+async fn a_mount_without_an_end_to_its_time_is_served() {
+    for limit in [Duration::MAX, Duration::from_secs(u64::MAX / 2)] {
+        let endpoint = start([slow("/slow", 10).timeout(limit)]);
+        assert_eq!(ask(endpoint.addr(), "/slow").await.unwrap(), "slow");
+    }
+}

@@ -115,6 +115,7 @@ mod builder;
 mod clock;
 mod connection;
 mod connections;
+mod descriptors;
 mod drain;
 #[cfg(feature = "service")]
 mod endpoint;

@@ -19,10 +19,14 @@ const REFILL: Duration = Duration::from_millis(100);
 
 /// Accepts connections for ever. Never waits for a connection that sends nothing, nor for
 /// descriptors that others use.
-pub(super) async fn accept_all(listener: &TcpListener, admin: &Admin, answering: &Answering) {
+pub(super) async fn accept_all(
+    listener: TcpListener,
+    mut reserve: Reserve,
+    admin: &Admin,
+    answering: &Answering,
+) {
     let connections = Connections::default();
     let mut incidents = Incidents::new(admin.recorder());
-    let mut reserve = Reserve::new();
     let mut refill_at = Instant::now();
     loop {
         while connections.is_full() {

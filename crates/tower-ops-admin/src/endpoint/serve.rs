@@ -54,7 +54,7 @@ pub(super) async fn serve(
         request.extensions_mut().insert(RemoteAddr::new(peer));
         let _ = one.set(answering.begin());
         let time = admin.time_for(request.uri().path());
-        moved.move_to(time.map(|time| time + SENDING));
+        moved.move_to(time.map(|time| time.saturating_add(SENDING)));
         admin.clone().call(request)
     });
     let connection = http.serve_connection(TokioIo::new(stream), service);
