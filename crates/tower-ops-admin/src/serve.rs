@@ -19,6 +19,7 @@ use crate::options;
 use crate::workers::Worker;
 
 /// After how many seconds to ask again when too many others ask.
+#[cfg(feature = "server")]
 const COME_AGAIN: u32 = 1;
 
 /// A request that is let in.
