@@ -38,10 +38,7 @@
 use std::{env, error::Error};
 
 use tokio::net::TcpListener;
-use tonic::transport::{
-    Server,
-    server::{TcpConnectInfo, TcpIncoming},
-};
+use tonic::transport::{Server, server::TcpIncoming};
 use tower_ops::Ops;
 use tower_ops_examples::{
     echo::Playground,
@@ -60,10 +57,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
             "playground.Echo/ServerStream",
             "playground.Echo/Fail",
         ])
-        // `ops.serve` knows the peers; tonic's own server has to be asked.
-        .requests(|requests| {
-            requests.peer(|extensions| extensions.get::<TcpConnectInfo>()?.remote_addr())
-        })
         .request_details(true)
         .build()?;
 

@@ -60,13 +60,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let stop = ops.lifecycle().drain_token();
     let mut acceptor = Acceptor::new(listener);
     loop {
-        let next = async { (ops.connections().room().await, acceptor.accept().await) };
-        let (room, (stream, peer)) = tokio::select! {
-            next = next => next,
+        let accepted = tokio::select! {
+            accepted = ops.connections().accept_from(&mut acceptor) => accepted,
             () = stop.cancelled() => break,
         };
         // Refused, if there is a limit.
-        let Ok(io) = room.accept(stream, peer) else {
+        let Ok(io) = accepted else {
             continue;
         };
         let service = TowerToHyperService::new(io.connection().service(service.clone()));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, Request};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 use tower_ops_testing::{Http2Client, RawHttp1};
 use tower_ops_tests::{Protocol, Samples, Service};
@@ -81,6 +82,107 @@ async fn status_answers_with_every_final_status() {
 }
 
 #[tokio::test]
+async fn bodies_are_read_after_the_answer_and_late() {
+    const BODY: &str = include_str!("../CHANGELOG.md");
+    let service = Service::start("playground").await;
+    let mut accepted = 0;
+    for protocol in Protocol::ALL {
+        let answer = protocol.ask(service.app(), "POST", "/think/50", &[], BODY);
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.text(), format!("{}\n", BODY.len()), "{protocol:?}");
+        let answer = protocol.ask(service.app(), "POST", "/think/0", &[], "");
+        assert_eq!(answer.await.unwrap().text(), "0\n", "{protocol:?}");
+        // Small enough to be sent whole, so that neither protocol cuts it at the answer.
+        let answer = protocol.ask(service.app(), "POST", "/accept", &[], "twelve bytes");
+        assert_eq!(answer.await.unwrap().status, 202, "{protocol:?}");
+        accepted += 12;
+        let began = Instant::now();
+        while service.get("/accepted", &[]).await.2 != format!("{accepted}\n") {
+            assert!(began.elapsed() < Duration::from_secs(10), "{protocol:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn short_and_final_do_not_keep_their_word() {
+    let service = Service::start("playground").await;
+    for protocol in Protocol::ALL {
+        let exact = service.ask(protocol, "/short/250/250", &[]).await;
+        assert_eq!((exact.status, exact.body.len()), (200, 250), "{protocol:?}");
+        let cut = protocol.ask(service.app(), "GET", "/short/1000/250", &[], "");
+        cut.await.unwrap_err();
+        for code in [200, 404, 999] {
+            let answer = service.ask(protocol, &format!("/final/{code}"), &[]).await;
+            assert_eq!((answer.status, answer.text()), (code, ""), "{protocol:?}");
+        }
+        for code in ["99", "1000", "abc"] {
+            let answer = service.ask(protocol, &format!("/final/{code}"), &[]).await;
+            assert_eq!(answer.status, 400, "{protocol:?} {code}");
+        }
+    }
+    // hyper's answer to a 1xx as the last word.
+    let answer = service.ask(Protocol::Http1, "/final/103", &[]).await;
+    assert_eq!(answer.status, 500);
+    service.scrape_idle().await;
+}
+
+#[tokio::test]
+async fn settings_come_from_the_environment() {
+    let socket = std::env::temp_dir().join(format!("playground-{}.sock", std::process::id()));
+    let environment = [
+        ("UNIX_PATH", socket.to_str().unwrap()),
+        ("OPS_ON_APP", "/ops"),
+        ("TIMEOUT_MS", "100"),
+        ("CATCH_PANIC", "1"),
+        ("IDLE_MS", "60000"),
+        ("MAX_AGE_MS", "60000"),
+        ("STALL_MS", "5000"),
+    ];
+    let service = Service::start_with("playground", &environment).await;
+    for protocol in Protocol::ALL {
+        for (path, status) in [
+            ("/slow/60000", 504),
+            ("/panic", 500),
+            ("/ops/health", 200),
+            ("/ops/nowhere", 404),
+            ("/nowhere", 404),
+        ] {
+            let answer = service.ask(protocol, path, &[]).await;
+            assert_eq!(answer.status, status, "{protocol:?} {path}");
+        }
+    }
+    let stream = tokio::net::UnixStream::connect(&socket).await.unwrap();
+    let mut client = tokio::io::BufReader::new(stream);
+    let request = "GET /users/1 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    client.read_to_string(&mut text).await.unwrap();
+    assert!(text.ends_with("{\"id\":\"1\"}"), "{text}");
+    let _ = std::fs::remove_file(&socket);
+}
+
+#[tokio::test]
+async fn grpc_web_is_spoken_on_the_routes_of_grpc() {
+    const HELLO: &str = "\0\0\0\0\u{7}\n\u{5}hello";
+    let service = Service::start("playground").await;
+    for protocol in Protocol::ALL {
+        let headers = [("content-type", "application/grpc-web+proto")];
+        let answer = protocol.ask(
+            service.app(),
+            "POST",
+            "/playground.Echo/Unary",
+            &headers,
+            HELLO,
+        );
+        let body = answer.await.unwrap().body;
+        let trailers = body.strip_prefix(HELLO.as_bytes()).unwrap();
+        assert!(trailers.starts_with(b"\x80"), "{protocol:?}: {trailers:?}");
+        assert!(String::from_utf8_lossy(trailers).contains("grpc-status:0"));
+    }
+}
+
+#[tokio::test]
 async fn what_may_be_asked_for_is_bounded() {
     let service = Service::start("playground").await;
     for path in [
@@ -91,6 +193,8 @@ async fn what_may_be_asked_for_is_bounded() {
         "/stream/1000001/0",
         "/stream/1/3600001",
         "/stream/x/0",
+        "/short/0/100000001",
+        "/short/x/0",
         "/error-body/1000001",
         "/error-body/x",
         "/call?to=nowhere",

@@ -5,11 +5,11 @@ use tokio::time::sleep;
 use tonic::{Code, Request, Response, Status};
 
 use crate::playground::echo_server::Echo;
-use crate::playground::{EchoReply, EchoRequest, FailRequest, StreamRequest};
+use crate::playground::{EchoReply, EchoRequest, FailRequest, SleepRequest, StreamRequest};
 
 /// The most messages a client may ask for.
 const MAX_MESSAGES: u32 = 1_000_000;
-/// The longest wait between two messages: an hour.
+/// The longest wait: an hour.
 const MAX_DELAY_MS: u32 = 3_600_000;
 /// The longest status message in bytes: it travels in a header.
 const MAX_STATUS_MESSAGE: usize = 1024;
@@ -85,6 +85,17 @@ impl Echo for Playground {
         let failure = Status::new(Code::from_i32(code), message);
         let failure = stream::once(async { Err(failure) });
         Ok(Response::new(replies.chain(failure).boxed()))
+    }
+
+    async fn sleep(&self, request: Request<SleepRequest>) -> Result<Response<EchoReply>, Status> {
+        let SleepRequest { ms, message } = request.into_inner();
+        at_most("ms", ms, MAX_DELAY_MS)?;
+        sleep(Duration::from_millis(ms.into())).await;
+        Ok(Response::new(EchoReply { message }))
+    }
+
+    async fn panic(&self, _: Request<EchoRequest>) -> Result<Response<EchoReply>, Status> {
+        panic!("the playground was asked to panic in a gRPC method");
     }
 }
 

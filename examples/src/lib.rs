@@ -1,12 +1,13 @@
 //! What the examples share with each other, and with their clients: the service `playground.Echo`
 //! with the types generated from `proto/playground.proto`, and counters.
 //!
-//! The examples themselves are the flat `.rs` files beside this directory.
+//! The examples themselves are the flat `.rs` files beside this directory, and the folder
+//! `playground`.
 
 /// Counters that move from one process to the next.
 pub mod counters;
 
-/// The service, as `grpc.rs` and `playground.rs` serve it.
+/// The service, as the examples `grpc` and `playground` serve it.
 pub mod echo;
 
 /// The messages, the server and the client of the service `playground.Echo`.

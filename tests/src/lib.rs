@@ -4,6 +4,7 @@
 mod balancer;
 mod exchange;
 mod load;
+pub mod mix;
 mod samples;
 mod service;
 

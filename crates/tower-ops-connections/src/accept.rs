@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use crate::Peer;
 
@@ -50,14 +50,14 @@ impl Listener for TcpListener {
 /// up to 4 MiB for each connection, which a client gets for the price of a request.
 /// What the network has under way comes on top, so that no throughput is lost.
 #[cfg(any(target_os = "android", target_os = "linux"))]
-fn bound_unsent(stream: &TcpStream) {
+pub(crate) fn bound_unsent(stream: &TcpStream) {
     const UNSENT: u32 = 64 * 1024;
     // For memory only; a system that refuses serves as before.
     let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT);
 }
 
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
-fn bound_unsent(_: &TcpStream) {}
+pub(crate) fn bound_unsent(_: &TcpStream) {}
 
 #[cfg(unix)]
 impl Listener for tokio::net::UnixListener {
@@ -78,7 +78,7 @@ impl Listener for tokio::net::UnixListener {
 
 /// How long to wait after an accept that failed for want of something that other
 /// connections hold, such as file descriptors: at first, and at most.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
 
 /// How often the same trouble is told.
 const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -89,6 +89,9 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 pub struct Acceptor<L> {
     listener: L,
     wait: Option<Duration>,
+    /// When to try again. A moment, and no duration: whoever asks anew does not wait
+    /// anew.
+    again: Option<Instant>,
     told: Option<Instant>,
 }
 
@@ -99,6 +102,7 @@ impl<L: Listener> Acceptor<L> {
         Self {
             listener,
             wait: None,
+            again: None,
             told: None,
         }
     }
@@ -113,7 +117,7 @@ impl<L: Listener> Acceptor<L> {
     ///
     /// An error about one connection, which went away while it waited, is skipped.
     /// After any other, most of all when the process is out of file descriptors, it
-    /// waits, longer and longer up to a second, says so once in ten seconds, and
+    /// waits, longer and longer up to half a second, says so once in ten seconds, and
     /// tries again.
     ///
     /// # Cancel safety
@@ -122,12 +126,13 @@ impl<L: Listener> Acceptor<L> {
     /// forgotten.
     pub async fn accept(&mut self) -> (L::Io, Peer) {
         loop {
-            if let Some(wait) = self.wait {
-                sleep(wait).await;
+            if let Some(again) = self.again {
+                sleep_until(again).await;
             }
             match self.listener.next().await {
                 Ok(accepted) => {
                     self.wait = None;
+                    self.again = None;
                     return accepted;
                 }
                 Err(error) if is_of_connection(&error) => {}
@@ -138,7 +143,9 @@ impl<L: Listener> Acceptor<L> {
 
     fn back_off(&mut self, error: &io::Error) {
         let wait = self.wait.map_or(BACK_OFF.0, |wait| wait * 2);
-        self.wait = Some(wait.min(BACK_OFF.1));
+        let wait = wait.min(BACK_OFF.1);
+        self.wait = Some(wait);
+        self.again = Some(Instant::now() + wait);
         if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
             self.told = Some(Instant::now());
             tracing::error!(
@@ -205,17 +212,32 @@ mod tests {
         assert_eq!(takes([ConnectionAborted; 100]).await, millis(0));
         assert_eq!(takes([Other]).await, millis(5));
         assert_eq!(takes([Other; 4]).await, millis(5 + 10 + 20 + 40));
-        // 5, 10, … 640 and then a second each time.
-        assert_eq!(takes([Other; 12]).await, millis(1_275 + 4 * 1_000));
+        // 5, 10, … 320 and then half a second each time.
+        assert_eq!(takes([Other; 12]).await, millis(635 + 5 * 500));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_survives_being_dropped() {
         let mut acceptor = Acceptor::new(Scripted([io::ErrorKind::Other; 2].into()));
+        let begun = Instant::now();
         let short = tokio::time::timeout(Duration::from_millis(1), acceptor.accept());
         short.await.unwrap_err();
-        let begun = Instant::now();
         acceptor.accept().await;
-        assert!(begun.elapsed() >= Duration::from_millis(10));
+        assert_eq!(begun.elapsed(), Duration::from_millis(5 + 10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_goes_on_for_whoever_asks_again_and_again() {
+        let mut acceptor = Acceptor::new(Scripted([io::ErrorKind::Other; 12].into()));
+        let begun = Instant::now();
+        // As an accept loop does that has other things to do as well.
+        let often = Duration::from_millis(3);
+        while tokio::time::timeout(often, acceptor.accept())
+            .await
+            .is_err()
+        {
+            assert!(begun.elapsed() < Duration::from_secs(10), "never");
+        }
+        assert_eq!(begun.elapsed(), Duration::from_millis(635 + 5 * 500));
     }
 }

@@ -1,5 +1,6 @@
 //! `axum::serve`, with its connections tracked.
 
+use std::any::Any;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
@@ -14,10 +15,17 @@ use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::IntoResponse;
 use http::request::Parts;
 use http::{Request, StatusCode};
+use http_body::Body as _;
 use pin_project_lite::pin_project;
+use tokio::net::TcpStream;
 use tower_service::Service;
 
-use crate::{Connection, ConnectionService, Connections, Peer, ResponseFuture, Tracked};
+use crate::accept::bound_unsent;
+use crate::exchange::Exchange;
+use crate::{
+    BytesBody, Connection, ConnectionService, Connections, Peer, ResponseFuture, Tracked,
+    TrackedBody,
+};
 
 /// A listener whose connections are tracked. Made by [`Connections::listener`].
 #[derive(Debug)]
@@ -27,13 +35,15 @@ pub struct TrackedListener<L> {
 }
 
 impl Connections {
-    /// Tracks what `listener` accepts, for `axum::serve`. Serve a
+    /// Tracks what `listener` accepts, for `axum::serve`. On TCP, what the kernel
+    /// buffers for a client that does not read is bounded to 64 KiB (on Linux). Serve a
     /// [`make_service`](Self::make_service) with it, so that the requests are seen
     /// as well. `ConnectInfo` works as without.
     ///
     /// With `with_graceful_shutdown`, axum stops accepting and waits for every
-    /// connection, without a deadline; call [`drain`](Self::drain) at the same
-    /// signal, which has one.
+    /// connection, without a deadline, and ends those at once that are between two
+    /// requests. Call [`drain`](Self::drain), and give [`drained`](Self::drained) to
+    /// axum.
     ///
     /// # Examples
     ///
@@ -69,8 +79,8 @@ impl Connections {
     }
 
     /// Has each connection know its requests, and each request its connection:
-    /// around a `Router`, or what one was made into. Costs a box for each response:
-    /// axum wants its own body.
+    /// around a `Router`, or what one was made into. Costs a box for each response,
+    /// and for each request with a body: axum wants its own.
     #[must_use]
     pub fn make_service<M>(&self, inner: M) -> MakeAxumService<M> {
         MakeAxumService { inner }
@@ -87,8 +97,10 @@ where
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
-            let room = self.connections.room().await;
-            let (io, addr) = self.inner.accept().await;
+            let (room, (io, addr)) = self.connections.with_room(self.inner.accept()).await;
+            if let Some(stream) = (&io as &dyn Any).downcast_ref::<TcpStream>() {
+                bound_unsent(stream);
+            }
             if let Ok(io) = room.accept(io, Peer::from(&addr)) {
                 return (io, addr);
             }
@@ -162,23 +174,33 @@ pub struct AxumService<S> {
     inner: ConnectionService<S>,
 }
 
-impl<S, B> Service<Request<B>> for AxumService<S>
+impl<S> Service<Request<Body>> for AxumService<S>
 where
-    S: Service<Request<B>, Response = Response>,
+    S: Service<Request<Body>, Response = Response>,
 {
     type Response = Response;
     type Error = S::Error;
     type Future = AxumFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+        self.inner.parts().1.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (connection, service) = self.inner.parts();
+        let connection = Some(connection.clone());
         AxumFuture {
-            inner: self.inner.call(request),
+            inner: ResponseFuture::call(connection, service, request, wrap),
         }
     }
+}
+
+/// axum wants its own body; a request without one keeps what it has.
+fn wrap(request: Request<Body>, exchange: &mut Exchange) -> Request<Body> {
+    if request.body().is_end_stream() {
+        return request;
+    }
+    TrackedBody::wrap(request, exchange).map(Body::new)
 }
 
 pin_project! {
@@ -197,7 +219,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let response = ready!(self.project().inner.poll(cx))?;
-        Poll::Ready(Ok(response.map(Body::new)))
+        Poll::Ready(Ok(response.map(|body| Body::new(BytesBody::new(body)))))
     }
 }
 

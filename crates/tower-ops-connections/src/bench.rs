@@ -72,5 +72,5 @@ impl Records {
 
 fn list_one(connections: &Connections) -> Listed {
     let room = crate::Room::for_bench(connections);
-    room.admit(Peer::Unknown).expect("no limit")
+    room.admit(&(), Peer::Unknown).expect("no limit")
 }

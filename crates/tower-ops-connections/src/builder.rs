@@ -8,6 +8,7 @@ use tower_ops_config::ConfigError;
 use crate::ConnectionEvent;
 use crate::connections::Connections;
 use crate::descriptors;
+use crate::keep_alive::{KeepAlive, TCP_MOST_RETRIES};
 use crate::limits::{Http2Close, Limits, OnLimit, Upgraded};
 use crate::metrics::Sink;
 use crate::shared::{OnEvent, Shared};
@@ -22,10 +23,13 @@ use crate::shared::{OnEvent, Shared};
 /// | [`stall_timeout`](Self::stall_timeout) | off | who does not read, or does not send |
 /// | [`max_age`](Self::max_age) | off | what is old |
 /// | [`max_requests`](Self::max_requests) | off | what had many requests |
+/// | [`tcp_keep_alive`](Self::tcp_keep_alive) | 60 s, then 3 × 10 s | who has vanished |
+/// | [`http2_ping_interval`](Self::http2_ping_interval) | 60 s, then 20 s | who has vanished |
 /// | [`max_connections`](Self::max_connections) | three quarters of the file descriptors | one more |
 /// | [`max_per_ip`](Self::max_per_ip) | off | one more of an address |
 ///
-/// A limit that takes an `Option` is off with `None`.
+/// A limit that takes an `Option` is off with `None`. A duration that no clock can
+/// count, such as `Duration::MAX`, is one that is never over.
 #[must_use = "a builder does nothing until it is built"]
 pub struct ConnectionsBuilder {
     limits: Limits,
@@ -44,6 +48,7 @@ impl Default for ConnectionsBuilder {
                 max_age_jitter: 0.1,
                 max_requests: None,
                 grace: Duration::from_secs(10),
+                linger: Duration::from_secs(1),
                 stall: None,
                 max_connections: descriptors::room_for_connections(),
                 on_limit: OnLimit::Wait,
@@ -51,6 +56,7 @@ impl Default for ConnectionsBuilder {
                 check_interval: None,
                 http2_close: Http2Close::GoAway,
                 upgraded: Upgraded::ReapByBytes,
+                keep_alive: KeepAlive::default(),
             },
             on_event: None,
             recorder: None,
@@ -66,26 +72,30 @@ impl ConnectionsBuilder {
         self
     }
 
-    /// How long the head of an HTTP/1 request may take from its first byte, and
-    /// the preface of HTTP/2. The time between two requests is not counted: that is
-    /// idle.
+    /// How long the head of an HTTP/1 request may take from its first byte, and the
+    /// preface of HTTP/2 with its SETTINGS. Also any frame of HTTP/2 that is no body,
+    /// and a header block, while nothing is in flight. The time between two requests
+    /// is not counted: that is idle.
     pub fn header_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limits.header = limit.into();
         self
     }
 
     /// How long a connection may live without an exchange in flight. Pings of
-    /// HTTP/2 do not count. Should be longer than clients keep theirs in a pool, or
-    /// they run into a closing one.
+    /// HTTP/2 do not count; a WebSocket over HTTP/2 does while bytes flow. Should be
+    /// longer than clients keep theirs in a pool, or they run into a closing one.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limits.idle = limit.into();
         self
     }
 
-    /// How long a response may wait for its reader without progress worth the name,
-    /// and a handler for a request's body (HTTP/1, on the
-    /// [`Server`](crate::Server)). A trickle of less than 240 bytes a second is no
-    /// progress. The connection is cut off then.
+    /// How long a response may wait for its reader without progress worth the name: a
+    /// reader that takes less than 240 bytes a second makes none. And how long a
+    /// handler may wait for a request's body (on HTTP/1) without a byte: from when it
+    /// began to wait, and anew from each byte that comes. While the handler works, or
+    /// has been woken for what came, nobody waits for the client. The connection is
+    /// cut off then; on HTTP/2, if other streams get on, only the stream that is not
+    /// read is reset.
     pub fn stall_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limits.stall = limit.into();
         self
@@ -111,10 +121,72 @@ impl ConnectionsBuilder {
         self
     }
 
-    /// How long a peer that was told of the close may take to go: after GOAWAY, and
-    /// after an upgrade. 10 seconds by default.
+    /// How long a peer may take to go once its connection is to be closed: after
+    /// GOAWAY, after an upgrade, and on HTTP/1 until it has asked once more, since
+    /// only an answer can say `Connection: close`. 10 seconds by default.
     pub const fn grace(mut self, grace: Duration) -> Self {
         self.limits.grace = grace;
+        self
+    }
+
+    /// How long a [drain](Connections::drain) waits on a connection without an
+    /// exchange in flight for one more request, so that it is answered with
+    /// `Connection: close`: HTTP/1 between two requests, and a connection that was
+    /// accepted and has had none yet. A client whose pauses are shorter loses no
+    /// request; a drain takes that long if some are silent. 1 second by default, and
+    /// never longer than the [grace](Self::grace) and the drain's deadline. Zero
+    /// closes them at once.
+    pub const fn linger(mut self, linger: Duration) -> Self {
+        self.limits.linger = linger;
+        self
+    }
+
+    /// After which silence the kernel asks a TCP peer whether it is still there, also
+    /// while a request is in flight. One that does not answer
+    /// [`tcp_keep_alive_retries`](Self::tcp_keep_alive_retries) times is closed with
+    /// an error. 60 seconds by default, at most 9 hours; costs nothing but these
+    /// packets.
+    ///
+    /// Set on the streams of tokio's `TcpListener`, whichever server they are for.
+    /// While data waits to be acknowledged the kernel tries that instead: about 15
+    /// minutes on Linux, see [`tcp_user_timeout`](Self::tcp_user_timeout).
+    pub fn tcp_keep_alive(mut self, after: impl Into<Option<Duration>>) -> Self {
+        self.limits.keep_alive.tcp_after = after.into();
+        self
+    }
+
+    /// How long the kernel waits for each answer. 10 seconds by default.
+    pub const fn tcp_keep_alive_interval(mut self, interval: Duration) -> Self {
+        self.limits.keep_alive.tcp_interval = interval;
+        self
+    }
+
+    /// How often the kernel asks. 3 times by default, at most 127.
+    pub const fn tcp_keep_alive_retries(mut self, retries: u32) -> Self {
+        self.limits.keep_alive.tcp_retries = retries;
+        self
+    }
+
+    /// How long a TCP peer may leave data without taking it, on Linux: for peers that
+    /// vanish while they are sent a response. Off by default, since the kernel does
+    /// not tell these from a client that is there and pauses its reading; set the
+    /// [stall timeout](Self::stall_timeout) rather, if none may.
+    pub fn tcp_user_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.limits.keep_alive.tcp_user_timeout = limit.into();
+        self
+    }
+
+    /// After which silence a client of HTTP/2 gets a PING, also while a request is in
+    /// flight; on the [`Server`](crate::Server). 60 seconds by default.
+    pub fn http2_ping_interval(mut self, after: impl Into<Option<Duration>>) -> Self {
+        self.limits.keep_alive.ping_after = after.into();
+        self
+    }
+
+    /// How long a client may take to answer that PING before its connection is
+    /// closed, with all that is in flight. 20 seconds by default.
+    pub const fn http2_ping_timeout(mut self, limit: Duration) -> Self {
+        self.limits.keep_alive.ping_timeout = limit;
         self
     }
 
@@ -162,7 +234,8 @@ impl ConnectionsBuilder {
     }
 
     /// Calls `on_event` with all that happens. It runs on the path of requests and
-    /// under no lock; it must not block.
+    /// under no lock of ours; it must not block, nor drop a body or a request: the end
+    /// of an exchange on HTTP/2 may be noticed under a lock of the h2 crate.
     pub fn on_event(
         mut self,
         on_event: impl Fn(&ConnectionEvent<'_>) + Send + Sync + 'static,
@@ -199,6 +272,24 @@ impl ConnectionsBuilder {
         positive("stall_timeout", limits.stall);
         positive("max_age", limits.max_age);
         positive("check_interval", limits.check_interval);
+        let keep_alive = &limits.keep_alive;
+        positive("tcp_keep_alive", keep_alive.tcp_after);
+        positive("tcp_user_timeout", keep_alive.tcp_user_timeout);
+        positive("http2_ping_interval", keep_alive.ping_after);
+        for (name, limit) in [
+            ("tcp_keep_alive_interval", keep_alive.tcp_interval),
+            ("http2_ping_timeout", keep_alive.ping_timeout),
+        ] {
+            if limit.is_zero() {
+                problems.push(format!("{name}: is zero; give a duration"));
+            }
+        }
+        if !(1..=TCP_MOST_RETRIES).contains(&keep_alive.tcp_retries) {
+            problems.push(format!(
+                "tcp_keep_alive_retries: {} is not between 1 and {TCP_MOST_RETRIES}",
+                keep_alive.tcp_retries
+            ));
+        }
         if !(0.0..=1.0).contains(&limits.max_age_jitter) {
             problems.push(format!(
                 "max_age_jitter: {} is not between 0 and 1",

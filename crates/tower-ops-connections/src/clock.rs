@@ -1,6 +1,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// The time that limits are kept by. The reaper moves it on, sixteen times in each
 /// pass, and whoever notes a moment only reads it: to look at the system's clock
 /// would cost a request more than all else here.
@@ -17,7 +19,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn new(step: Duration) -> Self {
-        let step = micros(step).max(1);
+        let step = micros(step).clamp(1, micros(LONGEST));
         // Zero stands for no time at all.
         Self {
             now: AtomicU64::new(step),
@@ -36,6 +38,11 @@ impl Clock {
         self.now.load(Ordering::Relaxed) + self.step
     }
 
+    /// The shortest time that can be told from none.
+    pub(crate) const fn moment(&self) -> u64 {
+        2 * self.step
+    }
+
     /// One task moves it on.
     pub(crate) fn advance(&self, elapsed: Duration) {
         let moved = micros(elapsed).min(2 * self.step);
@@ -43,9 +50,24 @@ impl Clock {
     }
 }
 
-/// Enough for half a million years.
+/// What is longer is for ever.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// The moment that is `limit` after `then`. Takes any limit: one that no clock can
+/// count is far away.
+pub(crate) fn after(then: Instant, limit: Duration) -> Instant {
+    then.checked_add(limit).unwrap_or_else(|| then + LONGEST)
+}
+
+/// A limit that others can add to a moment.
+#[cfg(feature = "hyper-util")]
+pub(crate) fn countable(limit: Duration) -> Duration {
+    limit.min(LONGEST)
+}
+
+/// Saturates, after half a million years.
 pub(crate) fn micros(time: Duration) -> u64 {
-    time.as_secs() * 1_000_000 + u64::from(time.subsec_micros())
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 pub(crate) const fn from_micros(micros: u64) -> Duration {

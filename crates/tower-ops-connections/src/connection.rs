@@ -85,6 +85,13 @@ impl Connection {
         self.record.protocol()
     }
 
+    /// Returns whether it is encrypted by this server's TLS: known of connections of the
+    /// [`Server`](crate::Server), and `None` for those of others, which may do TLS below.
+    #[must_use]
+    pub fn is_tls(&self) -> Option<bool> {
+        self.record.is_driven().then(|| self.record.is_tls())
+    }
+
     /// How long it has been open.
     #[must_use]
     pub fn age(&self) -> Duration {
@@ -111,10 +118,12 @@ impl Connection {
         self.record.exchanges()
     }
 
-    /// How many exchanges are in flight, and [`BusyGuard`]s.
+    /// How many exchanges are in flight, and [`BusyGuard`]s. On HTTP/2 at least as
+    /// many as streams are open on the wire: also one whose response is over for
+    /// the handler, but not for the client, and a WebSocket.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.record.state.seen().in_flight()
+        self.record.in_flight()
     }
 
     /// How many bytes came.

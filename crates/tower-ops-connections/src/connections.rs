@@ -1,10 +1,11 @@
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::builder::ConnectionsBuilder;
 use crate::drain::DrainReport;
@@ -13,7 +14,7 @@ use crate::listed::Listed;
 use crate::metrics::ListenerMetrics;
 use crate::shared::Shared;
 use crate::tracked::Tracked;
-use crate::{CloseReason, Connection, ConnectionSnapshot, Peer, RejectReason};
+use crate::{Acceptor, CloseReason, Connection, ConnectionSnapshot, Listener, Peer, RejectReason};
 
 /// The connections of a server: all of them, their limits and their end. Cheap to
 /// clone.
@@ -76,36 +77,87 @@ impl Connections {
         Self::from_shared(Arc::clone(&self.shared), listener)
     }
 
+    /// Cuts what was upgraded of the connections that this handle has accepted: the
+    /// tasks that have them are the application's, and do not end with a server.
+    #[cfg(feature = "hyper-util")]
+    pub(crate) fn cut_upgraded(&self) {
+        for connection in self.shared.shards.all() {
+            let is_ours = Arc::ptr_eq(&connection.record.listener, &self.listener);
+            if is_ours && connection.protocol() == crate::Protocol::Upgraded {
+                connection.request_close(CloseReason::Drain);
+                connection.force();
+            }
+        }
+    }
+
     /// Waits until there is room for one more connection, if there is a limit that
-    /// waits. An accept loop asks for room first and accepts then, so that what
-    /// waits does so in the kernel's queue.
+    /// waits. The room is taken while the [`Room`] lives, also while it is not used:
+    /// a loop that accepts does better with [`accept_from`](Self::accept_from).
     ///
     /// # Cancel safety
     ///
     /// Cancel safe; whoever asks again is last in the queue.
     pub async fn room(&self) -> Room {
-        let permit = match &self.shared.room {
-            Some(room) if self.shared.limits.on_limit == OnLimit::Wait => {
-                // Never closed.
-                Arc::clone(room).acquire_owned().await.ok()
-            }
-            _ => None,
+        let permit = match self.waits_for() {
+            // Never closed.
+            Some(room) => Arc::clone(room).acquire_owned().await.ok(),
+            None => None,
         };
+        self.room_of(permit)
+    }
+
+    fn waits_for(&self) -> Option<&Arc<Semaphore>> {
+        let room = self.shared.room.as_ref();
+        room.filter(|_| self.shared.limits.on_limit == OnLimit::Wait)
+    }
+
+    fn room_of(&self, permit: Option<OwnedSemaphorePermit>) -> Room {
         Room {
             connections: self.clone(),
             permit,
         }
     }
 
-    /// Tracks a stream that was accepted: waits for [room](Self::room) first.
+    /// Room, together with what `accepting` has accepted. Accepts only while there is
+    /// room, so that what waits does so in the kernel's queue; but takes none while
+    /// nothing comes, which another listener may need.
+    pub(crate) async fn with_room<T>(&self, accepting: impl Future<Output = T>) -> (Room, T) {
+        let mut accepting = pin!(accepting);
+        let Some(room) = self.waits_for() else {
+            let accepted = accepting.await;
+            return (self.room_of(None), accepted);
+        };
+        loop {
+            let permit = Arc::clone(room).acquire_owned().await.ok();
+            let polled = poll_fn(|cx| Poll::Ready(accepting.as_mut().poll(cx))).await;
+            if let Poll::Ready(accepted) = polled {
+                return (self.room_of(permit), accepted);
+            }
+            drop(permit);
+            woken().await;
+        }
+    }
+
+    pub(crate) async fn next_of<L: Listener>(
+        &self,
+        acceptor: &mut Acceptor<L>,
+    ) -> (Room, L::Io, Peer) {
+        let (room, (io, peer)) = self.with_room(acceptor.accept()).await;
+        (room, io, peer)
+    }
+
+    /// Accepts the next connection of `acceptor`, and tracks it. As long as there are
+    /// as many connections as there may be, what comes waits in the kernel's queue,
+    /// unless [`OnLimit`] says otherwise; several listeners share the room.
     ///
     /// # Errors
     ///
-    /// If there are too many connections; the stream is dropped then.
+    /// If there are too many connections, in all or of this peer. The stream is
+    /// dropped then, which closes it.
     ///
     /// # Cancel safety
     ///
-    /// The stream is dropped with the future.
+    /// Cancel safe; whoever asks again is last in the queue for room.
     ///
     /// # Examples
     ///
@@ -118,9 +170,7 @@ impl Connections {
     /// # async fn run(listener: tokio::net::TcpListener, connections: Connections) {
     /// let mut acceptor = Acceptor::new(listener);
     /// loop {
-    ///     let room = connections.room().await;
-    ///     let (stream, peer) = acceptor.accept().await;
-    ///     let Ok(io) = room.accept(stream, peer) else {
+    ///     let Ok(io) = connections.accept_from(&mut acceptor).await else {
     ///         continue;
     ///     };
     ///     let app = tower::service_fn(async |_: Request<Incoming>| {
@@ -132,7 +182,24 @@ impl Connections {
     /// }
     /// # }
     /// ```
-    pub async fn accept<I>(
+    pub async fn accept_from<L: Listener>(
+        &self,
+        acceptor: &mut Acceptor<L>,
+    ) -> Result<Tracked<L::Io>, RejectReason> {
+        let (room, io, peer) = self.next_of(acceptor).await;
+        room.accept(io, peer)
+    }
+
+    /// Tracks a stream that was accepted: waits for [room](Self::room) first.
+    ///
+    /// # Errors
+    ///
+    /// If there are too many connections; the stream is dropped then.
+    ///
+    /// # Cancel safety
+    ///
+    /// The stream is dropped with the future.
+    pub async fn accept<I: 'static>(
         &self,
         io: I,
         peer: impl Into<Peer> + Send,
@@ -159,7 +226,8 @@ impl Connections {
     }
 
     /// Closes the connection of that number in order; after the grace, whatever is
-    /// in flight is cut off. `false` if it is not there, or is being closed already.
+    /// in flight is cut off. One of HTTP/1 that is between two requests stays until
+    /// it was told with an answer, or for the grace. `false` if it is not there, or is being closed already.
     #[expect(clippy::must_use_candidate, reason = "the close is what counts")]
     pub fn close(&self, id: u64) -> bool {
         self.get(id)
@@ -184,9 +252,12 @@ impl Connections {
         snapshots.collect()
     }
 
-    /// Closes every connection in order, and those that come from now on: h1 after
-    /// its exchange, h2 after its streams, upgraded ones are
-    /// [told](Connection::closing). Cuts off what is left at the deadline.
+    /// Closes every connection in order, and those that come from now on: HTTP/1
+    /// after its exchange, HTTP/2 after its streams, upgraded ones are
+    /// [told](Connection::closing). One of HTTP/1 without an exchange in flight gets
+    /// the [linger](ConnectionsBuilder::linger) for one more, so that a drain takes
+    /// that long if clients keep silent connections. Cuts off what is left at the
+    /// deadline.
     ///
     /// # Cancel safety
     ///
@@ -196,10 +267,45 @@ impl Connections {
         Arc::clone(&self.shared).drain(deadline)
     }
 
+    /// Completes when a drain has begun and no connection is open any more: the signal
+    /// to give to axum's and tonic's graceful shutdown. At their signal these end
+    /// connections of HTTP/1 at once that are between two requests, and the next
+    /// request is lost; after a drain there are none.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn run(listener: tokio::net::TcpListener, app: axum::Router) -> std::io::Result<()> {
+    /// use std::time::Duration;
+    /// use tower_ops_connections::Connections;
+    ///
+    /// # #[cfg(feature = "axum")] {
+    /// let connections = Connections::new();
+    /// let make = connections.make_service(app.into_make_service());
+    /// let serving = axum::serve(connections.listener(listener), make)
+    ///     .with_graceful_shutdown(connections.drained());
+    /// let stopping = async {
+    ///     tokio::signal::ctrl_c().await?;
+    ///     println!("{}", connections.drain(Duration::from_secs(15)).await);
+    ///     Ok(())
+    /// };
+    /// tokio::try_join!(serving.into_future(), stopping)?;
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn drained(&self) -> impl Future<Output = ()> + Send + 'static {
+        Arc::clone(&self.shared).drained()
+    }
+
     /// Whether a drain has begun.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.shared.draining.load(Ordering::SeqCst)
+        self.shared.is_draining()
     }
 }
 
@@ -217,12 +323,16 @@ impl Room {
     ///
     /// If there are too many connections, in all or of this peer. The stream is
     /// dropped then, which closes it.
-    pub fn accept<I>(self, io: I, peer: impl Into<Peer>) -> Result<Tracked<I>, RejectReason> {
-        self.admit(peer.into())
+    pub fn accept<I: 'static>(
+        self,
+        io: I,
+        peer: impl Into<Peer>,
+    ) -> Result<Tracked<I>, RejectReason> {
+        self.admit(&io, peer.into())
             .map(|listed| Tracked::new(io, listed))
     }
 
-    pub(crate) fn admit(self, peer: Peer) -> Result<Listed, RejectReason> {
+    pub(crate) fn admit<I: 'static>(self, io: &I, peer: Peer) -> Result<Listed, RejectReason> {
         let Connections { shared, listener } = self.connections;
         let refuse = |reason| {
             shared.reject(&listener, peer, reason);
@@ -239,10 +349,24 @@ impl Room {
             Ok(per_ip) => per_ip,
             Err(reason) => return refuse(reason),
         };
+        shared.limits.keep_alive.set(io);
         let (connection, key) = shared.insert(peer, &listener);
         shared.ensure_reaper();
         Ok(Listed::new(connection, key, permit, per_ip))
     }
+}
+
+/// Completes when the task is polled again, for whatever reason.
+async fn woken() {
+    let mut polled = false;
+    poll_fn(|_| {
+        if std::mem::replace(&mut polled, true) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 /// Ordered by number.

@@ -44,7 +44,8 @@ impl fmt::Display for RejectReason {
 impl Error for RejectReason {}
 
 /// What happened to a connection, for
-/// [`on_event`](crate::ConnectionsBuilder::on_event).
+/// [`on_event`](crate::ConnectionsBuilder::on_event). `Opened` is the first of each,
+/// `Closed` the last: a response may outlive its connection, and is not heard of then.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ConnectionEvent<'a> {
@@ -54,7 +55,7 @@ pub enum ConnectionEvent<'a> {
     Protocol(&'a Connection),
     /// The first exchange began.
     Busy(&'a Connection),
-    /// The last exchange in flight ended.
+    /// The last exchange in flight ended; on HTTP/2 also the last stream, on the wire.
     Idle(&'a Connection),
     /// It is going to be closed.
     Closing(&'a Connection, CloseReason),

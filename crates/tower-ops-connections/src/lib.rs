@@ -11,15 +11,23 @@
 //! | A client | is closed with | after |
 //! |---|---|---|
 //! | connects and says nothing | `first_byte_timeout` | 30 s |
-//! | begins a head, or the HTTP/2 preface, and does not end it | `header_timeout` | 30 s |
+//! | begins a head, a frame of HTTP/2 or its preface, and does not end it | `header_timeout` | 30 s |
 //! | asks for nothing; HTTP/2 pings do not count | `idle` | 300 s |
-//! | does not read its response, or send its body, or at a trickle | `stalled` | off |
+//! | does not read its response, or at a trickle, or stops sending its body | `stalled` | off |
 //! | has been there for long | `max_age` | off, ± 10 % |
 //! | has asked often enough | `max_requests` | off |
+//! | has vanished, also with a request in flight | `tcp_keep_alive`, `http2_ping_interval` | 60 s, and 30 s or 20 s for an answer |
 //!
 //! Nothing is closed while an exchange is in flight, but for a client that stalls, and at
 //! the deadline of a [drain](Connections::drain). After an upgrade, a connection is idle
 //! when no byte goes either way. All of it is set in the [`ConnectionsBuilder`].
+//!
+//! On HTTP/2 the frames are followed on the wire, the same on every server. A stream is in
+//! flight until both sides have ended it: a WebSocket, a response that waits for its reader,
+//! an upload that goes on after its response. If no exchange is in flight, and no stream has
+//! moved bytes for the idle timeout, the connection is idle. A client that keeps the window
+//! of a response closed for the stall timeout does not read it: that stream is reset, and if
+//! nothing else gets on, the connection is closed.
 //!
 //! # Example
 //!
@@ -55,25 +63,39 @@
 //! | tonic, `serve_with_incoming` | `connections.incoming(listener)` | `.layer(connections.layer())` |
 //! | hyper by hand | [`Connections::accept`] | [`Connection::service`] |
 //!
-//! The service is outermost. A stream without one is tracked as well, but then only bytes
-//! tell whether it is idle; a warning says so.
+//! The service is outermost. A stream without one is tracked as well; HTTP/2 needs none to
+//! be judged, but on HTTP/1 only bytes show then whether it is idle, and a warning says so.
 //!
 //! # How a connection is closed
 //!
 //! | | `Server` | elsewhere |
 //! |---|---|---|
 //! | HTTP/1, in flight | `Connection: close`, then the end | the same |
-//! | HTTP/1, idle | the end | the same |
+//! | HTTP/1, between requests, or none yet | one more request is waited for and answered with `Connection: close`; after the [linger](ConnectionsBuilder::linger) of a drain, or else the grace, the end | the same |
+//! | HTTP/1, idle for the idle timeout | the end | the same |
 //! | HTTP/2 | GOAWAY, a round trip, GOAWAY with the last stream, the end | one GOAWAY for all streams, after the grace the end |
+//! | a TLS handshake | the end; at a drain after the linger, if it was accepted just now | |
 //! | after an upgrade | [`Connection::closing`] completes, after the grace the end | the same |
 //! | at the deadline | the connection's future is dropped, with its handlers | reading and writing fail |
 //!
 //! A request that begins before an idle close was carried out takes it back.
 //!
+//! # What a client can make the server hold
+//!
+//! On HTTP/1, what the transport buffers. On HTTP/2, clients say how much they would take,
+//! and hyper takes that much of every body, with some 300 bytes for each frame. So bodies
+//! are polled only as fast as they are written: a stream holds up to 128 KiB that were not,
+//! and all streams of a connection together up to 384 KiB, with 512 bytes for each frame, and
+//! up to one chunk more. [`ConnectionService`] has the details. A client that opens 200
+//! streams and never reads costs one to two mebibytes, on each of the servers below.
+//!
 //! # What it costs
 //!
-//! Half a kibibyte for each connection, and about 900 instructions for each request, of
-//! which some 130 are the runtime's for having a timer at all; no allocation. One pass over
+//! Half a kibibyte for each connection, on HTTP/2 as much again and 64 bytes for each stream
+//! that is open, and about 900 instructions for each request, of which some 130 are the
+//! runtime's for having a timer at all; no allocation, but one for a request with a body, and
+//! one for a response on HTTP/2. axum and tonic want bodies and bytes of their own, which costs
+//! one for each of both, and on HTTP/2 one for each frame. One pass over
 //! a million connections takes some 10 ms (`cargo bench -p tower-ops-connections`). Limits
 //! are kept up to one pass late.
 //!
@@ -94,13 +116,16 @@
 //!
 //! # Limits
 //!
-//! - hyper takes a body's bytes before they are sent. A response that waits in the kernel
-//!   counts as over; it is then the write that waits that keeps the connection from being
-//!   idle, and the stall timeout that ends it.
-//! - A request's body that does not come is seen on HTTP/1 in `Server` only. Elsewhere, give
-//!   handlers a timeout.
-//! - Below TLS that is not ours (tonic's own) frames cannot be told: set
-//!   [`Http2Close::Eof`].
+//! - hyper takes a body's bytes before they are sent. On HTTP/1, a response that waits in the
+//!   kernel counts as over; it is then the write that waits that keeps the connection from
+//!   being idle, and the stall timeout that ends it. On HTTP/2 it is over when the transport
+//!   has written it.
+//! - A request's body that does not come is seen on HTTP/1 only: a stream of HTTP/2 may be
+//!   silent by right, as gRPC's are. Give handlers a timeout.
+//! - The bounds on HTTP/2 are for bodies. What is written into a stream after an extended
+//!   CONNECT is out of reach: hyper holds up to its `max_send_buf_size` of each.
+//! - Below TLS that is not ours (tonic's own) no frame can be followed: there only what the
+//!   service notes counts, and a connection ends without a GOAWAY.
 //! - What a client pipelines behind a request is a head only once that request is answered.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -113,16 +138,26 @@ mod axum;
 pub mod bench;
 mod builder;
 mod clock;
+mod closing;
+mod connect_info;
 mod connection;
 mod connections;
 mod descriptors;
 mod drain;
+mod duty;
 #[cfg(feature = "service")]
 mod endpoint;
 mod event;
-mod goaway;
+mod event_gate;
+mod exchange;
+mod http2;
+mod keep_alive;
 mod limits;
 mod listed;
+#[cfg(all(test, tower_ops_loom))]
+mod loom_models;
+mod meter;
+mod metered;
 mod metrics;
 mod peer;
 mod protocol;
@@ -130,7 +165,6 @@ mod reaper;
 mod reason;
 mod record;
 mod registry;
-#[cfg(feature = "hyper-util")]
 mod request_body;
 #[cfg(feature = "hyper-util")]
 mod server;
@@ -140,11 +174,14 @@ mod shared;
 mod snapshot;
 mod stall;
 mod state;
+mod sync;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tonic")]
 mod tonic;
 mod tracked;
+#[cfg(unix)]
+mod unix;
 
 pub use self::accept::{Acceptor, Listener};
 #[cfg(feature = "axum")]
@@ -159,6 +196,7 @@ pub use self::drain::DrainReport;
 pub use self::endpoint::ConnectionsService;
 pub use self::event::{ConnectionEvent, RejectReason};
 pub use self::limits::{Http2Close, OnLimit, Upgraded};
+pub use self::metered::{BytesBody, MeteredData};
 pub use self::peer::Peer;
 pub use self::protocol::Protocol;
 pub use self::reason::CloseReason;
@@ -168,6 +206,7 @@ pub use self::registry::{
 };
 #[cfg(feature = "hyper-util")]
 pub use self::request_body::RequestBody;
+pub use self::request_body::TrackedBody;
 #[cfg(feature = "hyper-util")]
 pub use self::server::Server;
 pub use self::service::{ConnectionService, ResponseBody, ResponseFuture};
@@ -175,8 +214,10 @@ pub use self::snapshot::ConnectionSnapshot;
 #[cfg(feature = "tls")]
 pub use self::tls::{Tls, TlsError};
 #[cfg(feature = "tonic")]
-pub use self::tonic::{ConnectionLayer, LayeredService, TrackedConnectInfo};
+pub use self::tonic::{ConnectionLayer, LayeredFuture, LayeredService, TrackedConnectInfo};
 pub use self::tracked::Tracked;
+#[cfg(unix)]
+pub use self::unix::UnixSocket;
 pub use tower_ops_config::ConfigError;
 
 #[cfg(doctest)]

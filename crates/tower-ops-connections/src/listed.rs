@@ -29,6 +29,15 @@ impl Listed {
         }
     }
 
+    /// Reading or writing failed, or HTTP/2 did, and not because the peer had gone.
+    pub(crate) fn breaks(&mut self) {
+        if self.end == CloseReason::ServerClosed {
+            self.end = CloseReason::Error;
+            let record = &self.connection.record;
+            record.note_broken(record.at_stake());
+        }
+    }
+
     /// It was accepted, but TLS did not come about.
     #[cfg(feature = "tls")]
     pub(crate) fn no_handshake(mut self) {
@@ -39,9 +48,25 @@ impl Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         let record = &self.connection.record;
-        // Whichever reason is first: from here on nobody may give another.
+        let forced = record.state.seen().is_forced();
+        let mut lost = record.broken();
+        if self.end == CloseReason::ClientClosed && !forced {
+            // It did not wait for its answers.
+            lost = 0;
+        }
+        if lost > 0 && self.end == CloseReason::ServerClosed {
+            self.end = CloseReason::Error;
+        }
+        // Whichever reason is first: from here on nobody may give another. But what
+        // was to end in order and broke with exchanges in flight did not.
         record.state.close(self.end);
+        if lost > 0 && self.end == CloseReason::Error && !forced {
+            record.state.break_off();
+        }
         record.state.commit();
+        if lost > 0 {
+            record.shared.note_lost(&self.connection, lost);
+        }
         let reason = record.state.seen().reason().unwrap_or(self.end);
         record.closing.notify_waiters();
         record.shared.remove(&self.connection, self.key, reason);

@@ -18,6 +18,7 @@ const REJECTED: &str = "server_connections_rejected_total";
 const DURATION: &str = "server_connection_duration_seconds";
 const REQUESTS: &str = "server_connection_requests";
 const BYTES: &str = "server_connection_bytes_total";
+const STREAMS_RESET: &str = "server_streams_reset_total";
 const PASS: &str = "server_reaper_pass_seconds";
 
 /// Where metrics go: the recorder that was given, or the process's.
@@ -60,6 +61,8 @@ pub(crate) struct ListenerMetrics {
     requests: [Histogram; Protocol::ALL.len()],
     read: Counter,
     written: Counter,
+    /// Streams of HTTP/2 whose client did not read.
+    pub(crate) streams_stalled: Counter,
 }
 
 impl ListenerMetrics {
@@ -96,6 +99,8 @@ impl ListenerMetrics {
             read: recorder.register_counter(&key(BYTES, Some(("direction", "read"))), METADATA),
             written: recorder
                 .register_counter(&key(BYTES, Some(("direction", "written"))), METADATA),
+            streams_stalled: recorder
+                .register_counter(&key(STREAMS_RESET, Some(("reason", "stalled"))), METADATA),
         }
     }
 
@@ -162,6 +167,10 @@ fn describe(recorder: &dyn Recorder) {
     counter(REJECTED, "Connections that were refused, by reason");
     histogram(DURATION, Some(Unit::Seconds), "How long connections lived");
     histogram(REQUESTS, None, "How many requests came on one connection");
+    counter(
+        STREAMS_RESET,
+        "Streams of HTTP/2 that were reset beside others that went on, by reason",
+    );
     counter(BYTES, "Bytes read from connections and written to them");
     histogram(
         PASS,

@@ -1,11 +1,13 @@
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::micros;
+use crate::duty::Turn;
 use crate::limits::Verdict;
 use crate::shards::SHARDS;
 use crate::shared::Shared;
@@ -14,34 +16,34 @@ use crate::{CloseReason, Connection};
 /// In how many steps the reaper makes a pass, spread evenly over the interval.
 pub(crate) const STEPS: u32 = 16;
 
-impl Shared {
-    /// Sees to it that the connections are looked at. The reaper ends when there
-    /// are none, and with the runtime that it was started on.
-    pub(crate) fn ensure_reaper(self: &Arc<Self>) {
-        let Ok(runtime) = Handle::try_current() else {
-            return;
-        };
-        let mut reaper = self.reaper.lock().unwrap_or_else(PoisonError::into_inner);
-        if reaper.as_ref().is_none_or(|reaper| reaper.is_finished()) {
-            let task = runtime.spawn(reap(Arc::downgrade(self), self.limits.pass()));
-            *reaper = Some(task.abort_handle());
-        }
-    }
+/// How long the reaper on duty may do nothing before another runtime's takes over: it
+/// makes a step every sixteenth of an interval.
+const PATIENCE: Duration = Duration::from_secs(1);
 
-    /// Whether the reaper may go: nothing is there, and whoever comes starts
-    /// another one.
-    fn dismiss_reaper(&self) -> bool {
-        let mut reaper = self.reaper.lock().unwrap_or_else(PoisonError::into_inner);
-        let done = self.open() == 0;
-        if done {
-            *reaper = None;
+impl Shared {
+    /// Sees to it that the connections are looked at, also when the other runtimes
+    /// that have some are gone. The reapers end when there are no connections.
+    pub(crate) fn ensure_reaper(self: &Arc<Self>) {
+        if let Ok(runtime) = Handle::try_current() {
+            let (shared, interval) = (Arc::downgrade(self), self.limits.pass());
+            self.reaper
+                .ensure(&runtime, |turn| reap(turn, shared, interval));
         }
-        done
     }
 }
 
-/// Looks at every connection once an interval.
-async fn reap(shared: Weak<Shared>, interval: Duration) {
+/// Looks at every connection once an interval, while no other runtime does.
+async fn reap(turn: Turn, shared: Weak<Shared>, interval: Duration) {
+    loop {
+        turn.begin(interval.max(PATIENCE)).await;
+        if make_passes(&turn, &shared, interval).await.is_break() {
+            return;
+        }
+    }
+}
+
+/// Goes on until there is nothing to look at, or somebody else does.
+async fn make_passes(turn: &Turn, shared: &Weak<Shared>, interval: Duration) -> ControlFlow<()> {
     let mut pass = Pass::default();
     let mut last = Instant::now();
     loop {
@@ -49,11 +51,15 @@ async fn reap(shared: Weak<Shared>, interval: Duration) {
             sleep(interval / STEPS).await;
             // Held for the step only: connections keep what they need themselves.
             let Some(shared) = shared.upgrade() else {
-                return;
+                return ControlFlow::Break(());
             };
-            if shared.dismiss_reaper() {
+            // Nothing is there, and whoever comes starts another one.
+            if turn.dismiss(|| shared.open() == 0) {
                 Pass::default().finish(&shared);
-                return;
+                return ControlFlow::Break(());
+            }
+            if !turn.goes_on() {
+                return ControlFlow::Continue(());
             }
             let begun = Instant::now();
             shared.clock.advance(begun - last);
@@ -86,7 +92,7 @@ impl Pass {
             if micros(now) >= listing.look {
                 let record = &*listing.connection.record;
                 record.listener.tell_bytes(record);
-                listing.idle = !record.state.seen().is_busy();
+                listing.idle = record.in_flight() == 0;
                 match shared.limits.judge(record, now) {
                     Verdict::Leave => {
                         listing.look = micros(shared.limits.next_look(record, now));
@@ -136,6 +142,8 @@ fn carry_out(shared: &Shared, connection: &Connection, verdict: Verdict) {
             }
         }
         Verdict::Force => connection.force(),
+        Verdict::ForceIdle => connection.force_unless_busy(),
+        Verdict::LookAtStreams => connection.look_at_streams(),
         Verdict::Unseen => {
             if !shared.warned_unseen.swap(true, Ordering::Relaxed) {
                 tracing::warn!(

@@ -6,10 +6,12 @@ use std::fmt;
 pub enum CloseReason {
     /// The peer closed it.
     ClientClosed,
-    /// Reading or writing failed; a reset by the peer is one.
+    /// Reading or writing failed; a reset by the peer is one. Also a violation of the
+    /// protocol, or another error of the server's, with exchanges in flight: that
+    /// takes the place of any reason the connection was being closed for.
     Error,
     /// The server closed it: after `Connection: close`, for a violation of the
-    /// protocol, or because it was dropped.
+    /// protocol with nothing in flight, or because it was dropped.
     ServerClosed,
     /// Nothing was asked for too long.
     Idle,

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
 mod builder;
@@ -26,6 +25,8 @@ use self::builder::Settings;
 use self::close::Meter;
 use self::resource::Resource;
 use self::slots::Slots;
+use crate::clock::after;
+use crate::duty::Duty;
 
 /// Keeps what lives long (connections to a database, channels, sessions) and closes
 /// it when nobody uses it: exactly once, and never while it is in use. Cheap to
@@ -73,7 +74,7 @@ struct Inner<T: Send + Sync + 'static> {
     slots: Mutex<Slots<T>>,
     settings: Settings<T>,
     meter: Arc<Meter>,
-    janitor: Mutex<Option<AbortHandle>>,
+    janitor: Arc<Duty>,
 }
 
 /// Why a resource cannot be used.
@@ -104,7 +105,7 @@ impl<T: Send + Sync + 'static> Registry<T> {
                 slots: Mutex::default(),
                 settings,
                 meter: Arc::new(meter),
-                janitor: Mutex::new(None),
+                janitor: Arc::default(),
             }),
         }
     }
@@ -140,20 +141,11 @@ impl<T: Send + Sync + 'static> Registry<T> {
         );
         self.inner.meter.registered();
         let id = self.inner.slots().insert(Arc::new(resource));
-        self.ensure_janitor(&runtime);
-        id
-    }
-
-    fn ensure_janitor(&self, runtime: &Handle) {
-        let mut janitor = self
-            .inner
+        let inner = Arc::downgrade(&self.inner);
+        self.inner
             .janitor
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if janitor.as_ref().is_none_or(AbortHandle::is_finished) {
-            let task = runtime.spawn(janitor::run(Arc::downgrade(&self.inner)));
-            *janitor = Some(task.abort_handle());
-        }
+            .ensure(&runtime, |turn| janitor::run(turn, inner));
+        id
     }
 
     /// The resource, for as long as the guard lives. Several may use it at once.
@@ -182,7 +174,7 @@ impl<T: Send + Sync + 'static> Registry<T> {
         let mut done = resource.done();
         resource::release(resource, RegistryCloseReason::Manual);
         // The closer has a limit of its own; a resource in use holds it up.
-        let deadline = Instant::now() + limit + limit;
+        let deadline = after(Instant::now(), limit.saturating_mul(2));
         let outcome = timeout_at(deadline, done.wait_for(Option::is_some)).await;
         Ok(match outcome {
             Ok(Ok(outcome)) => outcome.unwrap_or(CloseOutcome::Closed),
@@ -198,7 +190,7 @@ impl<T: Send + Sync + 'static> Registry<T> {
     ///
     /// Once polled, the closes go on without the future.
     pub async fn close_all(&self, deadline: Duration) -> CloseAllReport {
-        let until = Instant::now() + deadline;
+        let until = after(Instant::now(), deadline);
         let resources = self.inner.slots().take_all();
         // All are told before the first is waited for.
         let waiting: Vec<_> = resources

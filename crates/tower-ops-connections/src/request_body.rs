@@ -1,69 +1,105 @@
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 
+use atomic_waker::AtomicWaker;
+use http::header::EXPECT;
 use http::{Request, Version};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::{Bytes, Incoming};
-use tower_service::Service;
+use pin_project_lite::pin_project;
 
 use crate::Connection;
+use crate::exchange::Exchange;
+use crate::meter::Flow;
 
-/// The body of a request on the [`Server`](crate::Server): hyper's, and the
-/// connection knows when a handler waits for it, so that a client that does not
-/// send can be told from a handler that takes its time.
-pub struct RequestBody {
-    inner: Incoming,
-    waits: Waits,
-}
+/// The body of a request on the [`Server`](crate::Server): hyper's, tracked.
+#[cfg(feature = "hyper-util")]
+pub type RequestBody = TrackedBody<hyper::body::Incoming>;
 
-/// Says that a handler waits, and takes it back at the end. With HTTP/1 only: a
-/// stream of HTTP/2 may be silent for long, as gRPC's are.
-struct Waits(Option<Connection>);
+pin_project! {
+    /// The body of a request. The connection knows when a handler waits for it, so
+    /// that a client that does not send can be told from a handler that takes its
+    /// time; and the exchange stays in flight until it is at its end, or dropped.
+    ///
+    /// Costs nothing if the request has no body, and one allocation if it has.
+    pub struct TrackedBody<B: Body> {
+        // In this order: whoever sends the body knows that nobody reads it before the
+        // exchange is over.
+        #[pin]
+        inner: B,
+        half: Option<RequestHalf>,
+    }
 
-impl Waits {
-    fn note(&self, pending: bool) {
-        let Some(connection) = &self.0 else { return };
-        let record = &connection.record;
-        if pending {
-            record.reading.wait(record.stamp(), record.bytes_read());
-        } else if record.reading.is_waiting() {
-            record.reading.go_on();
+    impl<B: Body> PinnedDrop for TrackedBody<B> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if let Some(half) = this.half {
+                half.ended = half.http1 && has_all_come(this.inner, half.asks_first);
+            }
         }
     }
 }
 
-impl Drop for Waits {
-    fn drop(&mut self) {
-        self.note(false);
+/// Whether all of a body has come that nobody read to its end. hyper reads a piece
+/// ahead, unless the client waits to be asked.
+fn has_all_come<B: Body>(mut body: Pin<&mut B>, asks_first: bool) -> bool {
+    if asks_first || std::thread::panicking() {
+        return false;
     }
-}
-
-impl RequestBody {
-    fn new(inner: Incoming, version: Version) -> Self {
-        let waits = version < Version::HTTP_2 && !inner.is_end_stream();
-        Self {
-            inner,
-            waits: Waits(waits.then(Connection::current).flatten()),
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..PIECES_AHEAD {
+        match body.as_mut().poll_frame(&mut cx) {
+            Poll::Ready(Some(Ok(_))) if !body.is_end_stream() => {}
+            Poll::Ready(_) => return true,
+            Poll::Pending => return false,
         }
     }
+    false
+}
 
-    /// hyper's own, of which the connection knows no more.
-    pub fn into_inner(self) -> Incoming {
-        self.inner
+/// A piece, trailers and the end.
+const PIECES_AHEAD: usize = 3;
+
+impl<B: Body> TrackedBody<B> {
+    pub(crate) fn wrap(request: Request<B>, exchange: &mut Exchange) -> Request<Self> {
+        let half = if request.body().is_end_stream() {
+            None
+        } else {
+            exchange.share().map(|flow| RequestHalf {
+                flow,
+                http1: request.version() < Version::HTTP_2,
+                asks_first: request.headers().contains_key(EXPECT),
+                wait: None,
+                ended: false,
+            })
+        };
+        request.map(|inner| Self { inner, half })
     }
 }
 
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
+impl<B: Body> Body for TrackedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        self.waits.note(polled.is_pending());
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let mut this = self.project();
+        let Some(half) = this.half.as_mut() else {
+            return this.inner.poll_frame(cx);
+        };
+        let polled = half.poll(cx, |cx| this.inner.as_mut().poll_frame(cx));
+        let ended = match &polled {
+            Poll::Pending => false,
+            Poll::Ready(Some(Ok(_))) => this.inner.is_end_stream(),
+            Poll::Ready(None | Some(Err(_))) => true,
+        };
+        if ended {
+            half.ended = true;
+            *this.half = None;
+        }
         polled
     }
 
@@ -76,31 +112,80 @@ impl Body for RequestBody {
     }
 }
 
-impl fmt::Debug for RequestBody {
+impl<B: Body + fmt::Debug> fmt::Debug for TrackedBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("RequestBody").field(&self.inner).finish()
+        f.debug_tuple("TrackedBody").field(&self.inner).finish()
     }
 }
 
-/// Gives the service such bodies.
-#[derive(Clone)]
-pub(crate) struct WithBody<S>(pub(crate) S);
+/// The request's hold on an exchange.
+struct RequestHalf {
+    flow: Arc<Flow>,
+    http1: bool,
+    /// The client sends nothing before it is asked to, and it was not.
+    asks_first: bool,
+    /// Made when a handler first waits, if that is judged at all. On HTTP/1 only: a
+    /// stream of HTTP/2 may be silent for long, as gRPC's are.
+    wait: Option<Arc<Wait>>,
+    /// All of the body has come.
+    ended: bool,
+}
 
-impl<S> Service<Request<Incoming>> for WithBody<S>
-where
-    S: Service<Request<RequestBody>>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
+/// A handler that waits for a body: until it is woken for it, whether it then polls or
+/// not.
+struct Wait {
+    connection: Connection,
+    task: AtomicWaker,
+}
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(cx)
+impl Wake for Wait {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let version = request.version();
-        self.0
-            .call(request.map(|body| RequestBody::new(body, version)))
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.connection.record.reading.end();
+        self.task.wake();
+    }
+}
+
+impl RequestHalf {
+    fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        self.asks_first = false;
+        let record = &self.flow.connection.record;
+        if !self.http1 || record.shared.limits.stall.is_none() {
+            return poll(cx);
+        }
+        let wait = self.wait.get_or_insert_with(|| {
+            Arc::new(Wait {
+                connection: self.flow.connection.clone(),
+                task: AtomicWaker::new(),
+            })
+        });
+        wait.task.register(cx.waker());
+        // Before the poll: the wake-up may come before that returns, and ends it.
+        record.reading.begin(record.stamp(), record.bytes_read());
+        let waker = Waker::from(Arc::clone(wait));
+        let polled = poll(&mut Context::from_waker(&waker));
+        if polled.is_ready() {
+            record.reading.end();
+        }
+        polled
+    }
+}
+
+impl Drop for RequestHalf {
+    fn drop(&mut self) {
+        let record = &self.flow.connection.record;
+        if self.wait.is_some() {
+            record.reading.end();
+        }
+        if self.http1 && !self.ended {
+            record.expect_rest_of_body();
+        }
     }
 }

@@ -1,9 +1,9 @@
 use std::error::Error;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::Response;
@@ -13,20 +13,31 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, timeout};
 use tower_service::Service;
 
 use crate::accept::{Acceptor, Listener};
+use crate::clock::countable;
+use crate::closing::{Linger, Next};
 use crate::listed::Listed;
-use crate::request_body::{RequestBody, WithBody};
+use crate::request_body::RequestBody;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 use crate::tracked::Tracked;
-use crate::{CloseReason, Connection, Connections, DrainReport};
+use crate::{Connection, Connections, DrainReport, Protocol};
 
-/// How much hyper reads ahead and buffers for writing, for each HTTP/1 connection.
+/// How much hyper reads ahead and buffers for writing, for each HTTP/1 connection, and
+/// takes from what writes into a stream of HTTP/2 after an extended CONNECT.
 /// It bounds a request's head, and what a client that does not read can hold.
 const BUFFER: usize = 64 * 1024;
+
+/// How long the next connection is waited for that the kernel has accepted already
+/// when the server stops, and all of them.
+const LAST_ACCEPT: Duration = Duration::from_millis(5);
+const LAST_ACCEPTS: Duration = Duration::from_millis(250);
+
+/// How long tasks that were aborted may take to be dropped.
+const ABORTED: Duration = Duration::from_millis(500);
 
 /// An accept loop on hyper: HTTP/1.1 and HTTP/2, with upgrades, over TCP, Unix
 /// sockets and TLS. Made by [`Connections::server`].
@@ -42,7 +53,8 @@ const BUFFER: usize = 64 * 1024;
 ///   [stall timeout](crate::ConnectionsBuilder::stall_timeout).
 ///
 /// hyper's own limit for a request's head is off: it also counts the time between
-/// two requests. [`Connections`] keeps the two apart. On TCP, what the kernel
+/// two requests. [`Connections`] keeps the two apart. HTTP/2's PINGs are as the
+/// [builder](crate::ConnectionsBuilder::http2_ping_interval) has them. On TCP, what the kernel
 /// buffers for a client that does not read is bounded to 64 KiB (on Linux).
 #[derive(Clone)]
 pub struct Server {
@@ -53,6 +65,7 @@ pub struct Server {
     #[cfg(feature = "tls")]
     handshake: Duration,
     drain: Duration,
+    extended_connect: bool,
 }
 
 impl Connections {
@@ -81,7 +94,12 @@ impl Connections {
             .timer(TokioTimer::new())
             .header_read_timeout(None)
             .max_buf_size(BUFFER);
-        http.http2().timer(TokioTimer::new());
+        let keep_alive = &self.shared.limits.keep_alive;
+        http.http2()
+            .timer(TokioTimer::new())
+            .max_send_buf_size(BUFFER)
+            .keep_alive_interval(keep_alive.ping_after.map(countable))
+            .keep_alive_timeout(countable(keep_alive.ping_timeout));
         Server {
             connections: self.clone(),
             http,
@@ -90,6 +108,7 @@ impl Connections {
             #[cfg(feature = "tls")]
             handshake: Duration::from_secs(10),
             drain: Duration::from_secs(15),
+            extended_connect: false,
         }
     }
 }
@@ -110,6 +129,18 @@ impl Server {
         self
     }
 
+    /// Whether clients may open WebSockets, and other protocols, over HTTP/2: extended
+    /// CONNECT (RFC 8441). Off by default.
+    ///
+    /// Such a stream counts as in flight until it ends on the wire; a connection is
+    /// idle once nothing else is in flight and no byte went either way for the idle
+    /// timeout, as after an upgrade of HTTP/1.
+    #[must_use]
+    pub const fn extended_connect(mut self, enabled: bool) -> Self {
+        self.extended_connect = enabled;
+        self
+    }
+
     /// Serves TLS.
     #[cfg(feature = "tls")]
     #[must_use]
@@ -127,17 +158,23 @@ impl Server {
     }
 
     /// Serves `app` on what `listener` accepts, until `shutdown` completes. Then
-    /// the listener is closed, and all [`Connections`] are
+    /// what the kernel has accepted by that time is taken as well, for a quarter of a
+    /// second at most; the listener is closed, and all [`Connections`] are
     /// [drained](Connections::drain).
     ///
     /// An `axum::Router`, tonic's `Routes`, or any other tower service. What goes
     /// wrong on a single connection does not end the server.
     ///
+    /// Returns at most a second after the [drain's timeout](Self::drain_timeout): a
+    /// handler that blocks its thread is left behind, and counted as
+    /// [left](DrainReport::left).
+    ///
     /// # Cancel safety
     ///
-    /// Dropping the future closes the listener and aborts all connections.
+    /// Dropping the future closes the listener and aborts all connections, those that
+    /// were upgraded as well.
     pub async fn serve<L, S, B>(
-        self,
+        mut self,
         listener: L,
         app: S,
         shutdown: impl Future<Output = ()>,
@@ -151,8 +188,12 @@ impl Server {
         B::Data: Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        if self.extended_connect {
+            self.http.http2().enable_connect_protocol();
+        }
         // Shared by the tasks of its connections: it is larger than what each needs.
         let server = Arc::new(self);
+        let _cut = CutUpgraded(&server.connections);
         let mut acceptor = Acceptor::new(listener);
         let mut tasks = JoinSet::new();
         {
@@ -167,28 +208,42 @@ impl Server {
             #[cfg(not(feature = "tls"))]
             let mut renewal = pin!(std::future::pending::<()>());
             loop {
-                let next = async {
-                    let room = server.connections.room().await;
-                    let (io, peer) = acceptor.accept().await;
-                    (room, io, peer)
-                };
-                let (room, io, peer) = tokio::select! {
-                    next = next => next,
-                    () = &mut shutdown => break,
-                    () = &mut renewal => break,
+                // One future until it is ready: to begin anew, whenever a connection
+                // ends, would lose its place in the queue for room each time.
+                let mut next = pin!(server.connections.next_of(&mut acceptor));
+                let next = poll_fn(|cx| {
+                    if shutdown.as_mut().poll(cx).is_ready() || renewal.as_mut().poll(cx).is_ready()
+                    {
+                        return Poll::Ready(None);
+                    }
                     // Forgets what has ended, so that the set does not grow with
                     // every connection that ever was.
-                    Some(_) = tasks.join_next() => continue,
+                    while let Poll::Ready(Some(_)) = tasks.poll_join_next(cx) {}
+                    next.as_mut().poll(cx).map(Some)
+                });
+                let Some((room, io, peer)) = next.await else {
+                    break;
                 };
-                if let Ok(listed) = room.admit(peer) {
+                if let Ok(listed) = room.admit(&io, peer) {
                     tasks.spawn(Arc::clone(&server).serve_one(io, listed, app.clone()));
                 }
             }
         }
-        // What has not been accepted yet is refused from here on.
+        // Their clients know of no difference: for them, they are connected.
+        let most = Instant::now() + LAST_ACCEPTS;
+        while Instant::now() < most
+            && let Ok((room, io, peer)) =
+                timeout(LAST_ACCEPT, server.connections.next_of(&mut acceptor)).await
+        {
+            if let Ok(listed) = room.admit(&io, peer) {
+                tasks.spawn(Arc::clone(&server).serve_one(io, listed, app.clone()));
+            }
+        }
+        // What has not been accepted by now is refused.
         drop(acceptor);
         let report = server.connections.drain(server.drain).await;
-        tasks.shutdown().await;
+        // The deadline is over: a handler that does not yield is left behind.
+        let _ = timeout(ABORTED, tasks.shutdown()).await;
         report
     }
 
@@ -204,18 +259,23 @@ impl Server {
     {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
-            let acceptor = tokio_rustls::TlsAcceptor::from(tls.config());
-            match tokio::time::timeout(self.handshake, acceptor.accept(io)).await {
-                Ok(Ok(io)) => drive(&self.http, Tracked::new(io, listed), app).await,
-                Ok(Err(error)) => {
-                    tracing::debug!(%error, "a TLS handshake failed");
-                    listed.no_handshake();
-                }
-                Err(_) => listed.no_handshake(),
+            if let Some((io, listed)) = tls.accept(io, listed, self.handshake).await {
+                let io = Tracked::new(io, listed);
+                io.connection().record.set_tls();
+                drive(&self.http, io, app).await;
             }
             return;
         }
         drive(&self.http, Tracked::new(io, listed), app).await;
+    }
+}
+
+/// Cuts what was upgraded when the server's future is dropped; tasks end with their set.
+struct CutUpgraded<'a>(&'a Connections);
+
+impl Drop for CutUpgraded<'_> {
+    fn drop(&mut self) {
+        self.0.cut_upgraded();
     }
 }
 
@@ -231,79 +291,79 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let connection = io.connection().clone();
-    let service = TowerToHyperService::new(connection.service(WithBody(app)));
+    let service = TowerToHyperService::new(connection.service(app));
     let serving = http.serve_connection_with_upgrades(TokioIo::new(io.driven()), service);
     let mut serving = pin!(serving);
-    let until_due = poll_fn(|cx| {
-        if let Poll::Ready(end) = serving.as_mut().poll(cx) {
-            return Poll::Ready(Err(end));
-        }
-        connection.poll_due(cx).map(Ok)
-    });
-    let reason = match until_due.await {
-        Ok(reason) => reason,
-        Err(end) => return tell(end),
-    };
-    if reason.is_abrupt() {
-        return;
-    }
-    serving.as_mut().graceful_shutdown();
-    // Boxed: an open connection does not have to carry what only its end needs.
-    Box::pin(last_exchanges(serving, &connection, reason)).await;
-}
-
-/// Waits for what is in flight, as long as that may take.
-async fn last_exchanges(
-    mut serving: Pin<&mut impl Future<Output = Served>>,
-    connection: &Connection,
-    reason: CloseReason,
-) {
-    let grace = connection.record.shared.limits.grace;
-    loop {
-        tokio::select! {
-            end = &mut serving => return tell(end),
-            () = connection.forced() => return,
-            () = sleep(grace) => {
-                // What is in flight gets its time, unless somebody closed by hand.
-                if connection.in_flight() == 0 || reason == CloseReason::Manual {
-                    return;
+    let mut closing = Closing::default();
+    poll_fn(|cx| {
+        loop {
+            let at_stake = connection.record.at_stake();
+            if let Poll::Ready(end) = serving.as_mut().poll(cx) {
+                if let Err(error) = end {
+                    connection.record.note_broken(at_stake);
+                    tracing::debug!(error, "a connection ended with an error");
                 }
+                return Poll::Ready(());
+            }
+            match ready!(closing.poll(&connection, cx)) {
+                Due::Goodbye => serving.as_mut().graceful_shutdown(),
+                Due::End => return Poll::Ready(()),
             }
         }
-    }
+    })
+    .await;
 }
 
-type Served = Result<(), Box<dyn Error + Send + Sync>>;
-
-fn tell(end: Served) {
-    if let Err(error) = end {
-        tracing::debug!(error, "a connection ended with an error");
-    }
+/// How far the close of a connection is whose future we own.
+#[derive(Default)]
+struct Closing {
+    linger: Linger,
+    /// hyper ends it in order.
+    begun: bool,
 }
 
-impl Connection {
-    /// Ready when the connection is to be closed, and says that this is now carried
-    /// out. Polled with each request, and so without the lock of `closing`.
-    fn poll_due(&self, cx: &Context<'_>) -> Poll<CloseReason> {
-        let record = &*self.record;
+/// What is to be done with the connection's future.
+enum Due {
+    Goodbye,
+    End,
+}
+
+impl Closing {
+    /// Ready when there is something to be done. Polled with each request, and so
+    /// without the lock of `closing`.
+    fn poll(&mut self, connection: &Connection, cx: &mut Context<'_>) -> Poll<Due> {
+        let record = &*connection.record;
         // Registered first: a close that comes in between would wake nobody.
         record.driver.register(cx.waker());
-        match record.state.seen().reason() {
-            Some(reason) if record.state.commit() => Poll::Ready(reason),
-            _ => Poll::Pending,
+        let seen = record.state.seen();
+        let Some(reason) = seen.reason() else {
+            self.linger.stop();
+            return Poll::Pending;
+        };
+        if seen.is_forced() || reason.is_abrupt() {
+            return Poll::Ready(Due::End);
         }
-    }
-
-    /// Completes when the time to end in order is over.
-    async fn forced(&self) {
-        loop {
-            let mut told = pin!(self.record.closing.notified());
-            told.as_mut().enable();
-            if self.record.state.seen().is_forced() {
-                return;
+        if self.begun {
+            return Poll::Pending;
+        }
+        match record.next_of_close(true) {
+            Next::Wait => {
+                self.linger.stop();
+                return Poll::Pending;
             }
-            told.await;
+            Next::Linger(limit) => ready!(self.linger.poll(limit, cx)),
+            Next::Close => {}
         }
+        if !record.state.commit() {
+            return Poll::Pending;
+        }
+        self.begun = true;
+        Poll::Ready(if record.protocol() == Protocol::Unknown {
+            // Nothing was said that could be answered, not even by a goodbye.
+            Due::End
+        } else {
+            Due::Goodbye
+        })
     }
 }
 

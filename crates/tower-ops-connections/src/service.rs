@@ -3,22 +3,50 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::Buf;
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use crate::connect_info;
 use crate::connection::Scope;
+use crate::exchange::Exchange;
+use crate::meter::{Outflow, SMALL};
+use crate::metered::MeteredData;
+use crate::request_body::TrackedBody;
 use crate::{Connection, Protocol};
 
 /// The service of one connection. Made by [`Connection::service`].
 ///
-/// An exchange counts as in flight from the call until the response's body is
-/// dropped. While it is, [`Connection::current`] finds the connection. A response
-/// on HTTP/1 gets `Connection: close` if the connection is to be closed.
+/// An exchange counts as in flight from the call until
 ///
-/// Costs no allocation: three changes of an atomic and a reference count.
+/// - the response's body is dropped,
+/// - the request's body is at its end or dropped: a handler may answer at once, and
+///   read on in a task,
+/// - and, on HTTP/2, the transport has written the data that it took.
+///
+/// While the service and the bodies are polled, [`Connection::current`] finds the
+/// connection. A response on HTTP/1 gets `Connection: close` if the connection is to be
+/// closed.
+///
+/// # What a client that does not read can make the server hold
+///
+/// On HTTP/1, the transport's buffer. On HTTP/2, where clients say how much they would
+/// take, the frames that were not written count against two bounds, with 512 bytes for
+/// each besides its data: a stream that would hold more than 128 KiB is paused until
+/// half of that is left, and all streams of a connection from 384 KiB on. Streams that wait
+/// go on in the order in which they came; where some hold much, the others go first. A
+/// chunk is handed on as a whole, however large: what is held is up to one chunk more.
+///
+/// A body that is known to be 16 KiB or shorter does not wait, and one that comes in
+/// one piece counts as no more than 128 KiB: they are there already.
+///
+/// # Costs
+///
+/// Three changes of an atomic and a reference count; no allocation. One for a request
+/// with a body, or on HTTP/2 a response with one.
 #[derive(Clone, Debug)]
 pub struct ConnectionService<S> {
     connection: Connection,
@@ -30,33 +58,17 @@ impl<S> ConnectionService<S> {
         connection.record.set_served();
         Self { connection, inner }
     }
-}
 
-/// An exchange in flight, until it is dropped.
-struct Exchange(Option<Connection>);
-
-impl Exchange {
-    #[inline]
-    fn begin(connection: Option<Connection>) -> Self {
-        if let Some(connection) = &connection {
-            connection.begin();
-        }
-        Self(connection)
-    }
-}
-
-impl Drop for Exchange {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(connection) = &self.0 {
-            connection.end();
-        }
+    #[cfg(feature = "axum")]
+    pub(crate) const fn parts(&mut self) -> (&Connection, &mut S) {
+        (&self.connection, &mut self.inner)
     }
 }
 
 impl<S, B, R> Service<Request<B>> for ConnectionService<S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Request<TrackedBody<B>>, Response = Response<R>>,
+    B: Body,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
@@ -67,7 +79,13 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ResponseFuture::call(Some(self.connection.clone()), &mut self.inner, request)
+        let connection = Some(self.connection.clone());
+        let peer = self.connection.peer();
+        let wrap = |mut request: Request<B>, exchange: &mut Exchange| {
+            connect_info::insert(&mut request, peer);
+            TrackedBody::wrap(request, exchange)
+        };
+        ResponseFuture::call(connection, &mut self.inner, request, wrap)
     }
 }
 
@@ -77,37 +95,42 @@ pin_project! {
         #[pin]
         inner: F,
         exchange: Exchange,
-        http1: bool,
+        version: Version,
         connects: bool,
     }
 }
 
 impl<F> ResponseFuture<F> {
-    /// Calls `service` as an exchange of `connection`, if that is known.
-    pub(crate) fn call<S, B>(
+    /// Calls `service` as an exchange of `connection`, if that is known, with the
+    /// request as `wrap` makes it.
+    pub(crate) fn call<S, B, C>(
         connection: Option<Connection>,
         service: &mut S,
         request: Request<B>,
+        wrap: impl FnOnce(Request<B>, &mut Exchange) -> Request<C>,
     ) -> Self
     where
-        S: Service<Request<B>, Future = F>,
+        S: Service<Request<C>, Future = F>,
     {
         let version = request.version();
-        if version == Version::HTTP_2
-            && let Some(connection) = &connection
-        {
-            // Below TLS that is not ours, the bytes did not tell.
-            connection.set_protocol(Protocol::Http2);
+        if let Some(connection) = &connection {
+            // Below TLS that is not ours, the bytes did not show it.
+            connection.set_protocol(if version == Version::HTTP_2 {
+                Protocol::Http2
+            } else {
+                Protocol::Http1
+            });
         }
         let connects = request.method() == Method::CONNECT;
         let mut exchange = Exchange::begin(connection);
-        let scope = Scope::enter(&mut exchange.0);
+        let request = wrap(request, &mut exchange);
+        let scope = Scope::enter(&mut exchange.connection);
         let inner = service.call(request);
         drop(scope);
         Self {
             inner,
             exchange,
-            http1: version < Version::HTTP_2,
+            version,
             connects,
         }
     }
@@ -122,12 +145,19 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let polled = {
-            let _scope = Scope::enter(&mut this.exchange.0);
+            let _scope = Scope::enter(&mut this.exchange.connection);
             this.inner.poll(cx)
         };
         let mut response = ready!(polled)?;
-        let exchange = Exchange(this.exchange.0.take());
-        if let Some(connection) = exchange.0.as_ref().filter(|_| *this.http1) {
+        let exchange = this.exchange.take();
+        let http1 = *this.version < Version::HTTP_2;
+        if *this.connects
+            && !http1
+            && let Some(connection) = &exchange.connection
+        {
+            connection.record.http2.set_tunnels();
+        }
+        if let Some(connection) = exchange.connection.as_ref().filter(|_| http1) {
             let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS
                 || (*this.connects && response.status().is_success());
             if switches {
@@ -137,9 +167,12 @@ where
                 response.headers_mut().insert(CONNECTION, close);
             }
         }
+        let metered = *this.version == Version::HTTP_2;
         Poll::Ready(Ok(response.map(|inner| ResponseBody {
             inner,
             exchange: Some(exchange),
+            metered,
+            outflow: None,
         })))
     }
 }
@@ -147,10 +180,15 @@ where
 pin_project! {
     /// The body of a response of a [`ConnectionService`]: the inner one, and the
     /// exchange is in flight as long as it lives.
+    ///
+    /// On HTTP/2 it waits while its stream, or all of its connection, hold too much
+    /// that was not written; see [`ConnectionService`].
     pub struct ResponseBody<B> {
         #[pin]
         inner: B,
         exchange: Option<Exchange>,
+        metered: bool,
+        outflow: Option<Outflow>,
     }
 }
 
@@ -159,26 +197,59 @@ impl<B: Default> Default for ResponseBody<B> {
         Self {
             inner: B::default(),
             exchange: None,
+            metered: false,
+            outflow: None,
         }
     }
 }
 
 impl<B: Body> Body for ResponseBody<B> {
-    type Data = B::Data;
+    type Data = MeteredData<B::Data>;
     type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Self::Data>, B::Error>>> {
         let this = self.project();
-        match this.exchange {
+        if *this.metered
+            && this.outflow.is_none()
+            && let Some(exchange) = this.exchange
+        {
+            *this.outflow = exchange.share().map(Outflow::new);
+        }
+        let Some(outflow) = this.outflow else {
+            let polled = match this.exchange {
+                Some(exchange) => {
+                    let _scope = Scope::enter(&mut exchange.connection);
+                    this.inner.poll_frame(cx)
+                }
+                None => this.inner.poll_frame(cx),
+            };
+            return polled.map(|frame| {
+                frame.map(|frame| Ok(frame?.map_data(|data| MeteredData::new(data, None))))
+            });
+        };
+        let rest = this.inner.size_hint().exact();
+        if rest.is_none_or(|rest| rest > SMALL) {
+            ready!(outflow.poll_room(cx));
+        }
+        let polled = match this.exchange {
             Some(exchange) => {
-                let _scope = Scope::enter(&mut exchange.0);
+                let _scope = Scope::enter(&mut exchange.connection);
                 this.inner.poll_frame(cx)
             }
             None => this.inner.poll_frame(cx),
-        }
+        };
+        let polled = polled.map_ok(|frame| {
+            frame.map_data(|data| {
+                let payload = data.remaining();
+                let whole = rest.is_some_and(|rest| rest == payload as u64);
+                MeteredData::new(data, Some(outflow.charge(payload, whole)))
+            })
+        });
+        outflow.give_back();
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use metrics::Histogram;
 use tokio::sync::{Notify, Semaphore};
-use tokio::task::AbortHandle;
 
 use crate::clock::{Clock, micros};
+use crate::drain::Lost;
+use crate::duty::Duty;
 use crate::limits::Limits;
 use crate::metrics::{ListenerMetrics, Sink};
 use crate::reaper::STEPS;
@@ -33,7 +34,7 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     /// A connection has ended.
     pub(crate) ended: Notify,
-    pub(crate) reaper: Mutex<Option<AbortHandle>>,
+    pub(crate) reaper: Arc<Duty>,
     on_event: Option<OnEvent>,
     pub(crate) sink: Sink,
     /// One for each name; there are as many as the program has listeners.
@@ -41,8 +42,11 @@ pub(crate) struct Shared {
     pub(crate) pass: Histogram,
     jitter: RandomState,
     pub(crate) warned_unseen: AtomicBool,
-    /// A layer tells of the exchanges, also on connections that had none yet.
+    /// A layer notes the exchanges of tonic's connections, also of those that had none
+    /// yet.
+    #[cfg(feature = "tonic")]
     pub(crate) layered: AtomicBool,
+    pub(crate) lost: Mutex<Lost>,
 }
 
 /// Counts a connection of an address, until it is dropped.
@@ -65,14 +69,16 @@ impl Shared {
             per_ip: Mutex::default(),
             draining: AtomicBool::new(false),
             ended: Notify::new(),
-            reaper: Mutex::new(None),
+            reaper: Arc::default(),
             on_event,
             pass: sink.pass(),
             sink,
             listeners: Mutex::default(),
             jitter: RandomState::new(),
             warned_unseen: AtomicBool::new(false),
+            #[cfg(feature = "tonic")]
             layered: AtomicBool::new(false),
+            lost: Mutex::default(),
         }
     }
 
@@ -93,6 +99,10 @@ impl Shared {
         let listeners = self.listeners.lock();
         let listeners = listeners.unwrap_or_else(PoisonError::into_inner);
         listeners.values().cloned().collect()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
     }
 
     pub(crate) fn open(&self) -> usize {
@@ -121,10 +131,11 @@ impl Shared {
         let look = self
             .limits
             .next_look(&connection.record, connection.record.opened);
+        // Before anybody else can find it, and publish more of it.
+        self.tell_of(&connection, ConnectionEvent::Opened);
         let key = self.shards.insert(connection.clone(), micros(look));
-        self.tell(|| ConnectionEvent::Opened(&connection));
         // After it is listed: a drain that began before has looked already.
-        if self.draining.load(Ordering::SeqCst) {
+        if self.is_draining() {
             connection.request_close(CloseReason::Drain);
         }
         (connection, key)
@@ -133,15 +144,41 @@ impl Shared {
     pub(crate) fn remove(&self, connection: &Connection, key: usize, reason: CloseReason) {
         let record = &connection.record;
         drop(self.shards.remove(record.id, key));
-        let age = connection.age();
-        record.listener.closed(record, reason, age);
-        self.open.fetch_sub(1, Ordering::AcqRel);
+        record.end_protocol();
+        record.listener.closed(record, reason, connection.age());
+        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // The reaper says it as well, unless its runtime is gone.
+            for listener in self.listeners() {
+                listener.idle.set(0.0);
+            }
+        }
         self.ended.notify_waiters();
+        if self.has_events() && record.events.close() {
+            self.tell_closed(connection);
+        }
+    }
+
+    fn tell_closed(&self, connection: &Connection) {
         self.tell(|| ConnectionEvent::Closed {
             connection,
-            reason,
-            age,
+            reason: connection.close_reason().unwrap_or(CloseReason::Error),
+            age: connection.age(),
         });
+    }
+
+    /// Tells of a connection that is not closed.
+    fn tell_of<'a>(
+        &self,
+        connection: &'a Connection,
+        event: impl FnOnce(&'a Connection) -> ConnectionEvent<'a>,
+    ) {
+        let gate = &connection.record.events;
+        if self.has_events() && gate.enter() {
+            self.tell(|| event(connection));
+            if gate.leave() {
+                self.tell_closed(connection);
+            }
+        }
     }
 
     /// The age at which this connection is old: spread, so that those that came
@@ -149,7 +186,8 @@ impl Shared {
     fn spread(&self, age: Duration, id: u64) -> Duration {
         #[expect(clippy::cast_precision_loss, reason = "any fraction will do")]
         let fraction = self.jitter.hash_one(id) as f64 / u64::MAX as f64;
-        age.mul_f64(1.0 + self.limits.max_age_jitter * (2.0 * fraction - 1.0))
+        let part = 1.0 + self.limits.max_age_jitter * (2.0 * fraction - 1.0);
+        Duration::try_from_secs_f64(age.as_secs_f64() * part).unwrap_or(Duration::MAX)
     }
 
     /// A place for one more connection of that peer, unless it has enough.
@@ -190,19 +228,19 @@ impl Shared {
     }
 
     pub(crate) fn tell_protocol(&self, connection: &Connection) {
-        self.tell(|| ConnectionEvent::Protocol(connection));
+        self.tell_of(connection, ConnectionEvent::Protocol);
     }
 
     pub(crate) fn tell_busy(&self, connection: &Connection) {
-        self.tell(|| ConnectionEvent::Busy(connection));
+        self.tell_of(connection, ConnectionEvent::Busy);
     }
 
     pub(crate) fn tell_idle(&self, connection: &Connection) {
-        self.tell(|| ConnectionEvent::Idle(connection));
+        self.tell_of(connection, ConnectionEvent::Idle);
     }
 
     pub(crate) fn tell_closing(&self, connection: &Connection, reason: CloseReason) {
-        self.tell(|| ConnectionEvent::Closing(connection, reason));
+        self.tell_of(connection, |it| ConnectionEvent::Closing(it, reason));
     }
 }
 

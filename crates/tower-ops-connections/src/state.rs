@@ -5,9 +5,8 @@
 //! idleness only while nothing is in flight, and what begins before the close
 //! was carried out takes it back.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use crate::CloseReason;
+use crate::sync::{AtomicU64, Ordering};
 
 const BUSY: u64 = 0xffff_ffff;
 const REASON_SHIFT: u32 = 32;
@@ -115,11 +114,27 @@ impl State {
         })
     }
 
-    /// Ends the waiting for an end in order.
+    /// Ends the waiting for an end in order, whatever is in flight. A close that a
+    /// request is about to take back does not count.
     pub(crate) fn force(&self) -> bool {
         self.update(|seen| {
-            (!seen.is_open() && !seen.is_forced()).then_some(seen.0 | COMMITTED | FORCED)
+            let taken_back = seen.is_busy() && seen.is_revocable();
+            let due = !seen.is_open() && !seen.is_forced() && !taken_back;
+            due.then_some(seen.0 | COMMITTED | FORCED)
         })
+    }
+
+    /// As [`force`](Self::force), if nothing is in flight.
+    pub(crate) fn force_unless_busy(&self) -> bool {
+        self.update(|seen| {
+            let due = !seen.is_open() && !seen.is_forced() && !seen.is_busy();
+            due.then_some(seen.0 | COMMITTED | FORCED)
+        })
+    }
+
+    /// The connection broke, whatever it was closed for.
+    pub(crate) fn break_off(&self) {
+        self.update(|seen| Some((seen.0 & !REASON) | bits(CloseReason::Error)));
     }
 
     fn update(&self, change: impl Fn(Seen) -> Option<u64>) -> bool {
@@ -172,6 +187,22 @@ mod tests {
         assert_eq!(state.seen().reason(), Some(CloseReason::Drain));
         assert!(state.force());
         assert!(!state.force(), "once");
+    }
+
+    #[test]
+    fn a_force_is_no_way_around_a_request() {
+        let state = State::default();
+        assert!(!state.force(), "nothing was asked for");
+        state.close_idle();
+        // Between the two steps in which a request begins.
+        state.0.fetch_add(1, Ordering::AcqRel);
+        assert!(!state.force() && !state.force_unless_busy());
+        state.revoke();
+        assert!(state.seen().is_open());
+
+        assert!(state.close(CloseReason::Drain));
+        assert!(!state.force_unless_busy());
+        assert!(state.force(), "a deadline is one");
     }
 
     #[test]

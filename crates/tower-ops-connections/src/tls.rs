@@ -3,19 +3,28 @@
 use std::error::Error;
 use std::fmt;
 use std::fs;
+use std::future::poll_fn;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, interval_at};
+use tokio::time::{Instant, interval_at, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{self, ServerConfig};
+use tokio_rustls::server::TlsStream;
+
+use crate::closing::Linger;
+use crate::listed::Listed;
+use crate::{CloseReason, Connection};
 
 /// How often the files are looked at, unless told otherwise.
 const CHECK: Duration = Duration::from_secs(60);
@@ -134,8 +143,37 @@ impl Tls {
             .map_or(Ok(false), |files| files.reload())
     }
 
-    pub(crate) fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.config)
+    /// Shakes hands, up to `limit`, unless the connection is to be closed first.
+    pub(crate) async fn accept<I>(
+        &self,
+        io: I,
+        listed: Listed,
+        limit: Duration,
+    ) -> Option<(TlsStream<I>, Listed)>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
+        // Boxed, with its buffers: gone when it is over.
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.config));
+        let mut accepting = Box::pin(timeout(limit, acceptor.accept(io)));
+        let mut linger = Linger::default();
+        let accepted = poll_fn(|cx| {
+            if let Poll::Ready(accepted) = accepting.as_mut().poll(cx) {
+                return Poll::Ready(Some(accepted));
+            }
+            poll_ended(&listed.connection, &mut linger, cx).map(|()| None)
+        });
+        match accepted.await {
+            Some(Ok(Ok(io))) => return Some((io, listed)),
+            Some(Ok(Err(error))) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                listed.no_handshake();
+            }
+            Some(Err(_)) => listed.no_handshake(),
+            // The reason why it is closed says it.
+            None => {}
+        }
+        None
     }
 
     /// Reads the files again and again; never ends.
@@ -161,6 +199,27 @@ impl Tls {
             }
         }
     }
+}
+
+/// Ready when a connection whose handshake is under way is to be closed. Only a drain
+/// gives one that was accepted just now the time for its first request.
+fn poll_ended(connection: &Connection, linger: &mut Linger, cx: &mut Context<'_>) -> Poll<()> {
+    let record = &*connection.record;
+    // Registered first: a close that comes in between would wake nobody.
+    record.driver.register(cx.waker());
+    let seen = record.state.seen();
+    match seen.reason() {
+        None => return Poll::Pending,
+        Some(CloseReason::Drain) if !seen.is_forced() => {
+            let limits = &record.shared.limits;
+            let longest = limits.linger.min(limits.grace);
+            let left = longest.saturating_sub(connection.age());
+            ready!(linger.poll(left, cx));
+        }
+        Some(_) => {}
+    }
+    record.state.commit();
+    Poll::Ready(())
 }
 
 impl Files {

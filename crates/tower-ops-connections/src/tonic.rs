@@ -1,28 +1,36 @@
 //! tonic's server, with its connections tracked.
 
+use std::fmt;
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_util::stream::{self, Stream};
 use http::{Request, Response};
+use http_body::Body as _;
+use pin_project_lite::pin_project;
+use tonic::body::Body;
 #[cfg(unix)]
 use tonic::transport::server::UdsConnectInfo;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::service::{ResponseBody, ResponseFuture};
-use crate::{Acceptor, Connection, Connections, Listener, Tracked};
+use crate::exchange::Exchange;
+use crate::service::ResponseFuture;
+use crate::{Acceptor, BytesBody, Connection, Connections, Listener, Tracked, TrackedBody};
 
 impl Connections {
     /// Tracks what `listener` accepts, for tonic's `serve_with_incoming`. Add
     /// [`layer`](Self::layer), so that the requests are seen as well, and
     /// `remote_addr()` works.
     ///
-    /// tonic waits for every connection when it shuts down, without a deadline;
-    /// call [`drain`](Self::drain) at the same signal, which has one. With tonic's
-    /// own TLS these connections lie below it, and end without a GOAWAY.
+    /// tonic waits for every connection when it shuts down, without a deadline. Call
+    /// [`drain`](Self::drain), which has one, and give [`drained`](Self::drained) to
+    /// tonic. With tonic's own TLS these connections are below it: they end without a
+    /// GOAWAY, and what frames would show is not known.
     ///
     /// # Examples
     ///
@@ -49,9 +57,7 @@ impl Connections {
         let state = (self.clone(), Acceptor::new(listener));
         stream::unfold(state, |(connections, mut acceptor)| async move {
             loop {
-                let room = connections.room().await;
-                let (io, peer) = acceptor.accept().await;
-                if let Ok(io) = room.accept(io, peer) {
+                if let Ok(io) = connections.accept_from(&mut acceptor).await {
                     return Some((Ok(io), (connections, acceptor)));
                 }
             }
@@ -62,7 +68,7 @@ impl Connections {
     /// `tonic::transport::Server::layer`. Add it first, which is outermost.
     #[must_use]
     pub fn layer(&self) -> ConnectionLayer {
-        // From here on, a connection without requests is one that had none.
+        // From here on, a connection of tonic's without requests is one that had none.
         self.shared.layered.store(true, Ordering::Relaxed);
         ConnectionLayer { _private: () }
     }
@@ -80,6 +86,7 @@ impl<I: Connected> Connected for Tracked<I> {
     type ConnectInfo = TrackedConnectInfo<I::ConnectInfo>;
 
     fn connect_info(&self) -> Self::ConnectInfo {
+        self.connection().record.set_connect_info();
         TrackedConnectInfo {
             inner: self.get_ref().connect_info(),
             connection: self.connection().clone(),
@@ -108,28 +115,64 @@ pub struct LayeredService<S> {
     inner: S,
 }
 
-impl<S, B, R> Service<Request<B>> for LayeredService<S>
+impl<S, R> Service<Request<Body>> for LayeredService<S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Request<Body>, Response = Response<R>>,
 {
-    type Response = Response<ResponseBody<R>>;
+    type Response = Response<BytesBody<R>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = LayeredFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let connection = take_apart::<TcpConnectInfo, B>(&mut request);
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let connection = take_apart::<TcpConnectInfo>(&mut request);
         #[cfg(unix)]
-        let connection = connection.or_else(|| take_apart::<UdsConnectInfo, B>(&mut request));
-        ResponseFuture::call(connection, &mut self.inner, request)
+        let connection = connection.or_else(|| take_apart::<UdsConnectInfo>(&mut request));
+        LayeredFuture {
+            inner: ResponseFuture::call(connection, &mut self.inner, request, wrap),
+        }
+    }
+}
+
+/// tonic wants its own body; a request without one keeps what it has.
+fn wrap(request: Request<Body>, exchange: &mut Exchange) -> Request<Body> {
+    if request.body().is_end_stream() {
+        return request;
+    }
+    TrackedBody::wrap(request, exchange).map(Body::new)
+}
+
+pin_project! {
+    /// The future of a [`LayeredService`].
+    pub struct LayeredFuture<F> {
+        #[pin]
+        inner: ResponseFuture<F>,
+    }
+}
+
+impl<F, R, E> Future for LayeredFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<BytesBody<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = ready!(self.project().inner.poll(cx))?;
+        Poll::Ready(Ok(response.map(BytesBody::new)))
+    }
+}
+
+impl<F> fmt::Debug for LayeredFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LayeredFuture").finish_non_exhaustive()
     }
 }
 
 /// Puts back what tonic looks for: `remote_addr()` knows only its own types.
-fn take_apart<T, B>(request: &mut Request<B>) -> Option<Connection>
+fn take_apart<T>(request: &mut Request<Body>) -> Option<Connection>
 where
     T: Clone + Send + Sync + 'static,
 {

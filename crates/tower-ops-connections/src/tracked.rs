@@ -2,22 +2,26 @@ use std::fmt;
 use std::io;
 use std::io::IoSlice;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::goaway::{Frames, GOAWAY};
+use crate::clock::micros;
+use crate::closing::{Linger, Next};
+use crate::http2::{Stalled, Wire};
 use crate::limits::Http2Close;
 use crate::listed::Listed;
-use crate::protocol::Sniff;
+use crate::protocol::{Sniff, Sniffed};
 use crate::{CloseReason, Connection, Protocol};
 
 /// The I/O of a connection, watched and bounded. Made by
 /// [`Connections::accept`](crate::Connections::accept); give it to hyper.
 ///
-/// Costs a few plain stores for each read and write. The connection ends when this
-/// is dropped: hyper hands it on at an upgrade, so that also a WebSocket is seen to
-/// its end.
+/// Costs a few plain stores for each read and write; on HTTP/2 also the headers of
+/// the frames are followed, in both directions. The connection ends when this is
+/// dropped: hyper hands it on at an upgrade, so that also a WebSocket is seen to its
+/// end.
 ///
 /// A client's hang-up is told one poll late. A client may send a request and hang
 /// up at once; hyper reads on after a request's head, and if it meets the end there
@@ -26,9 +30,24 @@ use crate::{CloseReason, Connection, Protocol};
 pub struct Tracked<I> {
     inner: I,
     listed: Listed,
-    sniff: Option<Sniff>,
+    spoken: Spoken,
     ending: Ending,
-    goodbye: Goodbye,
+    linger: Linger,
+    /// The server had one more turn to write before it reads the end.
+    had_turn: bool,
+}
+
+/// What the bytes mean.
+enum Spoken {
+    /// Not enough has come to know. A server that speaks nothing but HTTP/2 sends
+    /// its SETTINGS before it has read a byte.
+    Unknown {
+        sniff: Sniff,
+        wire: Option<Box<Wire>>,
+    },
+    Http2(Box<Wire>),
+    /// HTTP/1, what came after an upgrade, or TLS that is not ours.
+    Bytes,
 }
 
 /// How the peer's side came to its end.
@@ -39,24 +58,18 @@ enum Ending {
     Told,
 }
 
-/// How far HTTP/2's goodbye is, where it is ours to say.
-struct Goodbye {
-    frames: Frames,
-    /// How much of GOAWAY is out.
-    sent: u8,
-}
-
 impl<I> Tracked<I> {
     pub(crate) fn new(inner: I, listed: Listed) -> Self {
         Self {
             inner,
             listed,
-            sniff: Some(Sniff::default()),
-            ending: Ending::Ahead,
-            goodbye: Goodbye {
-                frames: Frames::default(),
-                sent: 0,
+            spoken: Spoken::Unknown {
+                sniff: Sniff::default(),
+                wire: None,
             },
+            ending: Ending::Ahead,
+            linger: Linger::default(),
+            had_turn: false,
         }
     }
 
@@ -80,57 +93,157 @@ impl<I> Tracked<I> {
         self
     }
 
+    fn is_staged(&self) -> bool {
+        matches!(&self.spoken, Spoken::Http2(wire) if wire.is_staged())
+    }
+
     /// Whether closing is up to this wrapper.
     fn closes_itself(&self) -> bool {
         let record = &self.listed.connection.record;
         !record.is_driven() || record.protocol() == Protocol::Upgraded
     }
 
+    /// Whether GOAWAY is ours to send.
+    fn says_goodbye(&self) -> bool {
+        let record = &self.listed.connection.record;
+        let abrupt = record
+            .state
+            .seen()
+            .reason()
+            .is_some_and(CloseReason::is_abrupt);
+        matches!(self.spoken, Spoken::Http2(_))
+            && self.closes_itself()
+            && !abrupt
+            && record.shared.limits.http2_close == Http2Close::GoAway
+    }
+
+    fn has_out(&self) -> bool {
+        matches!(&self.spoken, Spoken::Http2(wire) if wire.has_out())
+    }
+
+    /// From the number of bytes that is returned on, what was read has to be staged.
     #[inline]
-    fn note_read(&mut self, bytes: &[u8]) {
-        if let Some(sniff) = &mut self.sniff
-            && let Some(protocol) = sniff.tell(bytes)
-        {
-            self.sniff = None;
-            self.listed.connection.record.add_read(bytes.len());
-            self.listed.connection.set_protocol(protocol);
-            return;
+    fn note_read(&mut self, bytes: &[u8]) -> usize {
+        let record = &self.listed.connection.record;
+        record.add_read(bytes);
+        match &mut self.spoken {
+            Spoken::Bytes => bytes.len(),
+            Spoken::Http2(wire) => {
+                let noted = wire.read(bytes, record.stamp());
+                self.listed.connection.note_wire(wire);
+                noted
+            }
+            Spoken::Unknown { .. } => self.detect(bytes),
         }
-        self.listed.connection.record.add_read(bytes.len());
+    }
+
+    fn detect(&mut self, bytes: &[u8]) -> usize {
+        let Spoken::Unknown { sniff, wire } = &mut self.spoken else {
+            return bytes.len();
+        };
+        let connection = &self.listed.connection;
+        match sniff.detect(bytes) {
+            None => bytes.len(),
+            Some(Sniffed::Http1) => {
+                self.spoken = Spoken::Bytes;
+                connection.set_protocol(Protocol::Http1);
+                bytes.len()
+            }
+            Some(Sniffed::Tls) => {
+                self.spoken = Spoken::Bytes;
+                connection.record.set_opaque();
+                bytes.len()
+            }
+            Some(Sniffed::Http2(from)) => {
+                let record = &connection.record;
+                let mut wire = wire.take().unwrap_or_else(|| new_wire(connection));
+                // Half of the preface may have been there for long.
+                let begun = record.head_begun().map_or_else(|| record.stamp(), micros);
+                wire.begin(begun);
+                record.set_followed();
+                connection.set_protocol(Protocol::Http2);
+                let noted = wire.read(&bytes[from..], record.stamp());
+                self.listed.connection.note_wire(&wire);
+                self.spoken = Spoken::Http2(wire);
+                from + noted
+            }
+        }
     }
 
     #[inline]
     fn note_written(&mut self, bytes: usize) {
         let record = &self.listed.connection.record;
         record.add_written(bytes);
-        if record.is_write_blocked() {
-            record.writing.go_on();
-        }
+        record.note_not_blocked();
     }
 
     fn note_blocked(&self) {
-        let record = &self.listed.connection.record;
-        if !record.is_write_blocked() {
-            record.writing.wait(record.stamp(), record.bytes_written());
-        }
+        self.listed.connection.record.note_blocked();
     }
 
-    /// Follows the frames that go out, as long as it is not known that they are
-    /// none, or none of ours to follow.
     #[inline]
     fn follow(&mut self, bytes: &[u8]) {
-        if self.follows() {
-            self.goodbye.frames.wrote(bytes);
+        let connection = &self.listed.connection;
+        match &mut self.spoken {
+            Spoken::Bytes => {}
+            Spoken::Http2(wire) => wire.wrote(bytes, connection.record.stamp()),
+            Spoken::Unknown { wire, .. } => {
+                let wire = wire.get_or_insert_with(|| new_wire(connection));
+                wire.wrote(bytes, connection.record.stamp());
+            }
         }
     }
 
+    const fn follows(&self) -> bool {
+        !matches!(self.spoken, Spoken::Bytes)
+    }
+
+    /// Publishes what the frames show that went out.
     #[inline]
-    fn follows(&self) -> bool {
+    fn note_frames(&mut self, cx: &Context<'_>) {
         let record = &self.listed.connection.record;
-        // A server that speaks nothing but HTTP/2 sends its settings before it has
-        // read a byte.
-        let maybe_http2 = matches!(record.protocol(), Protocol::Unknown | Protocol::Http2);
-        maybe_http2 && !record.is_driven()
+        let Spoken::Http2(wire) = &self.spoken else {
+            return;
+        };
+        self.listed.connection.note_wire(wire);
+        let goodbye = !record.state.seen().is_open() && wire.may_say_goodbye();
+        let due = wire.has_out() || (goodbye && self.says_goodbye());
+        if due && !wire.is_half_written() {
+            // Nobody writes again because of a frame that is ours.
+            cx.waker().wake_by_ref();
+        }
+        if wire.has_failed() && wire.open().0 > 0 {
+            self.listed.breaks();
+        }
+    }
+
+    /// Resets the streams that have stalled, or closes the connection if nothing else
+    /// is left of it.
+    #[cold]
+    fn look_at_streams(&mut self) {
+        let connection = &self.listed.connection;
+        let record = &connection.record;
+        let (Spoken::Http2(wire), Some(limit)) = (&mut self.spoken, record.shared.limits.stall)
+        else {
+            return;
+        };
+        match wire.stalled(micros(record.shared.clock.now()), micros(limit)) {
+            Stalled::None => {}
+            Stalled::Some(streams) => {
+                tracing::debug!(
+                    connection = connection.id(),
+                    ?streams,
+                    "resetting streams whose client does not read"
+                );
+                let count = u64::try_from(streams.len()).unwrap_or(u64::MAX);
+                record.listener.streams_stalled.increment(count);
+            }
+            Stalled::All => {
+                connection.request_close(CloseReason::Stalled);
+                connection.force();
+            }
+        }
+        self.listed.connection.note_wire(wire);
     }
 
     /// The error that whoever reads or writes gets once the time is over.
@@ -149,7 +262,8 @@ impl<I> Tracked<I> {
             return Poll::Pending;
         };
         let seen = self.listed.connection.record.state.seen();
-        let ends_well = self.closes_itself() && !seen.is_busy();
+        let record = &self.listed.connection.record;
+        let ends_well = self.closes_itself() && !record.is_in_use(record.shared.clock.now());
         let stalled = seen.reason() == Some(CloseReason::Stalled);
         Poll::Ready(if ends_well && !stalled {
             Ok(())
@@ -160,65 +274,147 @@ impl<I> Tracked<I> {
 }
 
 impl<I: AsyncWrite + Unpin> Tracked<I> {
-    /// Writes what is left of the GOAWAY frame that was begun, or is due.
-    fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let sent = usize::from(self.goodbye.sent);
-        if sent == GOAWAY.len() || (sent == 0 && !self.goodbye_is_due()) {
-            return Poll::Ready(Ok(()));
+    /// Writes the frames of ours that are due, where a frame of the server's ends.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.goodbye_is_due()
+            && let Spoken::Http2(wire) = &mut self.spoken
+        {
+            wire.say_goodbye();
         }
-        while usize::from(self.goodbye.sent) < GOAWAY.len() {
-            let rest = &GOAWAY[usize::from(self.goodbye.sent)..];
+        let Spoken::Http2(wire) = &mut self.spoken else {
+            return Poll::Ready(Ok(()));
+        };
+        loop {
+            let rest = wire.out();
+            if rest.is_empty() {
+                break;
+            }
             let written = ready!(Pin::new(&mut self.inner).poll_write(cx, rest))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.goodbye.sent += u8::try_from(written).unwrap_or(u8::MAX);
+            wire.advance_out(written);
             self.listed.connection.record.add_written(written);
         }
-        Pin::new(&mut self.inner).poll_flush(cx)
+        if wire.is_unflushed() {
+            ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+            wire.flushed();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn goodbye_is_due(&self) -> bool {
         let record = &self.listed.connection.record;
-        record.protocol() == Protocol::Http2
-            && self.closes_itself()
-            && record.shared.limits.http2_close == Http2Close::GoAway
-            && self.goodbye.frames.is_between()
-            && !record.state.seen().is_open()
-            && record.state.commit()
+        let may = matches!(&self.spoken, Spoken::Http2(wire) if wire.may_say_goodbye());
+        may && self.says_goodbye() && !record.state.seen().is_open() && record.state.commit()
     }
 
     /// Whether reading ends here because the connection is being closed.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let seen = self.listed.connection.record.state.seen();
-        if seen.is_open() {
-            return Poll::Pending;
-        }
         if seen.is_forced() {
             return self.poll_forced();
+        }
+        if self.has_out() {
+            // What cannot be written does not matter: whoever reads will know.
+            let _ = self.poll_out(cx);
+        }
+        if seen.is_open() {
+            self.linger.stop();
+            return Poll::Pending;
         }
         if !self.closes_itself() {
             return Poll::Pending;
         }
         let record = &self.listed.connection.record;
         match record.protocol() {
-            // Whoever waits for `closing()` has the grace to say goodbye.
-            Protocol::Upgraded => Poll::Pending,
-            Protocol::Http2 if record.shared.limits.http2_close == Http2Close::GoAway => {
+            Protocol::Http2 if self.says_goodbye() => {
                 // The peer may be about to send a request: the end comes with the
                 // grace. A goodbye that cannot be said does not matter: it is over.
-                let _ = self.poll_goodbye(cx);
+                let _ = self.poll_out(cx);
                 Poll::Pending
             }
-            Protocol::Unknown | Protocol::Http1 | Protocol::Http2 => {
+            protocol => {
+                match record.next_of_close(false) {
+                    Next::Close => {}
+                    Next::Linger(limit) => ready!(self.linger.poll(limit, cx)),
+                    Next::Wait => {
+                        self.linger.stop();
+                        self.had_turn = false;
+                        return Poll::Pending;
+                    }
+                }
+                // An HTTP/2 server drops a response's body before it has written its
+                // last bytes, and it writes nothing more once it has read the end.
                 let abrupt = seen.reason().is_some_and(CloseReason::is_abrupt);
-                let half_a_head = record.head_begun().is_some() && !abrupt;
-                if seen.is_busy() || half_a_head || !record.state.commit() {
-                    Poll::Pending
-                } else {
+                if protocol == Protocol::Http2 && !abrupt {
+                    let had_turn = std::mem::replace(&mut self.had_turn, true);
+                    if !had_turn {
+                        cx.waker().wake_by_ref();
+                    }
+                    if !had_turn || self.listed.connection.record.is_write_blocked() {
+                        return Poll::Pending;
+                    }
+                }
+                if self.listed.connection.record.state.commit() {
                     Poll::Ready(Ok(()))
+                } else {
+                    Poll::Pending
                 }
             }
+        }
+    }
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> Tracked<I> {
+    /// Reads where what the client sent, and what the server is to read, differ.
+    #[cold]
+    fn poll_staged(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let record = &self.listed.connection.record;
+        let Spoken::Http2(wire) = &mut self.spoken else {
+            return Poll::Ready(Ok(()));
+        };
+        loop {
+            wire.stage_resets(record.stamp());
+            self.listed.connection.note_wire(wire);
+            if wire.take(buf) {
+                return Poll::Ready(Ok(()));
+            }
+            if !wire.is_staged() {
+                let before = buf.filled().len();
+                ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+                self.note_filled(buf, before);
+                return Poll::Ready(Ok(()));
+            }
+            let mut bytes = [0; 4 * 1024];
+            let mut read = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut self.inner).poll_read(cx, &mut read))?;
+            if read.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            record.add_read(read.filled());
+            wire.stage(read.filled(), record.stamp());
+        }
+    }
+
+    /// Notes what was read after `before`.
+    #[inline]
+    fn note_filled(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
+        let bytes = &buf.filled()[before..];
+        let noted = self.note_read(bytes);
+        if noted < bytes.len() {
+            self.stage_rest(buf, before + noted);
+        }
+    }
+
+    /// Has the server read what follows after `noted` bytes from the stage.
+    #[cold]
+    fn stage_rest(&mut self, buf: &mut ReadBuf<'_>, noted: usize) {
+        if let Spoken::Http2(wire) = &mut self.spoken {
+            let connection = &self.listed.connection;
+            wire.stage(&buf.filled()[noted..], connection.record.stamp());
+            connection.note_wire(wire);
+            buf.set_filled(noted);
         }
     }
 }
@@ -240,6 +436,16 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tracked<I> {
                 }
             }
         }
+        let mut staged = false;
+        if let Spoken::Http2(wire) = &this.spoken {
+            staged = wire.is_staged();
+            let look = &this.listed.connection.record.http2.look;
+            if look.load(Ordering::Relaxed) {
+                look.store(false, Ordering::Relaxed);
+                this.look_at_streams();
+                staged = this.is_staged();
+            }
+        }
         let open = this.listed.connection.record.state.seen().is_open();
         // Also if there is more to read: a peer could go on for ever.
         if !open && let Poll::Ready(end) = this.poll_forced() {
@@ -247,11 +453,17 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tracked<I> {
         }
         let before = buf.filled().len();
         let full = buf.remaining() == 0;
-        match Pin::new(&mut this.inner).poll_read(cx, buf) {
+        let polled = if staged && !full {
+            this.poll_staged(cx, buf)
+        } else {
+            Pin::new(&mut this.inner).poll_read(cx, buf)
+        };
+        match polled {
             Poll::Pending => {
                 // Registered before the state is looked at, or a close that comes
                 // in between would wake nobody.
                 this.listed.connection.record.reader.register(cx.waker());
+                this.listed.connection.record.note_no_read();
                 this.poll_close(cx)
             }
             Poll::Ready(Ok(())) if buf.filled().len() > before || full => {
@@ -260,18 +472,20 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tracked<I> {
                 if !open {
                     this.listed.connection.record.state.revoke();
                 }
-                this.note_read(&buf.filled()[before..]);
+                if !staged {
+                    this.note_filled(buf, before);
+                }
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(end) => {
-                this.listed.end = match &end {
-                    Ok(()) => CloseReason::ClientClosed,
+                match &end {
+                    Ok(()) => this.listed.end = CloseReason::ClientClosed,
                     // TLS without a goodbye; many clients are in a hurry.
                     Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                        CloseReason::ClientClosed
+                        this.listed.end = CloseReason::ClientClosed;
                     }
-                    Err(_) => CloseReason::Error,
-                };
+                    Err(_) => this.listed.breaks(),
+                }
                 this.ending = Ending::Seen(end);
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -284,7 +498,7 @@ impl<I: AsyncWrite + Unpin> Tracked<I> {
     #[inline]
     fn before_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let open = self.listed.connection.record.state.seen().is_open();
-        if open && self.goodbye.sent == 0 {
+        if open && !self.has_out() {
             return Poll::Ready(Ok(()));
         }
         self.close_write(cx)
@@ -295,29 +509,37 @@ impl<I: AsyncWrite + Unpin> Tracked<I> {
         if let Some(error) = self.forced() {
             return Poll::Ready(Err(error));
         }
-        let goodbye = self.poll_goodbye(cx);
-        if goodbye.is_pending() {
+        let out = self.poll_out(cx);
+        if out.is_pending() {
             self.note_blocked();
             // The reaper has to be able to end the wait.
-            self.listed.connection.record.reader.register(cx.waker());
+            self.listed.connection.record.writer.register(cx.waker());
         }
-        goodbye
+        out
     }
 
     #[inline]
     fn after_write(&mut self, cx: &Context<'_>, written: &Poll<io::Result<usize>>) {
         match written {
-            Poll::Ready(Ok(bytes)) => self.note_written(*bytes),
-            Poll::Ready(Err(_)) => {
-                if self.listed.end == CloseReason::ServerClosed {
-                    self.listed.end = CloseReason::Error;
-                }
+            Poll::Ready(Ok(bytes)) => {
+                self.note_written(*bytes);
+                self.note_frames(cx);
             }
-            Poll::Pending => {
-                self.note_blocked();
-                self.listed.connection.record.reader.register(cx.waker());
+            Poll::Ready(Err(_)) => self.listed.breaks(),
+            Poll::Pending => self.note_blocked(),
+        }
+    }
+
+    /// What is left waiting here has to be ended by a force: that is looked at once
+    /// more when it can wake, or one that came in between would be missed.
+    fn or_forced<T>(&self, cx: &Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_pending() {
+            self.listed.connection.record.writer.register(cx.waker());
+            if let Some(error) = self.forced() {
+                return Poll::Ready(Err(error));
             }
         }
+        polled
     }
 }
 
@@ -334,7 +556,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Tracked<I> {
             this.follow(&buf[..*bytes]);
         }
         this.after_write(cx, &written);
-        written
+        this.or_forced(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -347,15 +569,15 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Tracked<I> {
         let flushed = Pin::new(&mut this.inner).poll_flush(cx);
         if flushed.is_pending() {
             this.note_blocked();
-            this.listed.connection.record.reader.register(cx.waker());
-        } else if this.listed.connection.record.is_write_blocked() {
-            this.listed.connection.record.writing.go_on();
+        } else {
+            this.listed.connection.record.note_not_blocked();
         }
-        flushed
+        this.or_forced(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.inner).poll_shutdown(cx);
+        self.or_forced(cx, shut)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -380,8 +602,12 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Tracked<I> {
             }
         }
         this.after_write(cx, &written);
-        written
+        this.or_forced(cx, written)
     }
+}
+
+fn new_wire(connection: &Connection) -> Box<Wire> {
+    Box::new(Wire::new(connection.record.shared.limits.patience()))
 }
 
 impl<I> AsRef<Connection> for Tracked<I> {

@@ -10,98 +10,19 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tower_ops_connections::Connections;
 
 #[path = "support/stacks.rs"]
 mod stacks;
 use stacks::Stack;
 
+#[path = "support/frames.rs"]
+mod frames;
+use frames::{DATA, END_STREAM, Frame, GOAWAY, Http2};
+
 const MILLI: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(5);
-
-#[derive(Debug)]
-struct Frame {
-    kind: u8,
-    flags: u8,
-    stream: u32,
-    payload: Vec<u8>,
-}
-
-const DATA: u8 = 0;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const ACK: u8 = 1;
-const END_STREAM: u8 = 1;
-
-/// An HTTP/2 client that shows every frame.
-struct Http2 {
-    stream: TcpStream,
-}
-
-impl Http2 {
-    async fn connect(addr: std::net::SocketAddr) -> Self {
-        let mut stream = TcpStream::connect(addr).await.unwrap();
-        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-        stream.write_all(preface).await.unwrap();
-        let mut client = Self { stream };
-        client.send(SETTINGS, 0, 0, &[]).await;
-        client
-    }
-
-    async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        let mut frame = length[1..].to_vec();
-        frame.extend([kind, flags]);
-        frame.extend(stream.to_be_bytes());
-        frame.extend(payload);
-        // An answer may come too late for who is gone already.
-        let _ = self.stream.write_all(&frame).await;
-    }
-
-    async fn get(&mut self, stream: u32, path: &str) {
-        // GET, http, and a literal path and authority, which are not indexed.
-        let mut head = vec![0x82, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
-        head.extend(path.as_bytes());
-        head.extend([0x01, 1, b'x']);
-        // END_STREAM and END_HEADERS.
-        self.send(1, 0x5, stream, &head).await;
-    }
-
-    /// The next frame, of those that are not answered by themselves.
-    async fn next(&mut self) -> Option<Frame> {
-        loop {
-            let mut header = [0; 9];
-            self.stream.read_exact(&mut header).await.ok()?;
-            let [a, b, c, kind, flags, s0, s1, s2, s3] = header;
-            let length = usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap();
-            let mut payload = vec![0; length];
-            self.stream.read_exact(&mut payload).await.ok()?;
-            let stream = u32::from_be_bytes([s0, s1, s2, s3]);
-            match kind {
-                SETTINGS if flags & ACK == 0 => self.send(SETTINGS, ACK, 0, &[]).await,
-                PING if flags & ACK == 0 => self.send(PING, ACK, 0, &payload).await,
-                _ => {
-                    return Some(Frame {
-                        kind,
-                        flags,
-                        stream,
-                        payload,
-                    });
-                }
-            }
-        }
-    }
-
-    async fn rest(&mut self) -> Vec<Frame> {
-        let mut frames = Vec::new();
-        while let Some(frame) = timeout(LONG, self.next()).await.expect("the end") {
-            frames.push(frame);
-        }
-        frames
-    }
-}
 
 fn last_streams(frames: &[Frame]) -> Vec<u32> {
     let goaways = frames.iter().filter(|frame| frame.kind == GOAWAY);

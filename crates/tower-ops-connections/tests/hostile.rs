@@ -20,6 +20,12 @@ use tower_ops_connections::{CloseReason, ConnectionEvent, Connections, Peer};
 mod stacks;
 use stacks::Stack;
 
+#[path = "support/frames.rs"]
+mod frames;
+use frames::{
+    DATA, END_HEADERS, END_STREAM, HEADERS, Http2, PREFACE, frame, get_block, initial_window,
+};
+
 const LIMIT: Duration = Duration::from_secs(1);
 const PASS: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_millis(500);
@@ -56,7 +62,6 @@ fn limited() -> (Connections, Closed) {
     (connections, closed)
 }
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 const SETTINGS_ACK: &[u8] = &[0, 0, 0, 4, 1, 0, 0, 0, 0];
 const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
@@ -67,40 +72,74 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 enum Client {
     SendsNothing,
     SendsHalfAHead,
+    SendsHalfAHeadOnHttp2,
+    SendsHalfAFrame,
     SendsAByteAtATime,
+    SendsAByteAtATimeOnHttp2,
     SendsHalfAPreface,
+    SendsNoSettings,
     SendsHalfASecondHead,
+    SendsHalfASecondHeadOnHttp2,
     IsIdleAfterHttp1,
     IsIdleAfterHttp2,
+    IsIdleAfterARequestOnHttp2,
     Pings,
     DoesNotRead,
+    DoesNotReadOnHttp2,
+    OpensNoWindow,
+    OpensNoWindowAgain,
+    OpensItsWindowAtATrickle,
     HalfCloses,
+    HalfClosesOnHttp2,
 }
 
 impl Client {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 21] = [
         Self::SendsNothing,
         Self::SendsHalfAHead,
+        Self::SendsHalfAHeadOnHttp2,
+        Self::SendsHalfAFrame,
         Self::SendsAByteAtATime,
+        Self::SendsAByteAtATimeOnHttp2,
         Self::SendsHalfAPreface,
+        Self::SendsNoSettings,
         Self::SendsHalfASecondHead,
+        Self::SendsHalfASecondHeadOnHttp2,
         Self::IsIdleAfterHttp1,
         Self::IsIdleAfterHttp2,
+        Self::IsIdleAfterARequestOnHttp2,
         Self::Pings,
         Self::DoesNotRead,
+        Self::DoesNotReadOnHttp2,
+        Self::OpensNoWindow,
+        Self::OpensNoWindowAgain,
+        Self::OpensItsWindowAtATrickle,
         Self::HalfCloses,
+        Self::HalfClosesOnHttp2,
     ];
 
     fn reason(self) -> CloseReason {
         match self {
             Self::SendsNothing => CloseReason::FirstByteTimeout,
             Self::SendsHalfAHead
+            | Self::SendsHalfAHeadOnHttp2
+            | Self::SendsHalfAFrame
             | Self::SendsAByteAtATime
+            | Self::SendsAByteAtATimeOnHttp2
             | Self::SendsHalfAPreface
-            | Self::SendsHalfASecondHead => CloseReason::HeaderTimeout,
-            Self::IsIdleAfterHttp1 | Self::IsIdleAfterHttp2 | Self::Pings => CloseReason::Idle,
-            Self::DoesNotRead => CloseReason::Stalled,
-            Self::HalfCloses => CloseReason::ClientClosed,
+            | Self::SendsNoSettings
+            | Self::SendsHalfASecondHead
+            | Self::SendsHalfASecondHeadOnHttp2 => CloseReason::HeaderTimeout,
+            Self::IsIdleAfterHttp1
+            | Self::IsIdleAfterHttp2
+            | Self::IsIdleAfterARequestOnHttp2
+            | Self::Pings => CloseReason::Idle,
+            Self::DoesNotRead
+            | Self::DoesNotReadOnHttp2
+            | Self::OpensNoWindow
+            | Self::OpensNoWindowAgain
+            | Self::OpensItsWindowAtATrickle => CloseReason::Stalled,
+            Self::HalfCloses | Self::HalfClosesOnHttp2 => CloseReason::ClientClosed,
         }
     }
 
@@ -108,21 +147,21 @@ impl Client {
     fn gone(self) -> (Duration, Duration) {
         let goodbye = match self {
             // A peer that does not acknowledge GOAWAY has the grace.
-            Self::IsIdleAfterHttp2 | Self::Pings => GRACE + PASS,
+            Self::IsIdleAfterHttp2 | Self::IsIdleAfterARequestOnHttp2 | Self::Pings => GRACE + PASS,
             _ => Duration::ZERO,
         };
         let late = LIMIT + PASS + goodbye + SLACK;
         match self {
-            Self::HalfCloses => (Duration::ZERO, SLACK),
+            Self::HalfCloses | Self::HalfClosesOnHttp2 => (Duration::ZERO, SLACK),
             // Its window begins when the buffers are full.
-            Self::DoesNotRead => (LIMIT, late + LIMIT),
+            Self::DoesNotRead | Self::DoesNotReadOnHttp2 => (LIMIT, late + LIMIT),
             _ => (LIMIT, late),
         }
     }
 
     async fn connect(self, addr: SocketAddr) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
-        if self == Self::DoesNotRead {
+        if matches!(self, Self::DoesNotRead | Self::DoesNotReadOnHttp2) {
             socket.set_recv_buffer_size(4 * 1024).unwrap();
         }
         socket.connect(addr).await.unwrap()
@@ -188,8 +227,94 @@ impl Client {
                 ask(&mut stream).await;
                 stream.shutdown().await.unwrap();
             }
+            _ => {
+                let window = match self {
+                    Self::OpensNoWindow => 0,
+                    Self::DoesNotReadOnHttp2 => (1 << 31) - 1,
+                    // What both begin with.
+                    _ => 65_535,
+                };
+                let settings = initial_window(window);
+                let client = match self {
+                    Self::SendsNoSettings => {
+                        send(&mut stream, PREFACE).await;
+                        Http2 { stream }
+                    }
+                    _ => Http2::begin(stream, &settings).await,
+                };
+                return self.run_on_http2(client).await;
+            }
         }
         to_end(&mut stream).await;
+    }
+
+    async fn run_on_http2(self, mut client: Http2) {
+        let half = frame(HEADERS, END_STREAM, 1, &get_block("/"));
+        match self {
+            Self::SendsHalfAHeadOnHttp2 => client.write(&half).await,
+            Self::SendsHalfAFrame => client.write(&half[..5]).await,
+            Self::SendsHalfASecondHeadOnHttp2 => {
+                client.get(1, "/").await;
+                while client.until(DATA, 1).await.flags & END_STREAM == 0 {}
+                let half = frame(HEADERS, END_STREAM, 3, &get_block("/"));
+                client.write(&half[..half.len() - 1]).await;
+            }
+            Self::SendsAByteAtATimeOnHttp2 => {
+                let (mut reader, mut writer) = client.stream.into_split();
+                let head = frame(HEADERS, END_STREAM | END_HEADERS, 1, &[0; 200]);
+                let drip = async {
+                    for byte in head {
+                        if writer.write_all(&[byte]).await.is_err() {
+                            return;
+                        }
+                        sleep(LIMIT / 8).await;
+                    }
+                };
+                tokio::select! {
+                    () = drip => {}
+                    () = to_end(&mut reader) => {}
+                }
+                return;
+            }
+            Self::IsIdleAfterARequestOnHttp2 => {
+                client.get(1, "/").await;
+                while client.until(DATA, 1).await.flags & END_STREAM == 0 {}
+            }
+            Self::HalfClosesOnHttp2 => {
+                client.get(1, "/").await;
+                while client.until(DATA, 1).await.flags & END_STREAM == 0 {}
+                client.stream.shutdown().await.unwrap();
+            }
+            Self::DoesNotReadOnHttp2 => {
+                client.update(0, (1 << 31) - 1 - 65_535).await;
+                client.get(1, "/big").await;
+                sleep(self.gone().1).await;
+            }
+            Self::OpensNoWindow | Self::OpensNoWindowAgain | Self::OpensItsWindowAtATrickle => {
+                // Two of them, so that it is not one stream that is reset.
+                client.get(1, "/big").await;
+                client.get(3, "/big").await;
+                let (mut reader, mut writer) = client.stream.into_split();
+                let pings = async {
+                    let more = match self {
+                        Self::OpensItsWindowAtATrickle => [0, 1, 3]
+                            .map(|stream| frame(frames::WINDOW_UPDATE, 0, stream, &[0, 0, 0, 9]))
+                            .concat(),
+                        _ => PING.to_vec(),
+                    };
+                    while writer.write_all(&more).await.is_ok() {
+                        sleep(LIMIT / 8).await;
+                    }
+                };
+                tokio::select! {
+                    () = pings => {}
+                    () = to_end(&mut reader) => {}
+                }
+                return;
+            }
+            _ => {}
+        }
+        to_end(&mut client.stream).await;
     }
 }
 
@@ -272,6 +397,32 @@ async fn those_who_mean_well_are_left_alone() {
             }
         }));
         cases.push(tokio::spawn(async move {
+            let mut client = Http2::connect(addr).await;
+            client.get(1, "/slow/2500").await;
+            assert_eq!(client.until(DATA, 1).await.payload, b"waited", "{stack:?}");
+        }));
+        cases.push(tokio::spawn(async move {
+            let mut client = Http2::connect(addr).await;
+            for stream in [1, 3, 5, 7, 9] {
+                client.get(stream, "/").await;
+                assert_eq!(client.until(DATA, stream).await.payload, b"hello");
+                sleep(LIMIT / 2).await;
+            }
+        }));
+        // A reader that is slow, but reads.
+        cases.push(tokio::spawn(async move {
+            let mut client = Http2::connect_with(addr, &initial_window(4_096)).await;
+            client.get(1, "/big").await;
+            let begun = Instant::now();
+            while begun.elapsed() < 5 * LIMIT / 2 {
+                let data = client.until(DATA, 1).await;
+                sleep(LIMIT / 4).await;
+                let more = u32::try_from(data.payload.len()).unwrap();
+                client.update(0, more).await;
+                client.update(1, more).await;
+            }
+        }));
+        cases.push(tokio::spawn(async move {
             let mut stream = TcpStream::connect(addr).await.unwrap();
             for _ in 0..5 {
                 ask(&mut stream).await;
@@ -280,10 +431,15 @@ async fn those_who_mean_well_are_left_alone() {
         }));
         if stack.upgrades() {
             cases.push(tokio::spawn(async move { chat(stack, addr).await }));
+            cases.push(tokio::spawn(
+                async move { chat_on_http2(stack, addr).await },
+            ));
         }
         cases.push(tokio::spawn(async move {
             sleep(5 * LIMIT / 2).await;
-            let closed = closed.lock().unwrap();
+            let mut closed = closed.lock().unwrap();
+            // They may be done.
+            closed.retain(|_, (reason, _)| *reason != CloseReason::ClientClosed);
             assert!(closed.is_empty(), "{stack:?}: {closed:?}");
         }));
     }
@@ -311,6 +467,19 @@ async fn chat(stack: Stack, addr: SocketAddr) {
         let mut back = [0; 4];
         stream.read_exact(&mut back).await.unwrap();
         assert_eq!(back, [0x81, 2, b'h', b'i'], "{stack:?}");
+        sleep(LIMIT / 2).await;
+    }
+}
+
+/// As above, over HTTP/2.
+async fn chat_on_http2(stack: Stack, addr: SocketAddr) {
+    let mut client = Http2::connect(addr).await;
+    client.websocket(1, "/ws").await;
+    for _ in 0..5 {
+        let hi = [0x81, 0x82, 0, 0, 0, 0, b'h', b'i'];
+        client.send(DATA, 0, 1, &hi).await;
+        let back = client.until(DATA, 1).await;
+        assert_eq!(back.payload, [0x81, 2, b'h', b'i'], "{stack:?}");
         sleep(LIMIT / 2).await;
     }
 }

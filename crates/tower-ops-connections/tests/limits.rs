@@ -5,6 +5,7 @@
     reason = "clippy exempts the tests themselves, not their helpers"
 )]
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 use tower::ServiceExt;
 use tower_ops_connections::{
-    CloseReason, ConnectionEvent, Connections, OnLimit, Peer, RejectReason, Tracked,
+    CloseReason, ConnectionEvent, Connections, Listener, OnLimit, Peer, RejectReason, Tracked,
 };
 
 #[path = "support/stacks.rs"]
@@ -45,6 +46,40 @@ async fn as_many_connections_as_there_may_be_and_the_next_one_waits() {
     assert!(waiting.await.is_err(), "there is no room");
     drop(first);
     timeout(SECOND, open(&connections, peer(1))).await.unwrap();
+}
+
+/// On every stack: each has two listeners of which one is idle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_without_connections_takes_no_room_from_another() {
+    for stack in Stack::ALL {
+        let connections = Connections::builder().max_connections(1).build().unwrap();
+        let (first, _first) = stack.serve(&connections).await;
+        let (second, _second) = stack.serve(&connections).await;
+        // Both wait for connections.
+        sleep(SECOND / 10).await;
+        for round in 0..10 {
+            let addr = if round % 3 == 0 { first } else { second };
+            let mut stream = TcpStream::connect(addr).await.unwrap();
+            // Waits in the kernel's queue, and is served when there is room.
+            let other = if round % 2 == 0 { first } else { second };
+            let mut waiting = TcpStream::connect(other).await.unwrap();
+            let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+            waiting.write_all(request).await.unwrap();
+            if round == 0 {
+                let early = timeout(SECOND / 10, waiting.read(&mut [0])).await;
+                assert!(early.is_err(), "{stack:?}: no room");
+                assert_eq!(connections.len(), 1, "{stack:?}");
+            }
+            stream.write_all(request).await.unwrap();
+            for stream in [stream, waiting] {
+                let mut stream = stream;
+                let mut answer = String::new();
+                let read = timeout(10 * SECOND, stream.read_to_string(&mut answer)).await;
+                read.expect("room").unwrap();
+                assert!(answer.ends_with("hello"), "{stack:?}: {answer}");
+            }
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -335,6 +370,64 @@ async fn unix_sockets_are_tracked_as_well() {
     stop.send(()).unwrap();
     let report = serving.await.unwrap();
     assert_eq!((report.graceful, report.forced), (2, 0), "{report}");
+}
+
+/// Out of file descriptors until some time, with connections before that.
+struct Short {
+    streams: Vec<DuplexStream>,
+    until: Instant,
+}
+
+impl Listener for Short {
+    type Io = DuplexStream;
+
+    async fn next(&mut self) -> io::Result<(DuplexStream, Peer)> {
+        if let Some(stream) = self.streams.pop() {
+            return Ok((stream, Peer::Unknown));
+        }
+        if Instant::now() < self.until {
+            return Err(io::Error::other("too many open files"));
+        }
+        Ok((duplex(8).0, Peer::Unknown))
+    }
+
+    fn address(&self) -> String {
+        "short".into()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_end_do_not_delay_the_first_accept_after_a_shortage() {
+    let (streams, clients): (Vec<_>, Vec<_>) = (0..100).map(|_| duplex(8)).unzip();
+    let until = Instant::now() + 10 * SECOND;
+    let (opened, mut first) = tokio::sync::watch::channel(0);
+    let connections = Connections::builder()
+        .max_connections(101)
+        .on_event(move |event| {
+            if let ConnectionEvent::Opened(_) = event {
+                opened.send_modify(|it| *it += 1);
+            }
+        })
+        .build()
+        .unwrap();
+    let server = connections.server();
+    let serving = tokio::spawn(async move {
+        let never = std::future::pending();
+        let _ = server
+            .serve(Short { streams, until }, stacks::app(), never)
+            .await;
+    });
+    let ending = tokio::spawn(async move {
+        for client in clients {
+            sleep(2 * SECOND / 5).await;
+            drop(client);
+        }
+    });
+    first.wait_for(|count| *count > 100).await.unwrap();
+    let late = Instant::now().duration_since(until);
+    assert!(late <= SECOND, "{late:?}");
+    serving.abort();
+    ending.abort();
 }
 
 #[tokio::test]

@@ -1,11 +1,14 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::result::{CheckResult, Gauge};
 use crate::status::Kind;
@@ -68,15 +71,26 @@ where
 {
     fn run(self: Arc<Self>, flight: Flight) -> Running {
         Box::pin(async move {
-            // The flight goes along: a timeout does not end a thread.
-            let looking = tokio::task::spawn_blocking(move || {
+            let runtime = Handle::current();
+            let (look, looking) = oneshot::channel();
+            // Not on the blocking pool: a runtime waits for that at its end, and with it the
+            // process, however long a file system hangs.
+            let thread = thread::Builder::new().name("health-check".into());
+            let spawned = thread.spawn(move || {
+                // The flight goes along: a timeout does not end a thread.
                 let _flight = flight;
-                (self.0)().into()
+                let _entered = runtime.enter();
+                let result = catch_unwind(AssertUnwindSafe(|| (self.0)().into()));
+                // A timeout drops the other end.
+                let _ = look.send(result);
             });
+            if let Err(error) = spawned {
+                return CheckResult::down(format!("no thread for the check: {error}"));
+            }
             match looking.await {
-                Ok(result) => result,
-                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                Err(_) => CheckResult::down("the runtime is ending"),
+                Ok(Ok(result)) => result,
+                Ok(Err(panic)) => resume_unwind(panic),
+                Err(_) => CheckResult::down("the check's thread has ended"),
             }
         })
     }
@@ -173,7 +187,8 @@ impl Check {
         Self::from_run(name.into(), Arc::new(Async(check)))
     }
 
-    /// A check that blocks: it runs on a thread of the blocking pool.
+    /// A check that blocks: it runs on a thread of its own, which a process that ends does not
+    /// wait for.
     ///
     /// Nothing can end it when its time is over. It is then down, and does not run
     /// again until the call has returned.

@@ -1,10 +1,13 @@
 use std::borrow::Cow;
 use std::error::Error;
+use std::fmt;
 
 use crate::status::Status;
 
 /// A check's words are kept up to this length, in bytes: an error may quote a page.
 pub(crate) const MAX_TEXT: usize = 1_024;
+/// So many causes of an error are looked at.
+const MAX_SOURCES: usize = 32;
 
 /// What one run of a check found.
 ///
@@ -150,13 +153,14 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<Result<Self, E>> for CheckResul
 
 /// An error and what caused it. Sources that the text before them quotes are left out.
 fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
+    let mut text = display(error);
     let mut source = error.source();
-    while let Some(error) = source {
-        let cause = error.to_string();
-        if text.len() > MAX_TEXT {
+    // An error may be its own source, or one of a ring.
+    for _ in 0..MAX_SOURCES {
+        let Some(error) = source.filter(|_| text.len() <= MAX_TEXT) else {
             break;
-        }
+        };
+        let cause = display(error);
         if !text.contains(&cause) {
             text.push_str(": ");
             text.push_str(&cause);
@@ -164,6 +168,25 @@ fn chain(error: &(dyn Error + 'static)) -> String {
         source = error.source();
     }
     text
+}
+
+/// As much of its text as is kept: it need not end.
+fn display(error: &(dyn Error + 'static)) -> String {
+    struct Bounded(String);
+
+    impl fmt::Write for Bounded {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            if self.0.len() > MAX_TEXT {
+                return Err(fmt::Error);
+            }
+            self.0.push_str(text);
+            Ok(())
+        }
+    }
+
+    let mut bounded = Bounded(String::new());
+    let _ = fmt::Write::write_fmt(&mut bounded, format_args!("{error}"));
+    bounded.0
 }
 
 #[cfg(test)]
@@ -174,8 +197,8 @@ mod tests {
     fn an_error_is_told_with_its_sources() {
         #[derive(Debug)]
         struct Outer(std::io::Error);
-        impl std::fmt::Display for Outer {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        impl fmt::Display for Outer {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("no connection")
             }
         }
@@ -188,6 +211,57 @@ mod tests {
         let result = CheckResult::from(result);
         assert_eq!(result.status, Status::Down);
         assert_eq!(result.error.unwrap(), "no connection: refused");
+    }
+
+    #[test]
+    fn an_error_that_is_its_own_source_is_told_once() {
+        #[derive(Debug)]
+        struct Ring(u32);
+        impl fmt::Display for Ring {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "ring {}", self.0)
+            }
+        }
+        impl Error for Ring {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                static OTHER: Ring = Ring(2);
+                static FIRST: Ring = Ring(1);
+                Some(if self.0 == 1 { &OTHER } else { &FIRST })
+            }
+        }
+        let result = CheckResult::from(Err::<(), _>(Ring(1)));
+        assert_eq!(result.error.unwrap(), "ring 1: ring 2");
+
+        #[derive(Debug)]
+        struct Itself;
+        impl fmt::Display for Itself {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("over and over")
+            }
+        }
+        impl Error for Itself {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                Some(self)
+            }
+        }
+        let result = CheckResult::from(Err::<(), _>(Itself));
+        assert_eq!(result.error.unwrap(), "over and over");
+    }
+
+    #[test]
+    fn an_error_without_end_is_cut() {
+        #[derive(Debug)]
+        struct Endless;
+        impl fmt::Display for Endless {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                loop {
+                    f.write_str("on and on ")?;
+                }
+            }
+        }
+        impl Error for Endless {}
+        let result = CheckResult::from(Err::<(), _>(Endless));
+        assert!(result.error.unwrap().len() <= MAX_TEXT + "…".len());
     }
 
     #[test]

@@ -2,10 +2,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::RETRY_AFTER;
 use http::{HeaderValue, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
+use tower_ops_observe::{GrpcCode, GrpcProtocol, original_path};
 use tower_service::Service;
 
 use crate::state::Health;
@@ -22,7 +23,8 @@ impl Health {
 }
 
 /// Answers 503 for the routes that a check which is down [affects](crate::Check::affects), with
-/// a `retry-after` of that check's period; a gRPC call gets `UNAVAILABLE`. All else passes.
+/// a `retry-after` of that check's period; a gRPC or gRPC-Web call gets `UNAVAILABLE`. All else
+/// passes.
 ///
 /// While no such check is down, it costs a request one atomic load. The answer has no body: why
 /// is nobody's business.
@@ -91,7 +93,7 @@ where
             Some(entry) => State::Shed {
                 // Rounded up: at once would be too soon.
                 seconds: entry.check.period.as_secs_f64().ceil().max(1.0),
-                grpc: is_grpc(&request),
+                grpc: GrpcProtocol::of(&request),
             },
             None => State::Passed {
                 future: self.inner.call(request),
@@ -104,17 +106,12 @@ where
 #[cfg(feature = "axum")]
 fn route<B>(request: &Request<B>) -> &str {
     let matched = request.extensions().get::<axum::extract::MatchedPath>();
-    matched.map_or_else(|| request.uri().path(), |path| path.as_str())
+    matched.map_or_else(|| original_path(request), |path| path.as_str())
 }
 
 #[cfg(not(feature = "axum"))]
 fn route<B>(request: &Request<B>) -> &str {
-    request.uri().path()
-}
-
-fn is_grpc<B>(request: &Request<B>) -> bool {
-    let content_type = request.headers().get(CONTENT_TYPE);
-    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    original_path(request)
 }
 
 pin_project! {
@@ -131,7 +128,7 @@ pin_project! {
     #[project = Projected]
     enum State<F> {
         Passed { #[pin] future: F },
-        Shed { seconds: f64, grpc: bool },
+        Shed { seconds: f64, grpc: Option<GrpcProtocol> },
     }
 }
 
@@ -150,19 +147,12 @@ where
     }
 }
 
-fn shed<R: Default>(seconds: f64, grpc: bool) -> Response<R> {
+fn shed<R: Default>(seconds: f64, grpc: Option<GrpcProtocol>) -> Response<R> {
+    if let Some(protocol) = grpc {
+        return protocol.trailers_only(GrpcCode::Unavailable, "temporarily unavailable");
+    }
     let mut response = Response::new(R::default());
     let headers = response.headers_mut();
-    if grpc {
-        // A call's status is its own; HTTP's stays 200.
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert("grpc-status", HeaderValue::from_static("14"));
-        headers.insert(
-            "grpc-message",
-            HeaderValue::from_static("temporarily unavailable"),
-        );
-        return response;
-    }
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

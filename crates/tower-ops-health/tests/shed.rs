@@ -61,10 +61,22 @@ async fn a_down_check_sheds_the_routes_that_it_names() {
     for path in ["/", "/pay/1", "/pays", "/shop.Other/Get"] {
         assert_eq!(code(path).await, 200, "{path}");
     }
-    let (code_, headers, _) = ask(service.clone(), "/shop.Orders/Get", "application/grpc").await;
+    for (asked, answered) in [
+        ("application/grpc", "application/grpc"),
+        ("Application/gRPC+proto", "application/grpc"),
+        ("application/grpc-web+proto", "application/grpc-web"),
+        ("application/grpc-web-text", "application/grpc-web-text"),
+    ] {
+        let (code, headers, body) = ask(service.clone(), "/shop.Orders/Get", asked).await;
+        assert_eq!((code, &*body), (200, ""));
+        assert_eq!(headers["grpc-status"], "14");
+        assert_eq!(headers["content-type"], answered);
+    }
     assert_eq!(
-        (code_, &headers["grpc-status"]),
-        (200, &"14".parse().unwrap())
+        ask(service.clone(), "/shop.Orders/Get", "application/grpcx")
+            .await
+            .0,
+        503
     );
 
     payments.set(Mood::Ok);

@@ -178,6 +178,12 @@ impl LifecycleBuilder {
 
     /// Whether SIGTERM and SIGINT (Ctrl-C where there are no signals) are listened
     /// to. They are by default, from [`run`](Lifecycle::run) on.
+    ///
+    /// Once the shutdown is over, or when the last handle is dropped before one has begun, they
+    /// end the process as if nothing had ever listened to them. Only a first SIGTERM after
+    /// [`/prestop`](crate::PreStop), which the kubelet sends in any case, is ignored within the
+    /// grace period. Handlers of your own that are to outlive the lifecycle need `false` here, and
+    /// call [`trigger`](Lifecycle::trigger).
     #[must_use]
     pub const fn signals(mut self, listen: bool) -> Self {
         self.signals = listen;

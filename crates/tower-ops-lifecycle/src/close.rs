@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -30,7 +30,8 @@ impl Lifecycle {
 /// left. Made by [`Lifecycle::connection_close`].
 ///
 /// To HTTP/1 only: in HTTP/2 the header is forbidden, and GOAWAY, which the server has
-/// to send, does the same. A `101 Switching Protocols` keeps the header that it needs.
+/// to send, does the same. A `101 Switching Protocols` keeps the header that it needs, and
+/// a tunnel of `CONNECT` has none.
 ///
 /// Costs one atomic load, and a count of references, for each response. Put it outermost.
 ///
@@ -73,7 +74,9 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> ResponseFuture<S::Future> {
         // The request's: services seldom set the version of a response.
         let is_http1 = request.version() <= Version::HTTP_11;
+        let is_connect = request.method() == Method::CONNECT;
         ResponseFuture {
+            is_connect,
             shared: is_http1.then(|| Arc::clone(&self.shared)),
             inner: self.inner.call(request),
         }
@@ -87,6 +90,7 @@ pin_project! {
         #[pin]
         inner: F,
         shared: Option<Arc<Shared>>,
+        is_connect: bool,
     }
 }
 
@@ -100,7 +104,8 @@ where
         let this = self.project();
         let mut result = std::task::ready!(this.inner.poll(cx));
         if let (Some(shared), Ok(response)) = (this.shared, &mut result) {
-            let is_upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            let is_upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS
+                || (*this.is_connect && response.status().is_success());
             if shared.phase().is_stopping() && !is_upgrade {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);

@@ -67,6 +67,17 @@ impl Lifecycle {
         self.take_part(name.into(), participant, false);
     }
 
+    /// Declares that a participant registered by [`on_drain_beside`](Self::on_drain_beside) knows
+    /// what is in flight on every server, those among them that were only given
+    /// [`signal_to_stop`](Self::signal_to_stop): the drain ends when all participants have, and
+    /// does not take its full time for the sake of such a server.
+    ///
+    /// The participant has to allow for what the server has accepted and not passed on:
+    /// [`Drain::has_unseen_servers`] tells when that is.
+    pub fn observe_servers(&self) {
+        self.shared.drain.observed.store(true, Ordering::Relaxed);
+    }
+
     fn take_part<F, Fut>(&self, name: Cow<'static, str>, participant: F, sees: bool)
     where
         F: FnOnce(Drain) -> Fut + Send + 'static,
@@ -104,6 +115,13 @@ impl Drain {
     #[must_use]
     pub const fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// Returns whether a server was given [`signal_to_stop`](Lifecycle::signal_to_stop), and
+    /// neither a deadline, nor a guard, nor a participant of its own shows when it has stopped.
+    #[must_use]
+    pub fn has_unseen_servers(&self) -> bool {
+        self.shared.drain.has_unseen_servers()
     }
 
     /// Waits until the deadline.
@@ -170,6 +188,8 @@ pub(crate) struct DrainState {
     inner: Mutex<Inner>,
     /// Whether somebody was given the moment to stop, who need not tell when it has.
     pub(crate) stops_unseen: AtomicBool,
+    /// Whether a participant knows all the same what is in flight there.
+    observed: AtomicBool,
     /// For the driver, which alone waits for it.
     pub(crate) changed: Notify,
 }
@@ -238,6 +258,10 @@ impl DrainState {
 
     /// Whether servers stop, and nothing tells when they have.
     pub(crate) fn is_blind(&self) -> bool {
+        self.has_unseen_servers() && !self.observed.load(Ordering::Relaxed)
+    }
+
+    fn has_unseen_servers(&self) -> bool {
         self.stops_unseen.load(Ordering::Relaxed) && !lock(&self.inner).seen
     }
 

@@ -24,8 +24,9 @@ impl Lifecycle {
     /// `serve_with_shutdown`. It completes when the drain begins: not at the trigger,
     /// because those servers refuse connections from then on.
     ///
-    /// Put [`with_deadline`](Self::with_deadline) around the server. Else nothing tells
-    /// when it has stopped, and the drain takes its full time.
+    /// Put [`with_deadline`](Self::with_deadline) around the server. Else nothing shows
+    /// when it has stopped, and the drain takes its full time, unless a participant
+    /// [observes its requests](Self::observe_servers).
     ///
     /// Polled, it does what [`run`](Self::run) does.
     ///

@@ -17,6 +17,7 @@ use crate::phase::Phase;
 use crate::progress::Progress;
 use crate::report::{ShutdownEnding, ShutdownReport};
 use crate::restarts::Restarts;
+use crate::signals;
 use crate::startup::Steps;
 use crate::trigger::{Trigger, Triggered};
 
@@ -50,6 +51,12 @@ pub(crate) struct Moments {
     pub(crate) later: Vec<Triggered>,
     signals: u32,
     pub(crate) ready: Option<Instant>,
+}
+
+impl Moments {
+    pub(crate) const fn was_signalled(&self) -> bool {
+        self.signals > 0
+    }
 }
 
 impl Shared {
@@ -155,6 +162,9 @@ impl Shared {
             // when the prestop hook was answered, and all may be done by then.
             (first, trigger.is_signal() && moments.signals > 1)
         };
+        if first && trigger == Trigger::PreStop {
+            signals::expect_terminate(self.config.timeline.gone_by(now.at));
+        }
         if first {
             tracing::info!(trigger = trigger.as_str(), "the shutdown begins");
         }

@@ -93,3 +93,52 @@ fn the_defaults_are_valid_and_fit_kubernetes() {
     let sum = DEFAULT_PRE_DRAIN + DEFAULT_DRAIN + DEFAULT_ABORT + DEFAULT_HOOKS + DEFAULT_MARGIN;
     assert!(sum <= DEFAULT_GRACE_PERIOD);
 }
+
+#[test]
+fn a_time_that_no_clock_can_hold_is_an_error_that_names_its_setting() {
+    type Set = fn(LifecycleBuilder, Duration) -> LifecycleBuilder;
+    let settings: [(&str, Set); 6] = [
+        ("pre_drain", |builder, time| builder.pre_drain(time)),
+        ("drain", |builder, time| builder.drain(time)),
+        ("abort", |builder, time| builder.abort(time)),
+        ("hooks", |builder, time| builder.hooks(time)),
+        ("margin", |builder, time| builder.margin(time)),
+        ("grace_period", |builder, time| builder.grace_period(time)),
+    ];
+    for (name, set) in settings {
+        for time in [
+            Duration::MAX,
+            secs(u64::MAX),
+            secs(u64::MAX / 2),
+            secs(86_401),
+        ] {
+            for over in [false, true] {
+                let builder = Lifecycle::builder().allow_over_grace_period(over);
+                assert_eq!(refused(&set(builder, time)), [name], "{time:?}");
+            }
+        }
+    }
+    let quiet = Lifecycle::builder().wait_for_quiet(Duration::MAX);
+    assert_eq!(refused(&quiet), ["wait_for_quiet"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_longest_times_and_a_hook_for_ever_are_carried_out() {
+    let day = secs(86_400);
+    let life = Lifecycle::builder()
+        .signals(false)
+        .pre_drain(day)
+        .drain(day)
+        .abort(day)
+        .hooks(day)
+        .margin(day)
+        .grace_period(day)
+        .allow_over_grace_period(true)
+        .build()
+        .unwrap();
+    let hook = tower_ops_lifecycle::Hook::new("long").timeout(Duration::MAX);
+    life.on_stop(hook, async || ());
+    life.mark_ready();
+    life.shutdown();
+    assert!(life.run().await.is_clean());
+}

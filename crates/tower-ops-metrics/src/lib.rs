@@ -21,6 +21,10 @@
 //! `rpc_system_name`, `rpc_method`, `rpc_response_status_code`. A gRPC call is
 //! counted as one, and not as an HTTP request as well.
 //!
+//! Sizes are bytes that came and bytes that were sent, never what somebody
+//! announced. That of a request is recorded when its body is over, and only where
+//! the body can be counted: axum's can, hyper's `Incoming` cannot.
+//!
 //! Durations run to the end of the body. `error_type` is the status of a server
 //! error, or `error`, `timeout`, `body_error`, `cancelled` or `panic`; it is
 //! absent on success.
@@ -54,7 +58,8 @@
 //! | feature | adds |
 //! |---|---|
 //! | `prometheus` (default) | a Prometheus recorder, its upkeep, and the `/metrics` service |
-//! | `axum` | routes from `MatchedPath` |
+//! | `axum` | routes from `MatchedPath`, sizes of requests |
+//! | `tonic` | calls whose client broke its request off, by tonic's body type |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::{Arc, Once, OnceLock};
 
 use http::Request;
-use metrics::{Counter, Gauge, Label};
+use metrics::{Counter, Gauge, Histogram, Label};
 use tower_layer::Layer;
 use tower_ops_observe::{
     Class, Ending, Facts, KnownMethod, Observe, ObserveLayer, ObserveService, Outcome,
@@ -12,7 +12,7 @@ use crate::builder::MetricsBuilder;
 use crate::labels::{LabelKey, active_labels};
 use crate::names;
 use crate::registry::Registry;
-use crate::set::{HistogramSeries, Set, Shape};
+use crate::set::{HistogramSeries, Set, Shape, as_f64};
 use crate::table::Table;
 
 /// Server metrics of exchanges, recorded through the `metrics` facade.
@@ -153,27 +153,31 @@ impl Observe for Metrics {
 
     fn on_request<B>(&self, _: &mut Request<B>, facts: &mut Facts) -> MetricsExchange {
         self.inner.in_flight.increment(1.0);
-        // Whether it really is gRPC can still change: what was counted up is
-        // what has to be counted down.
+        // Whether it really is gRPC can still change, and the scheme, too: what was
+        // counted up is what has to be counted down.
+        let secure = facts.scheme() == "https";
         let http = !facts.is_grpc();
         if http {
-            self.inner
-                .active(facts.method(), facts.scheme() == "https")
-                .increment(1.0);
+            self.inner.active(facts.method(), secure).increment(1.0);
         }
-        MetricsExchange { http }
+        MetricsExchange { http, secure }
     }
 
     fn on_end(&self, exchange: &mut MetricsExchange, ending: &Ending<'_>, facts: &Facts) {
         let inner = &*self.inner;
         let key = LabelKey::of(ending, facts);
         let set = inner.set(key, facts.route_or_unmatched());
-        let unplaced = set.record(&inner.registry, inner.histogram, ending, facts);
-        // The size of a call's request is not among gRPC's metrics.
-        if let Some(bytes) = unplaced
-            && !key.is_rpc()
-        {
-            inner.overflow(key).record_request_size(bytes);
+        set.record(ending);
+        if let Some(read) = facts.request_body_size() {
+            let size = set.request_size(&inner.registry, inner.histogram);
+            // The size of a call's request is not among gRPC's metrics.
+            let size = match size {
+                None if !key.is_rpc() => inner.overflow(key).reserved_request_size(),
+                size => size,
+            };
+            if let Some(size) = size {
+                record_request_size(size, read, facts);
+            }
         }
         inner
             .requests(ending.outcome(), ending.class())
@@ -182,11 +186,20 @@ impl Observe for Metrics {
             inner.ids_replaced.increment(1);
         }
         if exchange.http {
-            inner
-                .active(facts.method(), facts.scheme() == "https")
-                .decrement(1.0);
+            inner.active(facts.method(), exchange.secure).decrement(1.0);
         }
         inner.in_flight.decrement(1.0);
+    }
+}
+
+/// Records once all of the body has come that ever will: a handler may answer first,
+/// and read on.
+fn record_request_size(size: &Histogram, read: u64, facts: &Facts) {
+    if facts.is_request_body_over() {
+        size.record(as_f64(facts.request_body_size().unwrap_or(read)));
+    } else {
+        let size = size.clone();
+        facts.at_request_body_end(move |read| size.record(as_f64(read)));
     }
 }
 
@@ -200,6 +213,7 @@ impl fmt::Debug for Metrics {
 #[derive(Debug)]
 pub struct MetricsExchange {
     http: bool,
+    secure: bool,
 }
 
 /// Records every request that passes. Made by [`Metrics::layer`].

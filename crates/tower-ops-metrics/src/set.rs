@@ -1,7 +1,7 @@
 use std::sync::OnceLock;
 
 use metrics::{Histogram, Label};
-use tower_ops_observe::{Ending, Facts};
+use tower_ops_observe::Ending;
 
 use crate::names;
 use crate::registry::Registry;
@@ -79,44 +79,36 @@ impl Set {
         set
     }
 
-    /// Records one exchange, and returns the size of its request if there was no
-    /// place for that under the cap any more.
-    #[must_use]
-    pub(crate) fn record(
-        &self,
-        registry: &Registry,
-        histogram: HistogramSeries,
-        ending: &Ending<'_>,
-        facts: &Facts,
-    ) -> Option<u64> {
+    /// Records one exchange, but for the size of its request.
+    pub(crate) fn record(&self, ending: &Ending<'_>) {
         self.duration.record(ending.duration().as_secs_f64());
         if let (Some(response), Some(head)) = (&self.response, ending.time_to_head()) {
             response.first_byte.record(head.as_secs_f64());
             response.size.record(as_f64(ending.bytes_sent()));
         }
-        let bytes = facts.request_body_size()?;
+    }
+
+    /// What records the sizes of requests. `None` if there was no place for that
+    /// under the cap any more.
+    pub(crate) fn request_size(
+        &self,
+        registry: &Registry,
+        histogram: HistogramSeries,
+    ) -> Option<&Histogram> {
         let instrument = self.request_size.get_or_init(|| {
             registry
                 .take(histogram.size)
                 .then(|| registry.histogram(names::REQUEST_SIZE, &self.labels))
         });
-        match instrument {
-            Some(instrument) => {
-                instrument.record(as_f64(bytes));
-                None
-            }
-            None => Some(bytes),
-        }
+        instrument.as_ref()
     }
 
-    pub(crate) fn record_request_size(&self, bytes: u64) {
-        if let Some(Some(instrument)) = self.request_size.get() {
-            instrument.record(as_f64(bytes));
-        }
+    pub(crate) fn reserved_request_size(&self) -> Option<&Histogram> {
+        self.request_size.get()?.as_ref()
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact up to 8 PiB")]
-const fn as_f64(bytes: u64) -> f64 {
+pub(crate) const fn as_f64(bytes: u64) -> f64 {
     bytes as f64
 }

@@ -167,7 +167,9 @@ async fn a_success_has_the_names_and_labels_of_the_conventions() {
         ("network_protocol_version", "1.1"),
         ("url_scheme", "http"),
     ];
-    for name in [DURATION, FIRST_BYTE, REQUEST_SIZE, RESPONSE_SIZE] {
+    // What a client announces is no size.
+    assert_eq!(scrape.kind(REQUEST_SIZE), None);
+    for name in [DURATION, FIRST_BYTE, RESPONSE_SIZE] {
         assert_eq!(scrape.kind(name), Some("histogram"), "{name}");
         let histogram = scrape.histogram(name, &labels);
         assert_eq!(histogram.map(|it| it.count), Some(1.0), "{name}");
@@ -352,7 +354,9 @@ async fn an_aborted_task_is_counted_as_cancelled() {
 #[tokio::test]
 async fn an_upgrade_counts_as_a_success_with_its_status() {
     let bench = Bench::new();
-    bench.get(|| status(StatusCode::SWITCHING_PROTOCOLS)).await;
+    let request = Request::get("/users/7").header("upgrade", "websocket");
+    let answer = |_| async { Ok(status(StatusCode::SWITCHING_PROTOCOLS)) };
+    bench.run(request.body(()).unwrap(), answer).await;
     let labels = with(&GET, &[("http_response_status_code", "101")]);
     bench.assert_one(&labels, "upgraded", "success");
 }
@@ -417,21 +421,73 @@ async fn a_request_without_a_body_has_no_request_size() {
     assert!(bench.scrape().label_sets(REQUEST_SIZE).is_empty());
 }
 
+#[cfg(feature = "axum")]
 #[tokio::test]
-async fn an_announced_request_size_is_recorded_also_without_a_head() {
-    let bench = Bench::new();
-    let request = Request::put("/users/7")
-        .header("content-length", "12345")
-        .body(())
-        .unwrap();
-    bench
-        .run(request, |_| async {
-            Err(io::Error::other("broken").into())
-        })
-        .await;
-    let scrape = bench.scrape();
+async fn the_size_of_a_request_is_recorded_also_without_a_head() {
+    use axum::body::Body;
+
+    let (metrics, prometheus) = Metrics::builder().build_prometheus().unwrap();
+    let inner = Readied::from_fn(async |request: Request<Body>| {
+        let _ = request.into_body().collect().await;
+        Err::<Response<ScriptedBody>, _>(BoxError::from("broken"))
+    });
+    let request = Request::put("/users/7").body(Body::from("12345"));
+    let service = metrics.layer().layer(inner);
+    assert!(service.oneshot(request.unwrap()).await.is_err());
+    let scrape = Scrape::of(&prometheus.render());
     assert_eq!(scrape.total(&format!("{REQUEST_SIZE}_count")), 1.0);
-    assert_eq!(scrape.total(&format!("{REQUEST_SIZE}_sum")), 12_345.0);
+    assert_eq!(scrape.total(&format!("{REQUEST_SIZE}_sum")), 5.0);
+}
+
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn a_request_that_is_read_after_its_answer_counts_for_all_that_came() {
+    use axum::body::Body;
+
+    let (metrics, prometheus) = Metrics::builder().build_prometheus().unwrap();
+    // Answers at once, and hands the body out to be read on.
+    let (accepted, mut reading) = tokio::sync::mpsc::unbounded_channel();
+    let inner = Readied::from_fn(move |request: Request<Body>| {
+        accepted.send(request.into_body()).unwrap();
+        async { Ok::<_, BoxError>(Response::new(ScriptedBody::new())) }
+    });
+    let request = Request::post("/users/7").body(Body::from("12345"));
+    let response = metrics.layer().layer(inner).oneshot(request.unwrap());
+    assert!(response.await.unwrap().into_body().frame().await.is_none());
+
+    let recorded = || {
+        let scrape = Scrape::of(&prometheus.render());
+        let count = scrape.total(&format!("{REQUEST_SIZE}_count"));
+        (count, scrape.total(&format!("{REQUEST_SIZE}_sum")))
+    };
+    assert_eq!(recorded(), (0.0, 0.0));
+    let body = reading.recv().await.unwrap();
+    assert!(body.collect().await.is_ok());
+    assert_eq!(recorded(), (1.0, 5.0));
+}
+
+#[tokio::test]
+async fn the_gauge_of_a_scheme_goes_down_where_it_went_up() {
+    /// Learns the scheme too late.
+    struct Late;
+    impl tower_ops_observe::Observe for Late {
+        type Exchange = ();
+        fn on_request<B>(&self, _: &mut Request<B>, facts: &mut tower_ops_observe::Facts) {
+            facts.set_scheme(&http::uri::Scheme::HTTPS);
+        }
+        fn on_end(
+            &self,
+            (): &mut (),
+            _: &tower_ops_observe::Ending<'_>,
+            _: &tower_ops_observe::Facts,
+        ) {
+        }
+    }
+    let bench = Bench::new();
+    let inner = Readied::from_fn(async |_: Request<()>| Ok::<_, BoxError>(Response::new(chunk())));
+    let layer = tower_ops_observe::ObserveLayer::new((bench.metrics.clone(), Late));
+    drop(layer.layer(inner).oneshot(get()).await.unwrap());
+    bench.assert_idle();
 }
 
 #[cfg(feature = "axum")]
@@ -492,7 +548,7 @@ async fn the_gauges_are_1_from_the_call_to_the_end_of_the_body() {
 }
 
 #[tokio::test]
-async fn the_protocol_version_and_the_scheme_are_those_of_the_request() {
+async fn the_protocol_version_is_that_of_the_request_and_the_scheme_of_http2_too() {
     let bench = Bench::new();
     let versions = [
         (Version::HTTP_10, "1.0"),
@@ -516,7 +572,8 @@ async fn the_protocol_version_and_the_scheme_are_those_of_the_request() {
             ("http_response_status_code", "200"),
             ("http_route", ROUTE),
             ("network_protocol_version", text),
-            ("url_scheme", "https"),
+            // A target over HTTP/1 says what its client likes.
+            ("url_scheme", if text < "2" { "http" } else { "https" }),
         ];
         let recorded = scrape.histogram(DURATION, &labels);
         assert_eq!(recorded.map(|it| it.count), Some(1.0), "{text}");

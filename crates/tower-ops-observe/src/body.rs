@@ -2,7 +2,6 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
@@ -82,7 +81,7 @@ where
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
-                    life.data(data.remaining());
+                    life.data(data);
                     // A transport that sees the flag does not poll again.
                     if inner.is_end_stream() {
                         life.complete();
@@ -118,65 +117,3 @@ impl<B: fmt::Debug, O: Observe> fmt::Debug for ResponseBody<B, O> {
             .finish_non_exhaustive()
     }
 }
-
-#[cfg(feature = "axum")]
-mod request {
-    use std::pin::Pin;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
-    use std::task::{Context, Poll, ready};
-
-    use axum::BoxError;
-    use axum::body::Body as AxumBody;
-    use bytes::{Buf, Bytes};
-    use http_body::{Body, Frame, SizeHint};
-
-    use crate::facts::RequestBytes;
-
-    /// Counts a streamed request body as the service reads it.
-    pub(crate) fn count(body: &mut AxumBody) -> RequestBytes {
-        let read = Arc::new(AtomicU64::new(0));
-        *body = AxumBody::new(CountedBody {
-            inner: std::mem::take(body),
-            read: Arc::clone(&read),
-        });
-        RequestBytes::Counted(read)
-    }
-
-    struct CountedBody {
-        inner: AxumBody,
-        read: Arc<AtomicU64>,
-    }
-
-    impl Body for CountedBody {
-        type Data = Bytes;
-        // The error within axum's, which `AxumBody::new` puts into one again: axum
-        // looks just so deep for a length limit, and answers 400 for 413 otherwise.
-        type Error = BoxError;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-            let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
-            if let Some(Ok(frame)) = &frame
-                && let Some(data) = frame.data_ref()
-            {
-                self.read
-                    .fetch_add(data.remaining() as u64, Ordering::Relaxed);
-            }
-            Poll::Ready(frame.map(|frame| frame.map_err(axum::Error::into_inner)))
-        }
-
-        fn is_end_stream(&self) -> bool {
-            self.inner.is_end_stream()
-        }
-
-        fn size_hint(&self) -> SizeHint {
-            self.inner.size_hint()
-        }
-    }
-}
-
-#[cfg(feature = "axum")]
-pub(crate) use request::count;

@@ -44,29 +44,53 @@ pub(crate) fn as_error(value: &dyn Any) -> Option<&(dyn Error + 'static)> {
 /// ```
 #[must_use]
 pub fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|cause| {
+        cause.is::<tower::timeout::error::Elapsed>()
+            || cause.is::<tokio::time::error::Elapsed>()
+            || io_kind(cause) == Some(io::ErrorKind::TimedOut)
+    })
+}
+
+/// Whether a request's body ended with this because of the peer: it left, or it
+/// broke the framing. What a layer on the way adds, such as a limit of its length,
+/// is not of the peer.
+#[cfg(any(feature = "axum", feature = "tonic"))]
+pub(crate) fn is_of_the_peer(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|cause| {
+        // A transport's error while it reads is always about the connection.
+        cause.is::<hyper::Error>()
+            || matches!(
+                io_kind(cause),
+                Some(
+                    io::ErrorKind::ConnectionReset
+                        | io::ErrorKind::ConnectionAborted
+                        | io::ErrorKind::BrokenPipe
+                        | io::ErrorKind::UnexpectedEof
+                )
+            )
+    })
+}
+
+fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
+    error.downcast_ref::<io::Error>().map(io::Error::kind)
+}
+
+/// An error and what caused it, from the outside in.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     // A chain of causes can be a ring only by mischief, but then it is endless.
     const DEEPEST: usize = 32;
-    let mut cause = Some(error);
-    for _ in 0..DEEPEST {
-        let Some(error) = cause else { break };
-        if error.is::<tower::timeout::error::Elapsed>()
-            || error.is::<tokio::time::error::Elapsed>()
-            || error
-                .downcast_ref::<io::Error>()
-                .is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
-        {
-            return true;
-        }
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| {
+        let error: &'a (dyn Error + 'static) = *error;
         // The source of an `io::Error` is that of the error in it, which it skips.
-        cause = match error
+        match error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref)
         {
             Some(inner) => Some(inner),
             None => error.source(),
-        };
-    }
-    false
+        }
+    })
+    .take(DEEPEST)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@ use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
+use tokio::time::Instant;
 
 use crate::grpc::GrpcCode;
 
@@ -12,18 +13,23 @@ use crate::grpc::GrpcCode;
 pub enum Outcome {
     /// The whole response was handed to the transport.
     Completed,
-    /// The service returned an error instead of a response.
+    /// The service returned an error instead of a response, or a 1xx status, which
+    /// is no final response: on HTTP/1, the client gets a 500.
     Failed,
     /// The service returned a timeout error instead of a response.
     TimedOut,
-    /// The response body yielded an error.
+    /// The response body yielded an error, or is not as long as the head announced:
+    /// a client takes such a response for broken.
     BodyFailed,
     /// The exchange was dropped before there was a response head: the client
-    /// went away, or something around the service gave up on it.
+    /// went away, or something around the service gave up on it. Also if the client
+    /// broke the request's body off, and the service returned an error.
     CancelledBeforeHead,
-    /// The response body was dropped before its end.
+    /// The response body was dropped before its end. Also if the client broke the
+    /// request's body off, whatever the service answered.
     CancelledDuringBody,
-    /// The service, its future or its body panicked.
+    /// The service, its future or its body panicked, also if the panic was
+    /// [caught](crate::CaughtPanic) and answered.
     Panicked,
     /// The connection was handed over: `101 Switching Protocols`, or a
     /// successful `CONNECT`.
@@ -168,6 +174,7 @@ pub struct Ending<'a> {
     pub(crate) outcome: Outcome,
     pub(crate) status: Option<StatusCode>,
     pub(crate) grpc: Option<GrpcCode>,
+    pub(crate) plain: bool,
     pub(crate) time_to_head: Option<Duration>,
     pub(crate) duration: Duration,
     pub(crate) bytes_sent: u64,
@@ -175,6 +182,20 @@ pub struct Ending<'a> {
 }
 
 impl<'a> Ending<'a> {
+    /// Of an exchange that came no further than to its observers.
+    pub(crate) fn panicked(started: Instant) -> Self {
+        Self {
+            outcome: Outcome::Panicked,
+            status: None,
+            grpc: None,
+            plain: false,
+            time_to_head: None,
+            duration: started.elapsed(),
+            bytes_sent: 0,
+            error: None,
+        }
+    }
+
     /// How it ended.
     #[must_use]
     pub const fn outcome(&self) -> Outcome {
@@ -182,9 +203,15 @@ impl<'a> Ending<'a> {
     }
 
     /// The outcome and the status folded to one of five classes.
+    ///
+    /// A gRPC call that something answered in plain HTTP with a status of 4xx is
+    /// classed by that status: so is one of a method that was never seen, which
+    /// counts as no call then.
     #[must_use]
     pub fn class(&self) -> Class {
-        self.outcome.class(self.status, self.grpc)
+        let blames_client = self.status.is_some_and(|status| status.is_client_error());
+        let grpc = self.grpc.filter(|_| !self.plain || !blames_client);
+        self.outcome.class(self.status, grpc)
     }
 
     /// In which phase it ended.
@@ -207,7 +234,7 @@ impl<'a> Ending<'a> {
     /// The gRPC status: from the trailers, else from the head (a trailers-only
     /// response). [`GrpcCode::Unknown`] for a gRPC response that completed
     /// without one; what the HTTP status stands for where a layer answered a
-    /// known method in plain HTTP; `None` for other responses, and for one that
+    /// call in plain HTTP; `None` for other responses, and for one that
     /// was cut before its status.
     #[must_use]
     pub const fn grpc_status(&self) -> Option<GrpcCode> {

@@ -1,10 +1,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderValue, Method, Request, Version, uri::Scheme};
 use tokio::time::Instant;
 
+use crate::request::RequestProgress;
 use crate::route::Route;
 
 static UNMATCHED: Route = Route::UNMATCHED;
@@ -100,7 +100,7 @@ impl From<&Method> for KnownMethod {
 ///
 /// Whoever learns a fact writes it here and the others read it, so that no
 /// observer has to know another. The layer itself writes the start, the side,
-/// the method, the version, the scheme, the route and the request's size.
+/// the method, the version, the scheme, the route and the request's body.
 #[derive(Debug)]
 pub struct Facts {
     pub(crate) started: Instant,
@@ -110,7 +110,7 @@ pub struct Facts {
     pub(crate) secure: bool,
     pub(crate) route: Option<Route>,
     pub(crate) rpc: Rpc,
-    pub(crate) request_bytes: RequestBytes,
+    pub(crate) request: Option<Arc<RequestProgress>>,
     request_id: Option<HeaderValue>,
     request_id_replaced: bool,
     trace_id: Option<u128>,
@@ -131,21 +131,6 @@ pub(crate) enum Rpc {
     Other,
 }
 
-/// The size of the request's body, as far as it is known.
-#[derive(Debug)]
-pub(crate) enum RequestBytes {
-    /// No body, or one of unknown size that cannot be counted.
-    Unknown,
-    /// Known up front.
-    Exact(u64),
-    /// Counted as the service reads it.
-    #[cfg_attr(
-        not(feature = "axum"),
-        expect(dead_code, reason = "only axum's body can be wrapped in itself")
-    )]
-    Counted(Arc<AtomicU64>),
-}
-
 impl Facts {
     pub(crate) fn new<B>(side: Side, request: &Request<B>) -> Self {
         Self {
@@ -153,10 +138,10 @@ impl Facts {
             side,
             method: KnownMethod::from(request.method()),
             version: request.version(),
-            secure: request.uri().scheme() == Some(&Scheme::HTTPS),
+            secure: says_https(side, request),
             route: Route::of(request),
             rpc: Rpc::No,
-            request_bytes: RequestBytes::Unknown,
+            request: None,
             request_id: None,
             request_id_replaced: false,
             trace_id: None,
@@ -189,11 +174,23 @@ impl Facts {
         self.version
     }
 
-    /// `https` if the request's target says so, else `http`. An HTTP/1.1
-    /// request seldom says, and a proxy in front may have ended TLS.
+    /// `https` or `http`: what the connection is, once an observer has
+    /// [set](Self::set_scheme) it.
+    ///
+    /// Until then it is `https` only for a request that goes out to such a target,
+    /// and for HTTP/2 where the client says so in `:scheme`. An HTTP/1 request that
+    /// came in counts as `http`: its target is the client's choice.
     #[must_use]
     pub const fn scheme(&self) -> &'static str {
         if self.secure { "https" } else { "http" }
+    }
+
+    /// Sets the scheme, for who knows whether the connection is encrypted.
+    ///
+    /// Must come before the observers that read it, in a tuple of observers: call
+    /// it in [`on_request`](crate::Observe::on_request), not later.
+    pub fn set_scheme(&mut self, scheme: &Scheme) {
+        self.secure = *scheme == Scheme::HTTPS;
     }
 
     /// The route: a template, `package.Service/Method` for gRPC, or `None` if
@@ -225,16 +222,47 @@ impl Facts {
         !matches!(self.rpc, Rpc::No)
     }
 
-    /// The size of the request's body in bytes: announced, or else counted so
-    /// far. `None` for a request without a body, and for a streamed body that
-    /// could not be counted: the `axum` feature counts axum's bodies.
+    /// The bytes of the request's body that the service has read so far.
+    ///
+    /// Counted as they come: what a client announces is not recorded. `None` for a
+    /// request without a body, and where the body is of a type that cannot be
+    /// counted. The features `axum` and `tonic` count those of axum and of tonic;
+    /// hyper's `Incoming` cannot be counted.
     #[must_use]
     pub fn request_body_size(&self) -> Option<u64> {
-        match &self.request_bytes {
-            RequestBytes::Unknown => None,
-            RequestBytes::Exact(bytes) => Some(*bytes),
-            RequestBytes::Counted(bytes) => Some(bytes.load(Ordering::Relaxed)),
+        self.request.as_ref().map(|request| request.read())
+    }
+
+    /// Whether nothing more of the request's body can come: it was read to its end,
+    /// or dropped, or there is none that is counted.
+    #[must_use]
+    pub fn is_request_body_over(&self) -> bool {
+        self.request
+            .as_ref()
+            .is_none_or(|request| request.is_over())
+    }
+
+    /// Calls `record` with the size of the request's body once nothing more of it
+    /// can come: at once, if it was read to its end or dropped, or else when that
+    /// happens, perhaps after the exchange has ended and on another thread.
+    ///
+    /// Returns whether there is a body that is counted; if there is none, `record`
+    /// is dropped. Allocates if the body is still there.
+    pub fn at_request_body_end(&self, record: impl FnOnce(u64) + Send + 'static) -> bool {
+        if let Some(request) = &self.request {
+            request.at_end(record);
         }
+        self.request.is_some()
+    }
+
+    /// Whether the client left, or broke the framing, before the end of the
+    /// request's body. Known for bodies that are
+    /// [counted](Self::request_body_size), once the service came to that point.
+    #[must_use]
+    pub fn is_request_broken(&self) -> bool {
+        self.request
+            .as_ref()
+            .is_some_and(|request| request.is_broken())
     }
 
     /// The request id, as it stands in the headers.
@@ -291,4 +319,9 @@ impl Facts {
     pub const fn set_connection(&mut self, id: u64) {
         self.connection = Some(id);
     }
+}
+
+fn says_https<B>(side: Side, request: &Request<B>) -> bool {
+    (side == Side::Client || request.version() >= Version::HTTP_2)
+        && request.uri().scheme() == Some(&Scheme::HTTPS)
 }

@@ -9,9 +9,10 @@
 //!
 //! - exactly one [`on_request`](Observe::on_request) and one
 //!   [`on_end`](Observe::on_end) for every request, whatever becomes of it;
-//! - an [`Outcome`] that tells a finished response from a cut one, a failed one
-//!   and a panic, in the head and in the body;
-//! - gRPC statuses from heads, trailers and trailers-only responses;
+//! - an [`Outcome`] by which a finished response differs from a cut one, a failed
+//!   one and a panic, in the head and in the body, as the client sees it;
+//! - gRPC statuses from heads, trailers, trailers-only responses and the bodies of
+//!   gRPC-Web;
 //! - routes and never raw paths.
 //!
 //! Observers compose: a tuple of up to eight is one future, one body and one set
@@ -47,12 +48,19 @@
 //! | body polled to its end, trailers seen, or `is_end_stream` turned true | `Completed` |
 //! | body dropped after all bytes that its size hint or `Content-Length` announced | `Completed` |
 //! | head of a HEAD, 204 or 304 response, or of one without a body | `Completed` |
-//! | head of a 101 response, or of a successful CONNECT | `Upgraded` |
+//! | head of a 101 response to a request with `Upgrade`, or of a successful CONNECT | `Upgraded` |
 //! | the service returns an error; a timeout | `Failed`; `TimedOut` |
+//! | head of any other 1xx response, for which hyper's HTTP/1 sends a 500 | `Failed` |
 //! | the body yields an error | `BodyFailed` |
+//! | the body is not as long as announced; with HTTP/1 a longer one is cut instead | `BodyFailed` |
 //! | the future is dropped | `CancelledBeforeHead` |
 //! | the body is dropped before its end | `CancelledDuringBody` |
-//! | a panic in the call, in the future or in the body | `Panicked` |
+//! | the client breaks the request's body off, whatever the service answers | one of the two |
+//! | a panic in the call, in the future or in the body, caught or not | `Panicked` |
+//!
+//! The last but one is known for bodies of axum's and tonic's types, by the
+//! features; the last, if what catches the panic is [`CatchPanicLayer`] or sets the
+//! mark [`CaughtPanic`]. What tower-http's layer catches by itself is a 500.
 //!
 //! A body counts as sent when the transport took it: bytes that then stay in the
 //! kernel's buffer of a client that went away are not known to anyone.
@@ -61,37 +69,44 @@
 //!
 //! Outermost, so that the answers of timeouts, load shedders and panic catchers
 //! are seen. The route is known inside of `axum::Router::layer`; anywhere else a
-//! [`RouteHook`] further in tells it.
+//! [`RouteHook`] further in reports it.
 //!
 //! # Features
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `axum` | routes from `MatchedPath`, `RouteHook::new`, sizes of streamed request bodies |
+//! | `axum` | routes from `MatchedPath`, `RouteHook::new`, sizes of axum's request bodies |
+//! | `tonic` | sizes of tonic's request bodies |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
+mod catch_panic;
 mod cause;
 mod ending;
 mod facts;
 mod future;
 mod grpc;
 mod layer;
+mod length;
 mod life;
 mod observe;
+mod path;
 mod pool;
+mod request;
 mod route;
 mod service;
 
 pub use self::body::ResponseBody;
+pub use self::catch_panic::{CatchPanic, CatchPanicFuture, CatchPanicLayer, CaughtPanic};
 pub use self::cause::is_timeout;
 pub use self::ending::{Class, Ending, Outcome, Phase};
 pub use self::facts::{Facts, KnownMethod, Side};
 pub use self::future::ResponseFuture;
-pub use self::grpc::GrpcCode;
+pub use self::grpc::{GrpcCode, GrpcProtocol};
 pub use self::layer::ObserveLayer;
 pub use self::observe::Observe;
+pub use self::path::original_path;
 pub use self::route::{Route, RouteHook, RouteHookService};
 pub use self::service::ObserveService;
 

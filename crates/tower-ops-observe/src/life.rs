@@ -1,17 +1,22 @@
 use std::any::Any;
+use std::error::Error;
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use bytes::Buf;
+use http::{HeaderMap, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use tokio::time::Instant;
 
+use crate::catch_panic::CaughtPanic;
 use crate::cause;
 use crate::ending::{Ending, Outcome};
-use crate::facts::{Facts, KnownMethod, RequestBytes, Rpc, Side};
-use crate::grpc::{self, GrpcCode, GrpcMethods};
-use crate::observe::Observe;
+use crate::facts::{Facts, KnownMethod, Rpc, Side};
+use crate::grpc::{self, GrpcCode, GrpcMethods, GrpcProtocol, WebStatus};
+use crate::length::{Misfit, ResponseLength};
+use crate::observe::{Observe, contained};
 use crate::pool::{Pool, Slot};
-use crate::route::{Route, RouteScope};
+use crate::request;
+use crate::route::{Route, RouteScope, Routing};
 
 /// What all exchanges of one layer share.
 pub(crate) struct Watch<O: Observe> {
@@ -34,26 +39,33 @@ pub(crate) struct Life<O: Observe> {
 struct State<O: Observe> {
     exchange: O::Exchange,
     facts: Facts,
+    routing: Routing,
+    asks_for_upgrade: bool,
     status: Option<StatusCode>,
     grpc: Option<GrpcCode>,
+    /// Something in front of the service answered a gRPC call in plain HTTP.
+    plain: bool,
+    /// Where the status of a gRPC-Web call is to be found.
+    web: Option<Box<WebStatus>>,
     head_at: Option<Instant>,
     bytes_sent: u64,
-    /// The size that the response announced: with that many bytes taken, a
-    /// transport has no reason to poll the body again.
-    announced: Option<u64>,
-    /// Set while the service's code runs. If it is still set when this is
-    /// dropped, that code unwound. `std::thread::panicking` would not do: it is
-    /// also true for an exchange that is dropped by somebody else's panic.
+    length: ResponseLength,
+    /// Set while code of the service or of an observer runs. If it is still set
+    /// when this is dropped, that code unwound. `std::thread::panicking` would not
+    /// do: it is also true for an exchange that is dropped by somebody else's panic.
     stepping: bool,
+    caught_panic: bool,
     ended: bool,
 }
 
 impl<O: Observe> Life<O> {
     pub(crate) fn begin<B: 'static>(watch: &Arc<Watch<O>>, request: &mut Request<B>) -> Self {
         let mut facts = Facts::new(watch.side, request);
-        facts.request_bytes = RequestBytes::of(request);
-        // gRPC is always a POST, which spares other methods the header look-up.
-        if facts.method == KnownMethod::Post && grpc::is_grpc(request.headers()) {
+        facts.request = request::watch(request);
+        let routing = Routing::begin(watch.side, facts.route.is_some(), request);
+        let asks_for_upgrade =
+            facts.version == Version::HTTP_11 && request.headers().contains_key(header::UPGRADE);
+        if GrpcProtocol::of(request).is_some() {
             facts.rpc = watch.claim(request.uri().path());
         }
         let exchange = watch.observer.on_request(request, &mut facts);
@@ -61,12 +73,17 @@ impl<O: Observe> Life<O> {
         *state = Some(State {
             exchange,
             facts,
+            routing,
+            asks_for_upgrade,
             status: None,
             grpc: None,
+            plain: false,
+            web: None,
             head_at: None,
             bytes_sent: 0,
-            announced: None,
+            length: ResponseLength::default(),
             stepping: false,
+            caught_panic: false,
             ended: false,
         });
         Self {
@@ -95,14 +112,23 @@ impl<O: Observe> Life<O> {
     /// Takes the response's head. The exchange may be over with it.
     pub(crate) fn head<B: Body>(&mut self, response: &mut Response<B>) {
         let (watch, state) = self.parts();
+        state.stepping = true;
         state.head(watch, response);
+        state.stepping = false;
     }
 
     /// Takes a data frame of the response's body.
-    pub(crate) fn data(&mut self, bytes: usize) {
+    pub(crate) fn data<D: Buf>(&mut self, data: &D) {
         let (watch, state) = self.parts();
+        if let Some(web) = &mut state.web {
+            web.read(data);
+            state.grpc = web.code().or(state.grpc);
+        }
+        let bytes = state.length.cut(state.bytes_sent, data.remaining());
         state.bytes_sent += bytes as u64;
+        state.stepping = true;
         watch.observer.on_data(&mut state.exchange, bytes);
+        state.stepping = false;
     }
 
     /// Takes the response's trailers, which are its last frame.
@@ -118,13 +144,16 @@ impl<O: Observe> Life<O> {
 
     /// The service returned an error instead of a response.
     pub(crate) fn fail<E: 'static>(&mut self, error: &E) {
+        let (watch, state) = self.parts();
         let error = cause::as_error(error as &dyn Any);
+        // The causes are the user's code as well.
+        state.stepping = true;
         let outcome = if error.is_some_and(cause::is_timeout) {
             Outcome::TimedOut
         } else {
             Outcome::Failed
         };
-        let (watch, state) = self.parts();
+        state.stepping = false;
         state.end(watch, Instant::now(), outcome, error);
     }
 
@@ -138,7 +167,7 @@ impl<O: Observe> Life<O> {
     /// The response's body is through.
     pub(crate) fn complete(&mut self) {
         let (watch, state) = self.parts();
-        state.end(watch, Instant::now(), Outcome::Completed, None);
+        state.complete(watch, Instant::now());
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -163,8 +192,7 @@ impl<O: Observe> Drop for Life<O> {
         if let Some(state) = &mut *slot
             && !state.ended
         {
-            let outcome = state.outcome_of_drop();
-            state.end(&self.watch, Instant::now(), outcome, None);
+            state.end_by_drop(&self.watch);
         }
         *slot = None;
         self.watch.states.put(slot);
@@ -178,15 +206,21 @@ impl<O: Observe> State<O> {
         let _scope = self
             .head_at
             .is_none()
-            .then(|| RouteScope::enter(&mut self.facts.route, watch.side == Side::Server));
+            .then(|| RouteScope::enter(&mut self.facts.route, self.routing));
         watch.observer.in_scope(&mut self.exchange, step)
     }
 
     fn head<B: Body>(&mut self, watch: &Watch<O>, response: &mut Response<B>) {
         let now = Instant::now();
         let status = response.status();
+        let upgrades = self.upgrades(watch, status);
+        if watch.side == Side::Server && status.is_informational() && !upgrades {
+            self.informational(watch, now, response);
+            return;
+        }
         self.status = Some(status);
         self.head_at = Some(now);
+        self.caught_panic = CaughtPanic::is_in(response);
         if self.facts.is_grpc() {
             self.grpc_head(watch, response.headers());
         }
@@ -194,39 +228,60 @@ impl<O: Observe> State<O> {
             .observer
             .on_response(&mut self.exchange, response, &mut self.facts);
 
-        let connect = self.facts.method == KnownMethod::Connect;
-        if status == StatusCode::SWITCHING_PROTOCOLS || (connect && status.is_success()) {
+        if upgrades {
             self.end(watch, now, Outcome::Upgraded, None);
-        } else if self.facts.method == KnownMethod::Head
-            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-            || response.body().is_end_stream()
-        {
-            // Transports drop these bodies unpolled.
-            self.end(watch, now, Outcome::Completed, None);
-        } else if !self.facts.is_grpc() || self.grpc.is_some() {
-            // The trailers of a gRPC response come after all announced bytes, and
-            // it is not complete without them.
-            self.announced = response
-                .body()
-                .size_hint()
-                .exact()
-                .or_else(|| content_length(response.headers()));
+            return;
+        }
+        self.length = ResponseLength::of(&self.facts, response);
+        if self.length.has_no_body() {
+            self.complete(watch, now);
         }
     }
 
-    fn grpc_head(&mut self, watch: &Watch<O>, headers: &HeaderMap) {
-        if !grpc::is_grpc(headers) {
-            if matches!(self.facts.rpc, Rpc::Known(_)) {
-                // A layer around the method answered in plain HTTP: a timeout, a
-                // panic catcher. The call is one all the same.
-                self.grpc = self.status.map(GrpcCode::from_http);
-            } else {
-                // The request only said that it was gRPC.
-                self.facts.rpc = Rpc::No;
-            }
+    fn upgrades(&self, watch: &Watch<O>, status: StatusCode) -> bool {
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            self.asks_for_upgrade || watch.side == Side::Client
+        } else {
+            self.facts.method == KnownMethod::Connect && status.is_success()
+        }
+    }
+
+    /// A 1xx status as the final one, which no client can take for an answer. On
+    /// HTTP/1, hyper sends a 500 in its place, but for 101, which it sends before it
+    /// closes the connection. On HTTP/2 it sends what the client resets.
+    fn informational<B>(&mut self, watch: &Watch<O>, now: Instant, response: &mut Response<B>) {
+        let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if self.facts.version >= Version::HTTP_2 {
+            let error = Misfit::Informational.as_error();
+            self.end(watch, now, Outcome::Failed, Some(error));
             return;
         }
+        self.head_at = Some(now);
+        self.status = Some(if switching {
+            StatusCode::SWITCHING_PROTOCOLS
+        } else {
+            StatusCode::INTERNAL_SERVER_ERROR
+        });
+        watch
+            .observer
+            .on_response(&mut self.exchange, response, &mut self.facts);
+        let misfit = if switching {
+            Misfit::NoUpgrade
+        } else {
+            Misfit::Informational
+        };
+        self.end(watch, now, Outcome::Failed, Some(misfit.as_error()));
+    }
+
+    fn grpc_head(&mut self, watch: &Watch<O>, headers: &HeaderMap) {
+        let Some(protocol) = GrpcProtocol::of_headers(headers) else {
+            self.plain_head();
+            return;
+        };
         self.grpc = GrpcCode::from_headers(headers);
+        if self.grpc.is_none() {
+            self.web = WebStatus::of(protocol).map(Box::new);
+        }
         if let Rpc::Claimed(method) = &mut self.facts.rpc {
             let known = method
                 .take()
@@ -236,17 +291,47 @@ impl<O: Observe> State<O> {
         }
     }
 
+    /// A layer around the method answered in plain HTTP: a timeout, a panic
+    /// catcher. The call is one all the same, seen before or not. But a request can
+    /// call itself gRPC that is none: so thinks who answers it with success, or
+    /// blames the client.
+    fn plain_head(&mut self) {
+        let Some(status) = self.status else { return };
+        match self.facts.rpc {
+            Rpc::Known(_) => {}
+            Rpc::Claimed(_) if status.as_u16() >= 500 => self.facts.rpc = Rpc::Other,
+            _ => {
+                self.facts.rpc = Rpc::No;
+                return;
+            }
+        }
+        self.grpc = Some(GrpcCode::from_http(status));
+        self.plain = true;
+    }
+
+    /// The response is through, as the service sees it.
+    fn complete(&mut self, watch: &Watch<O>, now: Instant) {
+        match self.length.fault_at_end(self.bytes_sent) {
+            Some(misfit) => {
+                let error = misfit.as_error();
+                self.end(watch, now, Outcome::BodyFailed, Some(error));
+            }
+            None => self.end(watch, now, Outcome::Completed, None),
+        }
+    }
+
     fn end(
         &mut self,
         watch: &Watch<O>,
         now: Instant,
         outcome: Outcome,
-        error: Option<&(dyn std::error::Error + 'static)>,
+        error: Option<&(dyn Error + 'static)>,
     ) {
         if self.ended {
             return;
         }
         self.ended = true;
+        let outcome = self.seen_from_outside(outcome);
         let grpc = match self.grpc {
             None if self.facts.is_grpc() && outcome == Outcome::Completed => {
                 Some(GrpcCode::Unknown)
@@ -257,26 +342,55 @@ impl<O: Observe> State<O> {
             outcome,
             status: self.status,
             grpc,
+            plain: self.plain,
             time_to_head: self.head_at.map(|at| at - self.facts.started),
             duration: now - self.facts.started,
             bytes_sent: self.bytes_sent,
             error,
         };
-        watch
-            .observer
-            .on_end(&mut self.exchange, &ending, &self.facts);
+        // This may run while a panic unwinds, where a second one that gets out of a
+        // drop aborts the process.
+        contained(|| {
+            watch
+                .observer
+                .on_end(&mut self.exchange, &ending, &self.facts);
+        });
     }
 
-    fn outcome_of_drop(&self) -> Outcome {
-        if self.stepping {
-            Outcome::Panicked
-        } else if self.head_at.is_none() {
-            Outcome::CancelledBeforeHead
-        } else if self.announced.is_some_and(|bytes| self.bytes_sent >= bytes) {
-            Outcome::Completed
-        } else {
-            Outcome::CancelledDuringBody
+    /// The outcome, where the service's own view of it is too good or too bad.
+    fn seen_from_outside(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Panicked | Outcome::Upgraded | Outcome::TimedOut => outcome,
+            _ if self.caught_panic => Outcome::Panicked,
+            // Whatever the service made of it: the client left.
+            _ if self.facts.is_request_broken() && self.head_at.is_none() => {
+                Outcome::CancelledBeforeHead
+            }
+            _ if self.facts.is_request_broken() => Outcome::CancelledDuringBody,
+            _ => outcome,
         }
+    }
+
+    fn end_by_drop(&mut self, watch: &Watch<O>) {
+        let now = Instant::now();
+        if self.stepping {
+            self.end(watch, now, Outcome::Panicked, None);
+        } else if self.head_at.is_none() {
+            self.end(watch, now, Outcome::CancelledBeforeHead, None);
+        } else if let Some(misfit) = self.length.fault(self.bytes_sent) {
+            let error = misfit.as_error();
+            self.end(watch, now, Outcome::BodyFailed, Some(error));
+        } else if self.length.is_reached(self.bytes_sent) && self.has_status() {
+            self.end(watch, now, Outcome::Completed, None);
+        } else {
+            self.end(watch, now, Outcome::CancelledDuringBody, None);
+        }
+    }
+
+    /// The trailers of a gRPC response come after all announced bytes, and it is
+    /// not complete without them.
+    const fn has_status(&self) -> bool {
+        !self.facts.is_grpc() || self.grpc.is_some()
     }
 }
 
@@ -299,44 +413,4 @@ impl<O: Observe> Watch<O> {
             ),
         }
     }
-}
-
-impl RequestBytes {
-    #[cfg(feature = "axum")]
-    fn of<B: 'static>(request: &mut Request<B>) -> Self {
-        let Some(body) = (request.body_mut() as &mut dyn Any).downcast_mut::<axum::body::Body>()
-        else {
-            return Self::announced(request);
-        };
-        match body.size_hint().exact() {
-            Some(0) => Self::Unknown,
-            Some(bytes) => Self::Exact(bytes),
-            None => crate::body::count(body),
-        }
-    }
-
-    #[cfg(not(feature = "axum"))]
-    fn of<B: 'static>(request: &mut Request<B>) -> Self {
-        Self::announced(request)
-    }
-
-    fn announced<B>(request: &Request<B>) -> Self {
-        // A client may send its Content-Length with a method that has no body.
-        if matches!(*request.method(), Method::GET | Method::HEAD) {
-            return Self::Unknown;
-        }
-        match content_length(request.headers()) {
-            None | Some(0) => Self::Unknown,
-            Some(bytes) => Self::Exact(bytes),
-        }
-    }
-}
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers
-        .get(header::CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .parse()
-        .ok()
 }

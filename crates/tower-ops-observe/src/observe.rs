@@ -1,7 +1,9 @@
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use http::{Request, Response};
 
+use crate::catch_panic::discard;
 use crate::ending::Ending;
 use crate::facts::Facts;
 
@@ -15,12 +17,13 @@ use crate::facts::Facts;
 /// An observer is shared by all exchanges; what belongs to one exchange goes
 /// into [`Exchange`](Self::Exchange), which travels with it. All methods are
 /// called on the task that drives the exchange: they must be quick, and they
-/// must not panic (`on_end` may run while a panic of the service unwinds, where
-/// a second panic aborts the process).
+/// should not panic. A panic of `on_end` is caught; of any other method, it ends
+/// the exchange as [`Panicked`](crate::Outcome::Panicked).
 ///
 /// Tuples of two to eight observers, `Option<O>` and `Arc<O>` are observers. The
 /// members of a tuple are called in order, and for `in_scope` the first one is
-/// the outermost.
+/// the outermost. Every member that has begun gets its end, also when another one
+/// panics.
 ///
 /// # Examples
 ///
@@ -152,6 +155,14 @@ impl<O: Observe> Observe for Option<O> {
     }
 }
 
+/// Runs what must not keep others from their turn. Its panic was reported by the
+/// panic hook, and goes no further.
+pub(crate) fn contained(step: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(step)) {
+        discard(payload);
+    }
+}
+
 /// Nests the scopes of a tuple's members, the first one outermost.
 macro_rules! nested_scope {
     ($step:ident) => { $step() };
@@ -171,7 +182,24 @@ macro_rules! observe_tuple {
                 facts: &mut Facts,
             ) -> Self::Exchange {
                 let ($($o,)+) = self;
-                ($($o.on_request(request, facts),)+)
+                $(let mut $e = None;)+
+                let begun = catch_unwind(AssertUnwindSafe(|| {
+                    $($e = Some($o.on_request(request, facts));)+
+                }));
+                match (begun, $($e,)+) {
+                    (Ok(()), $(Some($e),)+) => ($($e,)+),
+                    // Who has begun must end, though the exchange goes no further.
+                    (begun, $($e,)+) => {
+                        let ending = Ending::panicked(facts.started);
+                        $(if let Some(mut exchange) = $e {
+                            contained(|| $o.on_end(&mut exchange, &ending, facts));
+                        })+
+                        match begun {
+                            Err(panic) => resume_unwind(panic),
+                            Ok(()) => unreachable!("every member has begun"),
+                        }
+                    }
+                }
             }
 
             fn on_response<B>(
@@ -196,7 +224,7 @@ macro_rules! observe_tuple {
                 facts: &Facts,
             ) {
                 let (($($o,)+), ($($e,)+)) = (self, exchange);
-                $($o.on_end($e, ending, facts);)+
+                $(contained(|| $o.on_end($e, ending, facts));)+
             }
 
             #[inline(always)]

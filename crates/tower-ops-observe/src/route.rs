@@ -1,11 +1,14 @@
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tower_layer::Layer;
 use tower_service::Service;
 
 use http::Request;
+
+use crate::facts::Side;
 
 /// The template of the route that matched, such as `/users/{id}`, or a gRPC
 /// method, such as `helloworld.Greeter/SayHello`. Never a raw path.
@@ -85,42 +88,89 @@ impl fmt::Display for Route {
     }
 }
 
+/// In the extensions of a request whose exchange wants to hear of its route.
+///
+/// Only with it does a hook report. The requests that a handler sends to another
+/// router of this process pass hooks too, and must not change the route of the
+/// exchange around them; they are new, and have no mark.
+#[derive(Clone, Copy)]
+struct Unrouted;
+
+/// Whether there is any hook: requests need no mark without.
+static HOOKS: AtomicBool = AtomicBool::new(false);
+
+/// What an exchange has to do with hooks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Routing {
+    /// Its route is not known by itself.
+    listens: bool,
+    /// The exchange around it is one of the same request.
+    shares: bool,
+}
+
+impl Routing {
+    pub(crate) fn begin<B>(side: Side, is_known: bool, request: &mut Request<B>) -> Self {
+        if !HOOKS.load(Ordering::Relaxed) {
+            return Self {
+                listens: false,
+                shares: false,
+            };
+        }
+        let extensions = request.extensions_mut();
+        // What goes out is another request, though it may have been made of one
+        // that came in.
+        let shares = side == Side::Server && extensions.get::<Unrouted>().is_some();
+        if !shares && !is_known {
+            extensions.insert(Unrouted);
+        } else if side == Side::Client {
+            extensions.remove::<Unrouted>();
+        }
+        Self {
+            listens: !is_known,
+            shares,
+        }
+    }
+}
+
 thread_local! {
-    // A thread-local and not a request extension: it costs no allocation, and a
-    // hook always runs inside of a poll, or of the call, of the exchange around it.
+    // The mark in the request says who may report; where to is said by a
+    // thread-local, which costs nothing: a hook always runs inside of a poll, or of
+    // the call, of the exchange around it.
     static FOUND: Cell<Option<Route>> = const { Cell::new(None) };
+    static SCOPES: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Collects, while it lives, the route that a [`RouteHook`] finds further in.
 pub(crate) struct RouteScope<'a> {
     around: Option<Route>,
     found: &'a mut Option<Route>,
-    // An outgoing exchange must not tell the exchange around it its own route.
-    passes_on: bool,
+    routing: Routing,
 }
 
 impl<'a> RouteScope<'a> {
-    pub(crate) fn enter(found: &'a mut Option<Route>, passes_on: bool) -> Self {
+    pub(crate) fn enter(found: &'a mut Option<Route>, routing: Routing) -> Self {
+        let _ = SCOPES.try_with(|scopes| scopes.set(scopes.get() + 1));
         Self {
             around: take(),
             found,
-            passes_on,
+            routing,
         }
     }
 }
 
 impl Drop for RouteScope<'_> {
     fn drop(&mut self) {
+        let _ = SCOPES.try_with(|scopes| scopes.set(scopes.get() - 1));
         let found = take();
         if found.is_none() && self.around.is_none() {
             return;
         }
         let around = match &found {
-            Some(route) if self.passes_on => Some(route.clone()),
+            Some(route) if self.routing.shares => Some(route.clone()),
             _ => self.around.take(),
         };
-        tell(around);
-        if found.is_some() {
+        put(around);
+        if found.is_some() && self.routing.listens {
             *self.found = found;
         }
     }
@@ -131,17 +181,34 @@ fn take() -> Option<Route> {
     FOUND.try_with(Cell::take).ok().flatten()
 }
 
-fn tell(route: Option<Route>) {
+fn put(route: Option<Route>) {
     let _ = FOUND.try_with(|slot| slot.set(route));
 }
 
-/// Tells the [`ObserveLayer`](crate::ObserveLayer) further out which route
+/// Reports a route to the scopes that the caller runs in, if there are any.
+fn report(route: Route) {
+    if SCOPES.try_with(Cell::get).unwrap_or(0) > 0 {
+        put(Some(route));
+    }
+}
+
+/// Reports to the [`ObserveLayer`](crate::ObserveLayer) further out which route
 /// matched.
 ///
 /// Needed where the outer layer cannot see the route: when it stands around an
 /// axum `Router` rather than in `Router::layer`, and inside of a service that
-/// was mounted with `nest_service`. Costs one look-up in the request's
-/// extensions and a store; no allocation.
+/// was mounted with `nest_service`. Costs two look-ups in the request's extensions
+/// and a store. With a hook anywhere in the process, an outer layer that does not
+/// know the route puts a mark into the request's extensions, which may allocate.
+///
+/// # Which route counts
+///
+/// - A route that the outer layer sees itself is final.
+/// - Otherwise it is the first `MatchedPath` that a hook sees on the way of the
+///   request, or the last name before that.
+/// - A request that a handler makes and sends to a router of this process, such as
+///   an error page's or a batch's, changes nothing of the exchange around it:
+///   before its own routing or after, at once with others, or on another task.
 ///
 /// The hook must run on the task that polls the exchange; behind a
 /// `tower::buffer` it is not heard.
@@ -163,7 +230,7 @@ pub struct RouteHook {
 }
 
 impl RouteHook {
-    /// A hook that passes on axum's `MatchedPath`.
+    /// A hook that reports axum's `MatchedPath`.
     #[cfg(feature = "axum")]
     #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     #[must_use]
@@ -189,6 +256,7 @@ impl<S> Layer<S> for RouteHook {
     type Service = RouteHookService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
+        HOOKS.store(true, Ordering::Relaxed);
         RouteHookService {
             inner,
             name: self.name,
@@ -218,13 +286,14 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let route = self
-            .name
-            .map(Route::from_static)
-            .or_else(|| Route::of(&request));
-        if route.is_some() {
-            tell(route);
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        if request.extensions().get::<Unrouted>().is_some() {
+            if let Some(name) = self.name {
+                report(Route::from_static(name));
+            } else if let Some(route) = Route::of(&request) {
+                request.extensions_mut().remove::<Unrouted>();
+                report(route);
+            }
         }
         self.inner.call(request)
     }

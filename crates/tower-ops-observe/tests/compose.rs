@@ -274,6 +274,48 @@ async fn a_layer_around_a_client_is_told_apart() {
 }
 
 #[tokio::test]
+async fn the_scheme_is_what_the_connection_is_and_no_choice_of_an_http1_client() {
+    /// Knows the connection.
+    struct Knows(&'static Scheme);
+    impl Observe for Knows {
+        type Exchange = ();
+        fn on_request<B>(&self, _: &mut Request<B>, facts: &mut Facts) {
+            facts.set_scheme(self.0);
+        }
+        fn on_end(&self, (): &mut (), _: &Ending<'_>, _: &Facts) {}
+    }
+    use http::Version;
+    use http::uri::Scheme;
+    let tls = || Some(Knows(&Scheme::HTTPS));
+    let plain = || Some(Knows(&Scheme::HTTP));
+    for (target, version, knows, expected) in [
+        ("/", Version::HTTP_11, None, "http"),
+        ("https://a.example/", Version::HTTP_11, None, "http"),
+        ("https://a.example/", Version::HTTP_10, None, "http"),
+        ("https://a.example/", Version::HTTP_2, None, "https"),
+        ("http://a.example/", Version::HTTP_2, None, "http"),
+        ("/", Version::HTTP_11, tls(), "https"),
+        ("http://a.example/", Version::HTTP_11, tls(), "https"),
+        ("http://a.example/", Version::HTTP_2, tls(), "https"),
+        ("https://a.example/", Version::HTTP_11, plain(), "http"),
+        ("https://a.example/", Version::HTTP_2, plain(), "http"),
+    ] {
+        let sides = Arc::new(Mutex::new(Vec::new()));
+        let layer = ObserveLayer::new((knows, Sides(Arc::clone(&sides))));
+        let request = Request::get(target).version(version).body(()).unwrap();
+        let Ok(_) = layer
+            .layer(Readied::from_fn(two_bytes))
+            .oneshot(request)
+            .await;
+        assert_eq!(
+            *sides.lock().unwrap(),
+            [(Side::Server, expected)],
+            "{target} {version:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_outgoing_exchange_ends_as_an_incoming_one_does() {
     let recorder = Recorder::new();
     run(ObserveLayer::outgoing(recorder.clone()).layer(Readied::from_fn(two_bytes))).await;

@@ -182,7 +182,7 @@ async fn an_answer_that_is_not_grpc_has_no_grpc_status() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_is_not_grpc_has_no_grpc_status() {
-    let other_type = Request::post("/a.B/C").header("content-type", "application/grpc-web");
+    let other_type = Request::post("/a.B/C").header("content-type", "application/json");
     let other_method = Request::put("/a.B/C").header("content-type", GRPC);
     for request in [other_type, other_method] {
         let recorder = Recorder::new();
@@ -380,5 +380,55 @@ async fn a_known_method_that_is_answered_in_plain_http_stays_a_call() {
         let ended = recorder.only();
         assert_eq!(ended.route.as_deref(), Some("a.B/C"));
         assert_eq!(ended.grpc, Some(code), "{status}");
+    }
+}
+
+/// How one of a seen and one of an unseen method end, answered by this.
+async fn seen_and_unseen(
+    response: impl Fn() -> Response<ScriptedBody>,
+    content_type: &str,
+) -> [Ended; 2] {
+    let seen = ObserveLayer::new(Recorder::new()).with_grpc_methods(["/a.B/C"]);
+    let unseen = ObserveLayer::new(Recorder::new());
+    for layer in [&seen, &unseen] {
+        let call = Request::post("/a.B/C").header("content-type", content_type);
+        drop(drive::answer(layer, call.body(()).unwrap(), response()).await);
+    }
+    [seen.observer().only(), unseen.observer().only()]
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_in_plain_http_is_classed_alike_whether_the_method_was_seen_or_not() {
+    for content_type in [GRPC, "application/grpc-web", "application/grpc-web-text"] {
+        for status in [400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 504] {
+            let answer = || {
+                let response = Response::builder().status(status);
+                let body = ScriptedBody::new().end_stream_flag(true);
+                response.body(body).unwrap()
+            };
+            let [seen, unseen] = seen_and_unseen(answer, content_type).await;
+            assert_eq!(seen.class, unseen.class, "{status}");
+            assert!(seen.is_grpc);
+            assert_eq!(seen.route.as_deref(), Some("a.B/C"));
+            if status >= 500 {
+                assert!(unseen.is_grpc, "{status}");
+                assert_eq!(unseen.route.as_deref(), Some("_OTHER"));
+                assert_eq!(seen.grpc, unseen.grpc, "{status}");
+                assert_eq!(seen.class, Class::ServerError);
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_in_the_place_of_a_method_is_classed_alike_whether_it_was_seen_or_not() {
+    for code in GrpcCode::ALL {
+        let number = (code as u8).to_string();
+        let [seen, unseen] = seen_and_unseen(|| trailers_only(&number), GRPC).await;
+        assert_eq!(
+            (seen.class, seen.grpc),
+            (unseen.class, unseen.grpc),
+            "{code}"
+        );
     }
 }

@@ -77,6 +77,10 @@ enum Length {
     AtLeast,
     Exact,
     Header,
+    /// A `Content-Length` of one byte more than there is.
+    TooMuch,
+    /// A `Content-Length` of one byte less, if there is any.
+    TooLittle,
 }
 
 /// How the exchange is dropped once it has had its polls.
@@ -125,6 +129,8 @@ fn plan() -> impl Strategy<Value = Plan> {
         Length::AtLeast,
         Length::Exact,
         Length::Header,
+        Length::TooMuch,
+        Length::TooLittle,
     ]);
     let request = (method, any::<bool>(), prop::bool::weighted(0.05));
     let answer = (
@@ -166,8 +172,21 @@ impl Plan {
         sizes.sum()
     }
 
+    /// What the head announces.
+    fn announced(&self) -> Option<u64> {
+        match self.length {
+            Length::No | Length::AtLeast => None,
+            Length::Exact | Length::Header => Some(self.size()),
+            Length::TooMuch => Some(self.size() + 1),
+            Length::TooLittle => Some(self.size().saturating_sub(1)),
+        }
+    }
+
     fn request(&self) -> Request<()> {
         let mut request = Request::builder().method(&self.method).uri("/a.B/C");
+        if self.status == StatusCode::SWITCHING_PROTOCOLS {
+            request = request.header(header::UPGRADE, "planned");
+        }
         if self.grpc_request {
             request = request.header(header::CONTENT_TYPE, "application/grpc");
         }
@@ -182,8 +201,8 @@ impl Plan {
                 response = response.header("grpc-status", code as u16);
             }
         }
-        if self.length == Length::Header {
-            response = response.header(header::CONTENT_LENGTH, self.size());
+        if let Some(announced) = self.announced().filter(|_| self.length != Length::Exact) {
+            response = response.header(header::CONTENT_LENGTH, announced);
         }
         let body = PlannedBody {
             plan: self.clone(),
@@ -243,7 +262,7 @@ impl Body for PlannedBody {
     fn size_hint(&self) -> SizeHint {
         let mut hint = SizeHint::new();
         match self.plan.length {
-            Length::No | Length::Header => {}
+            Length::No | Length::Header | Length::TooMuch | Length::TooLittle => {}
             Length::AtLeast => hint.set_lower(self.plan.size()),
             // Not that it is asked later, but it would be wrong then.
             Length::Exact => hint.set_exact(self.plan.size()),
@@ -333,8 +352,15 @@ fn model(plan: &Plan) -> Expected {
         Head::Panic => return before_head(Outcome::Panicked),
     }
 
-    let is_grpc = plan.grpc_request && plan.method == Method::POST && plan.grpc_head.is_some();
-    let head_code = plan.grpc_head.and_then(|GrpcHead(code)| code);
+    let failed_in_front = plan.grpc_head.is_none() && plan.status.is_server_error();
+    let is_grpc = plan.grpc_request
+        && plan.method == Method::POST
+        && (plan.grpc_head.is_some() || failed_in_front);
+    let head_code = match plan.grpc_head {
+        Some(GrpcHead(code)) => code,
+        // What 500 stands for.
+        None => failed_in_front.then_some(GrpcCode::Unknown),
+    };
     let after_head = |outcome, bytes, trailers: Option<GrpcCode>| Expected {
         outcome,
         phase: Phase::Body,
@@ -354,6 +380,17 @@ fn model(plan: &Plan) -> Expected {
         return after_head(Outcome::Completed, 0, None);
     }
 
+    let announced = plan.announced();
+    // hyper cuts what is longer, and a client waits for the rest of what is shorter.
+    let cut = |bytes: u64| announced.map_or(bytes, |announced| bytes.min(announced));
+    let completes = |bytes, trailers| {
+        let outcome = if announced.is_some_and(|announced| bytes < announced) {
+            Outcome::BodyFailed
+        } else {
+            Outcome::Completed
+        };
+        after_head(outcome, cut(bytes), trailers)
+    };
     let mut bytes = 0;
     for polled in 0..body_polls {
         match plan.frames.get(polled) {
@@ -361,26 +398,26 @@ fn model(plan: &Plan) -> Expected {
             Some(Step::Data(data)) => {
                 bytes += *data as u64;
                 if plan.flag && polled + 1 == steps {
-                    return after_head(Outcome::Completed, bytes, None);
+                    return completes(bytes, None);
                 }
             }
             None => {
                 return match plan.last {
-                    Last::Trailers(code) => after_head(Outcome::Completed, bytes, code),
-                    Last::Error => after_head(Outcome::BodyFailed, bytes, None),
-                    Last::Panic => after_head(Outcome::Panicked, bytes, None),
-                    Last::Nothing => after_head(Outcome::Completed, bytes, None),
+                    Last::Trailers(code) => completes(bytes, code),
+                    Last::Error => after_head(Outcome::BodyFailed, cut(bytes), None),
+                    Last::Panic => after_head(Outcome::Panicked, cut(bytes), None),
+                    Last::Nothing => completes(bytes, None),
                 };
             }
         }
     }
-    let announced = matches!(plan.length, Length::Exact | Length::Header);
     // A gRPC response is not complete without its status.
     let status_to_come = is_grpc && head_code.is_none();
-    if announced && !status_to_come && bytes == plan.size() {
-        after_head(Outcome::Completed, bytes, None)
+    let is_reached = announced.is_some_and(|announced| bytes >= announced);
+    if is_reached && !status_to_come {
+        after_head(Outcome::Completed, cut(bytes), None)
     } else {
-        after_head(Outcome::CancelledDuringBody, bytes, None)
+        after_head(Outcome::CancelledDuringBody, cut(bytes), None)
     }
 }
 

@@ -4,6 +4,8 @@ use std::any::Any;
 use std::error::Error;
 use std::io;
 
+use crate::metadata::bounded_display;
+
 /// The error behind a value of any type, where the type is one of those that
 /// work usually fails with. A bound on the error would keep `track` off futures
 /// whose error is none.
@@ -29,12 +31,12 @@ pub(crate) fn as_error(value: &dyn Any) -> Option<&(dyn Error + 'static)> {
 }
 
 /// What there is to show of an error: what it displays, or its text if it is one.
-pub(crate) fn display(value: &dyn Any) -> Option<String> {
+pub(crate) fn display(value: &dyn Any) -> Option<Box<str>> {
     if let Some(text) = value.downcast_ref::<String>() {
-        return Some(text.clone());
+        return Some(bounded_display(text));
     }
     if let Some(text) = value.downcast_ref::<&'static str>() {
-        return Some((*text).to_owned());
+        return Some(bounded_display(text));
     }
-    as_error(value).map(ToString::to_string)
+    as_error(value).map(|error| bounded_display(&error))
 }

@@ -55,6 +55,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `axum` | [`RequestHandle`] as an extractor, routes from `MatchedPath` |
+//! | `tonic` | calls whose client broke its request off, by tonic's body type |
 //!
 //! # Limits
 //!

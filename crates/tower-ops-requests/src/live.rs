@@ -58,12 +58,14 @@ impl Live {
         }
     }
 
-    /// Nobody waits for it any more. Returns whether it was the last one.
-    pub(crate) fn exempt(&mut self, key: usize) -> bool {
+    /// It is waited for from now on, or not any more. Returns whether it was the last
+    /// one that was.
+    pub(crate) fn await_it(&mut self, key: usize, awaited: bool) -> bool {
         let Some(entry) = self.entries.get_mut(key) else {
             return false;
         };
-        let was_awaited = std::mem::replace(&mut entry.awaited, false);
+        let was_awaited = std::mem::replace(&mut entry.awaited, awaited);
+        self.awaited += usize::from(awaited);
         self.awaited -= usize::from(was_awaited);
         was_awaited && self.awaited == 0
     }

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::text::bounded;
 
@@ -88,6 +89,9 @@ impl<K: AsRef<str>, V: fmt::Display, const N: usize> From<[(K, V); N]> for Metad
     }
 }
 
+/// What stands for the rest of a value that panics as it displays itself.
+const PANICKED: &str = "(its Display panicked)";
+
 /// The start of how a value displays. Writing stops where the room ends, so that
 /// a value of any size costs no more than this.
 pub(crate) fn bounded_display(value: &dyn fmt::Display) -> Box<str> {
@@ -105,8 +109,15 @@ pub(crate) fn bounded_display(value: &dyn fmt::Display) -> Box<str> {
     }
 
     let mut bounded = Bounded(String::new());
-    // An error says that it was cut, or that the value cannot say more.
-    let _ = fmt::Write::write_fmt(&mut bounded, format_args!("{value}"));
+    // An error says that it was cut, or that the value cannot say more. It is the
+    // user's code: if it panics, work that has ended must not stay in flight. The
+    // panic hook reports it.
+    let displayed = catch_unwind(AssertUnwindSafe(|| {
+        let _ = fmt::Write::write_fmt(&mut bounded, format_args!("{value}"));
+    }));
+    if displayed.is_err() {
+        let _ = fmt::Write::write_str(&mut bounded, PANICKED);
+    }
     bounded.0.into_boxed_str()
 }
 
@@ -142,6 +153,18 @@ mod tests {
         let (key, value) = metadata.iter().next().unwrap();
         assert_eq!(key.len(), LONGEST_KEY - 1);
         assert_eq!(value.len(), LONGEST_VALUE - 1);
+    }
+
+    #[test]
+    fn a_value_that_panics_shows_how_far_it_came() {
+        struct Panics;
+        impl fmt::Display for Panics {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("so far ")?;
+                panic!("planned")
+            }
+        }
+        assert_eq!(&*bounded_display(&Panics), "so far (its Display panicked)");
     }
 
     #[test]

@@ -2,10 +2,11 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use tower_layer::Layer;
 use tower_ops_observe::{
     Class, Ending, Facts, Observe, ObserveLayer, ObserveService, Outcome, Phase, Route,
+    original_path,
 };
 
 use crate::current::{self, Swap};
@@ -72,7 +73,7 @@ impl Observe for RequestTracker {
             record.trace_id = facts.trace_id().unwrap_or(0);
             record.early_route = certain_route(facts).cloned();
             let id = request_id(facts, request.headers());
-            record.texts.fill(id, request.uri().path());
+            record.texts.fill(id, original_path(request));
         });
         if self.inner.extension {
             request
@@ -99,9 +100,7 @@ impl Observe for RequestTracker {
         let progress = &mut exchange.progress;
         progress.phase = Phase::Body;
         progress.status = Some(response.status());
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            progress.kind = Kind::Upgrade;
-        } else if is_event_stream(response.headers()) {
+        if is_event_stream(response.headers()) {
             progress.kind = Kind::Stream;
             self.inner
                 .registry
@@ -127,6 +126,8 @@ impl Observe for RequestTracker {
             record.set_time_to_head(nanos(after));
         }
         let mut progress = exchange.progress;
+        // What the client gets can differ from what the service answered.
+        progress.status = ending.status();
         let mut end = End {
             outcome: ending.outcome().into(),
             class: ending.class(),

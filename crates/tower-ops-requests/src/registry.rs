@@ -118,10 +118,11 @@ impl Registry {
 
     /// A piece of work turned out to be of another kind.
     pub(crate) fn change_kind(&self, seat: &Seat, kind: Kind) {
-        if !self.is_awaited(kind) {
-            let last = self.shards.lock(seat.shard).live.exempt(seat.key);
-            self.wake_if(last);
-        }
+        let awaited = self.is_awaited(kind);
+        let mut shard = self.shards.lock(seat.shard);
+        let last = shard.live.await_it(seat.key, awaited);
+        drop(shard);
+        self.wake_if(last);
     }
 
     /// Takes a record out, and keeps what there is to keep of it.

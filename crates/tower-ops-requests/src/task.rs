@@ -3,6 +3,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::num::NonZeroU64;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -110,7 +111,7 @@ impl RequestTracker {
 }
 
 /// How a task ended, and its error.
-type Judged = (TrackedOutcome, Option<String>);
+type Judged = (TrackedOutcome, Option<Box<str>>);
 
 fn judge<T, E: 'static>(result: &Result<T, E>) -> Judged {
     let Err(error) = result else {
@@ -128,7 +129,7 @@ fn judge<T, E: 'static>(result: &Result<T, E>) -> Judged {
 fn judge_timeout<T, E: 'static>(result: &Result<Result<T, E>, Elapsed>) -> Judged {
     match result {
         Ok(result) => judge(result),
-        Err(elapsed) => (TrackedOutcome::TimedOut, Some(elapsed.to_string())),
+        Err(elapsed) => (TrackedOutcome::TimedOut, Some(bounded_display(elapsed))),
     }
 }
 
@@ -172,7 +173,9 @@ impl<F: Future> Future for Tracked<F> {
             panic!("a Tracked was polled after it had completed");
         };
         let output = ready!(life.step(|| inner.poll(cx)));
-        let (outcome, error) = (this.judge)(&output);
+        // The error is the user's, and so are its causes.
+        let judged = catch_unwind(AssertUnwindSafe(|| (this.judge)(&output)));
+        let (outcome, error) = judged.unwrap_or((TrackedOutcome::Failed, None));
         // It ends when all of it is gone.
         life.in_scope(|| this.inner.set(None));
         if let Some(life) = this.life.take() {
@@ -244,16 +247,16 @@ impl Life {
         step()
     }
 
-    fn end(mut self, outcome: TrackedOutcome, error: Option<String>) {
+    fn end(mut self, outcome: TrackedOutcome, error: Option<Box<str>>) {
         self.end_once(outcome, error);
     }
 
-    fn end_once(&mut self, outcome: TrackedOutcome, error: Option<String>) {
+    fn end_once(&mut self, outcome: TrackedOutcome, error: Option<Box<str>>) {
         let Some(record) = self.record.take() else {
             return;
         };
-        if let Some(error) = error {
-            record.extra_or_new().error = Some(bounded_display(&error));
+        if error.is_some() {
+            record.extra_or_new().error = error;
         }
         let class = match outcome {
             TrackedOutcome::Completed => Class::Success,

@@ -39,6 +39,27 @@ async fn a_handler_extracts_its_own_exchange() {
 }
 
 #[tokio::test]
+async fn the_path_is_whole_also_on_a_nested_router() {
+    let tracker = RequestTracker::new();
+    let inner = Router::new()
+        .route("/users/{id}", get(async || "a user"))
+        .layer(tracker.layer());
+    let service = Router::new()
+        .route("/users/{id}", get(async || "a user"))
+        .layer(tracker.layer());
+    let app: Router = Router::new()
+        .nest("/nested", Router::new().nest("/twice", inner))
+        .nest_service("/service", service);
+    for path in ["/nested/twice/users/7", "/service/users/7"] {
+        let response = app.clone().oneshot(request(path)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        drop(response);
+        let ended = &tracker.history()[0];
+        assert_eq!(ended.path.as_deref(), Some(path));
+    }
+}
+
+#[tokio::test]
 async fn without_the_layer_the_answer_says_what_is_missing() {
     let app: Router = Router::new().route("/pay/{id}", get(pay));
     let response = app.oneshot(request("/pay/7")).await.unwrap();

@@ -241,7 +241,10 @@ fn kinds_are_told_by_the_head() {
             .status(status)
             .header(header::CONTENT_TYPE, content_type);
         let response = response.body(body).unwrap();
-        answer(&tracker, get("/"), response)
+        let mut request = get("/");
+        let upgrade = HeaderValue::from_static("websocket");
+        request.headers_mut().insert(header::UPGRADE, upgrade);
+        answer(&tracker, request, response)
     };
     let running = [
         with(200, "application/json"),
@@ -259,6 +262,54 @@ fn kinds_are_told_by_the_head() {
     assert_eq!(upgraded.kind, Kind::Upgrade);
     assert_eq!(upgraded.outcome, Some(TrackedOutcome::Upgraded));
     drop(running);
+}
+
+#[test]
+fn the_status_of_the_history_is_what_the_client_got() {
+    let tracker = RequestTracker::new();
+    for (status, got) in [(103, 500), (101, 101)] {
+        let response = Response::builder().status(status);
+        let response = response.body(ScriptedBody::new().stalled()).unwrap();
+        drop(answer(&tracker, get("/"), response));
+        let ended = &tracker.history()[0];
+        assert_eq!(ended.status.unwrap().as_u16(), got);
+        assert_eq!(ended.kind, Kind::Request);
+        assert_eq!(ended.class, Some(Class::ServerError));
+    }
+}
+
+/// An error that panics when it is shown.
+#[derive(Debug)]
+struct Unspeakable;
+
+impl std::fmt::Display for Unspeakable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("planned")
+    }
+}
+
+impl std::error::Error for Unspeakable {}
+
+#[tokio::test]
+async fn an_error_that_panics_when_shown_leaves_nothing_in_flight() {
+    let tracker = RequestTracker::new();
+    let mut service = service(&tracker, |_| {
+        let error = std::io::Error::other(Unspeakable);
+        std::future::ready(Err::<Response<ScriptedBody>, _>(error))
+    });
+    let error = service.ready().await.unwrap().call(get("/")).await;
+    assert!(error.is_err(), "it is passed on");
+    let error: Result<(), Box<dyn std::error::Error + Send + Sync>> = Err(Box::new(Unspeakable));
+    let result = tracker.track("job", (), async { error }).await;
+    assert!(result.is_err(), "it is passed on");
+
+    assert!(tracker.in_flight().is_empty());
+    let history = tracker.history();
+    assert_eq!(history.len(), 2);
+    for ended in history {
+        assert_eq!(ended.outcome, Some(TrackedOutcome::Failed));
+        assert_eq!(ended.error.as_deref(), Some("(its Display panicked)"));
+    }
 }
 
 #[test]

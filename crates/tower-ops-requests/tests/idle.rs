@@ -112,6 +112,24 @@ async fn streams_are_not_waited_for_unless_asked_for() {
     assert!(strict.wait_idle_timeout(LIMIT).await.is_ok());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_waited_for_where_only_requests_are_exempt() {
+    let tracker = RequestTracker::builder()
+        .exempt([Kind::Request])
+        .build()
+        .unwrap();
+    let request = open(&tracker, "/");
+    assert!(tracker.is_idle());
+    let stream = open_stream(&tracker);
+    let still = tracker.wait_idle_timeout(LIMIT).await.unwrap_err();
+    assert_eq!(still.count(), 1);
+    assert_eq!(still.requests()[0].kind, Kind::Stream);
+    drop(request);
+    assert!(!tracker.is_idle());
+    drop(stream);
+    assert!(tracker.wait_idle_timeout(LIMIT).await.is_ok());
+}
+
 #[tokio::test]
 async fn a_request_that_turns_out_to_be_a_stream_is_let_go() {
     let tracker = RequestTracker::new();

@@ -303,6 +303,7 @@ fn begin(layer: &ObserveLayer<Both>, tracker: &RequestTracker, number: usize, pl
         planned(plan)
     }));
     let request = Request::builder()
+        .header("upgrade", "planned")
         .method(&plan.method)
         .uri(format!("/{number}"))
         .body(())

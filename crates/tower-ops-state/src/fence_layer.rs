@@ -10,11 +10,15 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_ops_answer::{Answer, AnswerBody};
+use tower_ops_observe::{GrpcCode, GrpcProtocol};
 use tower_service::Service;
 
 use crate::fence::{Fence, WriteGuard};
 
 /// Lets requests write as long as the fence is open. Made by [`Fence::layer`].
+///
+/// Behind a closed fence the answer is `503 Service Unavailable`, and `UNAVAILABLE` for
+/// a gRPC or gRPC-Web call.
 #[derive(Clone, Debug)]
 pub struct FenceLayer {
     fence: Fence,
@@ -72,7 +76,9 @@ where
                 Ok(guard) => Some(guard),
                 Err(_) => {
                     return ResponseFuture {
-                        state: State::Fenced,
+                        state: State::Fenced {
+                            grpc: GrpcProtocol::of(&request),
+                        },
                     };
                 }
             }
@@ -97,7 +103,7 @@ pin_project! {
 pin_project! {
     #[project = StateProjection]
     enum State<F> {
-        Fenced,
+        Fenced { grpc: Option<GrpcProtocol> },
         Passed { #[pin] response: F, guard: Option<WriteGuard> },
     }
 }
@@ -110,7 +116,9 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProjection::Fenced => Poll::Ready(Ok(fenced().map(ResponseBody::answer))),
+            StateProjection::Fenced { grpc } => {
+                Poll::Ready(Ok(fenced(*grpc).map(ResponseBody::answer)))
+            }
             StateProjection::Passed { response, guard } => {
                 let response = ready!(response.poll(cx));
                 *guard = None;
@@ -120,11 +128,12 @@ where
     }
 }
 
-fn fenced() -> Response<AnswerBody> {
-    let answer = Answer::problem(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "the state is being handed over to another instance, or was: ask that one",
-    );
+fn fenced(grpc: Option<GrpcProtocol>) -> Response<AnswerBody> {
+    const WHY: &str = "the state is being handed over to another instance, or was: ask that one";
+    if let Some(protocol) = grpc {
+        return protocol.trailers_only(GrpcCode::Unavailable, WHY);
+    }
+    let answer = Answer::problem(StatusCode::SERVICE_UNAVAILABLE, WHY);
     // Requests that read pass, so the method is none that has no body.
     let mut response = answer.into_response(&Method::POST);
     let soon = HeaderValue::from_static("1");

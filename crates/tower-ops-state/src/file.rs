@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 
 use crate::capture::Capture;
@@ -16,6 +15,7 @@ use crate::record::Record;
 use crate::restore::{Restore, Restored};
 use crate::segments::{Collector, Segments};
 use crate::shared::{Permit, Shared};
+use crate::worker;
 
 pub(crate) async fn save(shared: &Arc<Shared>, record: &Record) -> Result<(), StateError> {
     let path = configured(shared)?;
@@ -91,7 +91,7 @@ async fn turn(shared: &Shared) -> Result<Permit, StateError> {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
 ) -> Result<T, StateError> {
-    spawn_blocking(work).await.map_err(StateError::internal)?
+    worker::spawn(work)?.await.map_err(StateError::internal)?
 }
 
 fn about(path: &Path, error: &io::Error) -> StateError {

@@ -127,6 +127,7 @@ mod shared;
 mod single;
 mod state;
 mod token;
+mod worker;
 
 pub use self::body::StateBody;
 pub use self::builder::{

@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::attempt::Attempt;
@@ -22,6 +21,7 @@ use crate::restore::{Restore, Restored};
 use crate::seal::SigningKey;
 use crate::segments::Segments;
 use crate::token::Tokens;
+use crate::worker;
 
 pub(crate) type Condition = Arc<dyn Fn() -> bool + Send + Sync>;
 pub(crate) type Callback = Arc<dyn Fn() + Send + Sync>;
@@ -102,14 +102,14 @@ impl Shared {
         let deadline = Instant::now() + self.limits.capture_timeout;
         let _abandon = attempt.abandon_on_drop();
         let (shared, job, handle) = (Arc::clone(self), attempt.clone(), Handle::current());
-        let running = spawn_blocking(move || {
+        let running = worker::spawn(move || {
             let (capture, pause) = shared.capture_here(&job, hand_over, deadline, handle)?;
             Ok(Captured {
                 capture,
                 pause,
                 permit,
             })
-        });
+        })?;
         tokio::select! {
             biased;
             captured = running => captured.map_err(StateError::internal)?,
@@ -218,7 +218,7 @@ impl Shared {
             handle: Handle::current(),
             record: record.clone(),
         };
-        let mut running = spawn_blocking(move || {
+        let mut running = worker::spawn(move || {
             let result = job.run(envelope);
             // Nobody may be there any more to write it down.
             if !job.attempt.is_abandoned() {
@@ -226,7 +226,7 @@ impl Shared {
             }
             drop(permit);
             result
-        });
+        })?;
         let allowed = self.limits.restore_timeout;
         let late = |text: &str| {
             let text = format!("restoring took longer than {allowed:?}; {text}");

@@ -50,6 +50,32 @@ fn every_problem_is_named() {
     );
 }
 
+#[test]
+fn a_time_that_means_for_ever_is_an_error_and_no_panic() {
+    for time in [
+        Duration::MAX,
+        Duration::from_secs(u64::MAX),
+        Duration::from_millis(u64::MAX),
+        Duration::from_secs(24 * 60 * 60 + 1),
+    ] {
+        let error = State::builder("shop", "1")
+            .participant(Shelf::new("a", &[]))
+            .capture_timeout(time)
+            .restore_timeout(time)
+            .idle_body_timeout(time)
+            .build()
+            .unwrap_err();
+        assert_eq!(
+            error.problems(),
+            [
+                "capture_timeout: is more than a day",
+                "restore_timeout: is more than a day",
+                "idle_body_timeout: is more than a day",
+            ]
+        );
+    }
+}
+
 /// Runs the test below in a process with these variables.
 fn with_variables(variables: &[(&str, &str)]) -> String {
     let output = Command::new(std::env::current_exe().unwrap())

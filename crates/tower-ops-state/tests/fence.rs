@@ -203,6 +203,30 @@ async fn the_layer_refuses_writes_and_lets_reads_pass() {
 }
 
 #[tokio::test]
+async fn the_layer_refuses_a_call_in_the_protocol_of_its_caller() {
+    let state = shop(&Shelf::new("shelf", &["a"]));
+    hand_over(&state).await;
+    let inner = service_fn(|_: Request<Empty<Bytes>>| async {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("done")))
+    });
+    let service = state.fence().layer().layer(inner);
+    for content_type in [
+        "application/grpc",
+        "application/grpc-web",
+        "application/grpc-web-text",
+    ] {
+        let call = Request::post("/shop.Orders/Add").header("content-type", content_type);
+        let call = call.body(Empty::new()).unwrap();
+        let Ok(response) = service.clone().oneshot(call).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["grpc-status"], "14");
+        assert_eq!(response.headers()["content-type"], content_type);
+        let body = response.into_body().collect().await.unwrap();
+        assert!(body.to_bytes().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn a_request_writes_until_its_response_is_there_or_it_is_dropped() {
     for is_dropped in [false, true] {
         let state = shop(&Shelf::new("shelf", &["a"]));

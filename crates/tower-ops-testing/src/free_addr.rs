@@ -1,6 +1,14 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+/// Below the ports that systems give to outgoing connections: none of a test's own clients takes
+/// an address before the child has bound it.
+const FIRST: u16 = 10_000;
+const PORTS: u16 = 20_000;
 
 /// Returns a loopback address that nobody listened on a moment ago, for a child process to bind.
+/// No other call in this process returns it, up to 20,000 of them.
 ///
 /// Another process may take it first: where the listener can be bound in this process, bind port
 /// 0 there instead, as [`Server`](crate::Server) does.
@@ -10,13 +18,26 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 /// If no port can be bound.
 #[must_use]
 pub fn free_addr() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .expect("bind a free port on 127.0.0.1")
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    // Two test processes at once begin at different places.
+    let next = NEXT.get_or_init(|| {
+        let place = std::process::id().wrapping_mul(7_919) % u32::from(PORTS);
+        AtomicU16::new(u16::try_from(place).unwrap_or_default())
+    });
+    for _ in 0..PORTS {
+        let port = FIRST + next.fetch_add(1, Ordering::Relaxed) % PORTS;
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(addr).is_ok() {
+            return addr;
+        }
+    }
+    panic!("no free port on 127.0.0.1");
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -24,5 +45,11 @@ mod tests {
         let addr = free_addr();
         assert_ne!(addr.port(), 0);
         TcpListener::bind(addr).unwrap();
+    }
+
+    #[test]
+    fn no_two_are_the_same() {
+        let addrs: HashSet<_> = (0..100).map(|_| free_addr()).collect();
+        assert_eq!(addrs.len(), 100);
     }
 }

@@ -4,8 +4,8 @@
 //! ready, and [`ScriptedBody`] plays every way a body can go while its [`BodyProbe`] tells how it
 //! was treated.
 //!
-//! For a whole stack: [`Server`] puts any tower service on a free port; [`RawHttp1`] and
-//! [`Http2Client`] talk to it, politely or not; [`Process`] runs an example as a child.
+//! For a whole stack: [`Server`] puts any tower service on a free port; [`RawHttp1`], [`RawHttp2`]
+//! and [`Http2Client`] talk to it, politely or not; [`Process`] runs an example as a child.
 //!
 //! # Examples
 //!
@@ -43,6 +43,7 @@ mod from_fn;
 mod http1;
 mod http2;
 mod process;
+mod raw_http2;
 mod readied;
 mod server;
 mod tasks;
@@ -53,5 +54,6 @@ pub use self::from_fn::FromFn;
 pub use self::http1::{Head, RawBody, RawHttp1};
 pub use self::http2::Http2Client;
 pub use self::process::Process;
+pub use self::raw_http2::{Frame, RawHttp2, frame};
 pub use self::readied::Readied;
 pub use self::server::Server;

@@ -1,4 +1,4 @@
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use tower_layer::Layer;
 use tower_ops_observe::{Ending, Facts, Observe, ObserveLayer, ObserveService, Route};
 use tracing::Span;
@@ -8,7 +8,7 @@ use tracing::level_filters::LevelFilter;
 /// Opens a span for every request that passes, and closes it with its body.
 ///
 /// The span is named `request`, at level `INFO`, and has the fields
-/// `http.request.method`, `http.route`, `request_id`,
+/// `http.request.method`, `url.scheme`, `http.route`, `request_id`,
 /// `http.response.status_code`, `rpc.response.status_code` and `outcome`, as far
 /// as they are known. It is the current span of the handler and of the body.
 ///
@@ -75,18 +75,24 @@ impl Observe for Spans {
             return SpanExchange {
                 span: Span::none(),
                 route: None,
+                status: None,
             };
         }
         let span = tracing::info_span!(
             "request",
             http.request.method = facts.method().as_str(),
+            url.scheme = facts.scheme(),
             http.route = Empty,
             request_id = Empty,
             http.response.status_code = Empty,
             rpc.response.status_code = Empty,
             outcome = Empty,
         );
-        let mut exchange = SpanExchange { span, route: None };
+        let mut exchange = SpanExchange {
+            span,
+            route: None,
+            status: None,
+        };
         if !exchange.span.is_disabled() {
             // Until the service answers, every gRPC method that is not known yet
             // is `_OTHER`, also one that is about to be learned.
@@ -108,9 +114,7 @@ impl Observe for Spans {
     ) {
         if !exchange.span.is_disabled() {
             exchange.record_route(facts);
-            exchange
-                .span
-                .record("http.response.status_code", response.status().as_u16());
+            exchange.record_status(response.status());
         }
     }
 
@@ -119,6 +123,9 @@ impl Observe for Spans {
             return;
         }
         exchange.record_route(facts);
+        if let Some(status) = ending.status() {
+            exchange.record_status(status);
+        }
         if let Some(code) = ending.grpc_status() {
             exchange
                 .span
@@ -143,9 +150,21 @@ pub struct SpanExchange {
     span: Span,
     /// The route that the span shows.
     route: Option<Route>,
+    /// The status that the span shows.
+    status: Option<StatusCode>,
 }
 
 impl SpanExchange {
+    /// Records the status, and again if the client gets another one than the
+    /// service gave.
+    fn record_status(&mut self, status: StatusCode) {
+        if self.status != Some(status) {
+            self.span
+                .record("http.response.status_code", status.as_u16());
+            self.status = Some(status);
+        }
+    }
+
     /// Records the route as soon as it is known, and again when a hook or the
     /// answer corrects it.
     fn record_route(&mut self, facts: &Facts) {

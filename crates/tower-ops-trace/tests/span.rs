@@ -259,7 +259,8 @@ async fn the_span_has_what_is_known_of_the_exchange() {
     assert_eq!(span.get("http.response.status_code"), Some("201"));
     assert_eq!(span.get("rpc.response.status_code"), None);
     assert_eq!(span.get("outcome"), Some("completed"));
-    assert_eq!(span.fields.len(), 5, "{:?}", span.fields);
+    assert_eq!(span.get("url.scheme"), Some("http"));
+    assert_eq!(span.fields.len(), 6, "{:?}", span.fields);
     assert!(span.closed);
 }
 
@@ -501,7 +502,9 @@ async fn an_answer_without_a_body_closes_the_span_with_its_head() {
             response.body(ScriptedBody::new().stalled()).unwrap(),
         ))
     });
-    let Ok(_response) = TraceLayer::new().layer(switching).oneshot(unread()).await;
+    let upgrade = Request::get("/").header("upgrade", "websocket");
+    let service = TraceLayer::new().layer(switching);
+    let Ok(_response) = service.oneshot(upgrade.body(()).unwrap()).await;
     assert_eq!(recorder.request().get("outcome"), Some("upgraded"));
     assert!(recorder.request().closed);
 }

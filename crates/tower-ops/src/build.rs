@@ -21,6 +21,7 @@ use crate::names::{is_grpc_method, is_of_http};
 use crate::ops::{Ops, Parts};
 use crate::recorder::{Recorder, build_metrics};
 use crate::restoring::{self, Process};
+use crate::trusted_proxies::TrustedProxies;
 
 /// What it is that is configured.
 const OF: &str = "the service";
@@ -74,6 +75,13 @@ impl OpsBuilder {
             Some(Err(name)) => problems.push(format!(
                 "request_id_header: {name:?} is not a valid header name, such as \"x-request-id\""
             )),
+        }
+        let mut proxies = None;
+        if !self.trusted_proxies.is_empty() {
+            match TrustedProxies::parse(&self.trusted_proxies) {
+                Ok(trusted) => proxies = Some(Arc::new(trusted)),
+                Err(wrong) => problems.extend(wrong),
+            }
         }
         for method in &self.grpc_methods {
             if !is_grpc_method(method) {
@@ -194,7 +202,7 @@ impl OpsBuilder {
         let admin = mounted.on(admin).build()?;
         let spans = self.spans.then(Spans::new);
         let observe = ObserveLayer::new((
-            ConnectionFacts,
+            ConnectionFacts { proxies },
             request_ids,
             tracker.clone(),
             metrics,
@@ -209,6 +217,7 @@ impl OpsBuilder {
             prometheus,
             connections,
             lifecycle,
+            extended_connect: self.extended_connect,
             #[cfg(feature = "tls")]
             tls: self.tls,
             tracker,

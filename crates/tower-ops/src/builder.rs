@@ -47,6 +47,8 @@ pub struct OpsBuilder {
     pub(crate) probe_aliases: bool,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<tower_ops_connections::Tls>,
+    pub(crate) extended_connect: bool,
+    pub(crate) trusted_proxies: Vec<String>,
     pub(crate) spans: bool,
     pub(crate) grpc_methods: Vec<String>,
 }
@@ -78,6 +80,8 @@ impl OpsBuilder {
             request_details: false,
             #[cfg(feature = "tls")]
             tls: None,
+            extended_connect: false,
+            trusted_proxies: Vec::new(),
             spans: true,
             grpc_methods: Vec::new(),
         }
@@ -321,6 +325,51 @@ impl OpsBuilder {
     #[must_use]
     pub fn tls(mut self, tls: tower_ops_connections::Tls) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// Whether [`serve`](crate::Ops::serve) takes extended CONNECT on HTTP/2 (RFC 8441), which
+    /// browsers use for WebSockets there. Off by default: a client that is offered it opens
+    /// its WebSockets as streams of the connection that it already has.
+    ///
+    /// With axum, route such a WebSocket with `any(…)`: the method is CONNECT.
+    ///
+    /// ```
+    /// use tower_ops::Ops;
+    ///
+    /// let ops = Ops::builder("chat").extended_connect(true);
+    /// # let _ = ops;
+    /// ```
+    #[must_use]
+    pub const fn extended_connect(mut self, accept: bool) -> Self {
+        self.extended_connect = accept;
+        self
+    }
+
+    /// Adds the networks, or single addresses, of proxies whose word about their clients is taken.
+    /// None by default.
+    ///
+    /// For a request from one of them the client is the last address in `Forwarded` (RFC 7239) or
+    /// `X-Forwarded-For`, from the right, that is not one of theirs. It stands in `/requests`, and
+    /// handlers have it as [`ClientAddr`](crate::ClientAddr); `ConnectInfo` stays the peer of the
+    /// socket. What is not an address (`unknown`, `_hidden`) ends the search. If both headers are
+    /// there and disagree, neither is believed. What any other peer says about itself is not read.
+    ///
+    /// Costs each request an allocation, and those from a proxy a look at the headers.
+    ///
+    /// ```
+    /// use tower_ops::Ops;
+    ///
+    /// let ops = Ops::builder("orders").trusted_proxies(["10.0.0.0/8", "2001:db8::/32"]);
+    /// # let _ = ops;
+    /// ```
+    #[must_use]
+    pub fn trusted_proxies<N: Into<String>>(
+        mut self,
+        networks: impl IntoIterator<Item = N>,
+    ) -> Self {
+        self.trusted_proxies
+            .extend(networks.into_iter().map(Into::into));
         self
     }
 

@@ -1,25 +1,63 @@
-use http::Request;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::uri::Scheme;
+use http::{Extensions, Request};
 use tower_ops_connections::Connection;
 use tower_ops_observe::{Ending, Facts, Observe};
 
-/// Tells the other observers on which connection a request came, and from whom.
-#[derive(Clone, Copy, Debug, Default)]
+use crate::client_addr::ClientAddr;
+use crate::trusted_proxies::TrustedProxies;
+
+/// Records for the other observers on which connection a request came, from whom, and whether it
+/// was encrypted.
+///
+/// The peer is that of the connection, or of axum's or tonic's own server; or, behind [trusted
+/// proxies](crate::OpsBuilder::trusted_proxies), the client that these name.
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct ConnectionFacts;
+pub struct ConnectionFacts {
+    pub(crate) proxies: Option<Arc<TrustedProxies>>,
+}
 
 impl Observe for ConnectionFacts {
     type Exchange = ();
 
     #[inline]
-    fn on_request<B>(&self, _: &mut Request<B>, facts: &mut Facts) {
-        Connection::with_current(|connection| {
+    fn on_request<B>(&self, request: &mut Request<B>, facts: &mut Facts) {
+        let peer = Connection::with_current(|connection| {
             facts.set_connection(connection.id());
-            if let Some(peer) = connection.peer().addr() {
-                facts.set_peer(peer);
+            if let Some(is_tls) = connection.is_tls() {
+                let scheme = if is_tls { Scheme::HTTPS } else { Scheme::HTTP };
+                facts.set_scheme(&scheme);
             }
+            connection.peer().addr()
         });
+        let Some(peer) = peer.flatten().or_else(|| of_server(request.extensions())) else {
+            return;
+        };
+        let Some(proxies) = &self.proxies else {
+            return facts.set_peer(peer);
+        };
+        let client = proxies.client(peer, request.headers());
+        facts.set_peer(client);
+        request.extensions_mut().insert(ClientAddr::new(client));
     }
 
     #[inline]
     fn on_end(&self, (): &mut (), _: &Ending<'_>, _: &Facts) {}
+}
+
+/// The peer as axum's and tonic's own servers have it.
+fn of_server(extensions: &Extensions) -> Option<SocketAddr> {
+    #[cfg(feature = "axum")]
+    if let Some(axum::extract::ConnectInfo(addr)) = extensions.get() {
+        return Some(*addr);
+    }
+    #[cfg(feature = "tonic")]
+    if let Some(info) = extensions.get::<tonic::transport::server::TcpConnectInfo>() {
+        return info.remote_addr();
+    }
+    let _ = extensions;
+    None
 }

@@ -1,7 +1,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use tower_ops_connections::Connections;
+use tokio::time::sleep;
+use tower_ops_connections::{Connections, DrainReport};
 use tower_ops_lifecycle::{Drain, Lifecycle};
 use tower_ops_requests::RequestTracker;
 
@@ -22,15 +23,42 @@ pub(crate) fn take_part(
             let closed = connections.drain(UNTIL_TOLD);
             // Requests that came by other servers, and tasks, are on no connection here.
             match &tracker {
-                Some(tracker) => drop(tokio::join!(closed, tracker.wait_idle())),
-                None => drop(closed.await),
+                Some(tracker) if drain.has_unseen_servers() => {
+                    tokio::join!(closed, settled(tracker)).0
+                }
+                Some(tracker) => tokio::join!(closed, tracker.wait_idle()).0,
+                None => closed.await,
             }
         };
         tokio::select! {
-            () = idle => {}
+            report = idle => name_lost(&drain, &report),
             () = drain.expired() => cut(&drain, &connections, tracker.as_ref()).await,
         }
     });
+}
+
+/// A server that does not show when it has stopped may still read a request that it accepted
+/// before: idle is when nothing has begun for a while.
+const SETTLED: Duration = Duration::from_millis(500);
+
+async fn settled(tracker: &RequestTracker) {
+    loop {
+        tracker.wait_idle().await;
+        let ended = tracker.stats().total();
+        sleep(SETTLED).await;
+        if tracker.is_idle() && tracker.stats().total() == ended {
+            return;
+        }
+    }
+}
+
+/// Names the connections that broke with requests in flight: nobody cut them off, but their
+/// end was not in order either.
+fn name_lost(drain: &Drain, report: &DrainReport) {
+    for connection in &report.broken {
+        drain.aborted(format!("{connection}, lost"));
+    }
+    drain.aborted_unnamed(count(report.lost.saturating_sub(report.broken.len())));
 }
 
 async fn cut(drain: &Drain, connections: &Connections, tracker: Option<&RequestTracker>) {
@@ -41,6 +69,7 @@ async fn cut(drain: &Drain, connections: &Connections, tracker: Option<&RequestT
         None => None,
     };
     let report = connections.drain(Duration::ZERO).await;
+    name_lost(drain, &report);
 
     // Everything on a connection of ours is cut with it.
     let mut busy = HashSet::new();

@@ -28,11 +28,11 @@ impl Endpoint {
         self.inner.addr()
     }
 
-    /// Ends it. The answers that are being made get a second.
+    /// Ends it, in two seconds at most. The answers that are being made get one.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped; that blocks for the rest of the second, if there are such answers.
+    /// May be dropped: it ends all the same.
     pub async fn close(self) {
         self.inner.close().await;
     }

@@ -1,17 +1,16 @@
 use std::fmt;
 use std::time::Duration;
 
-use http::StatusCode;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::TimeoutLayer;
 use tower_layer::{Identity, Layer, Stack};
 use tower_ops_metrics::Metrics;
-use tower_ops_observe::{ObserveLayer, ObserveService};
+use tower_ops_observe::{CatchPanicLayer, ObserveLayer, ObserveService};
 use tower_ops_request_id::RequestIds;
 use tower_ops_requests::RequestTracker;
 use tower_ops_trace::Spans;
 
 use crate::connection_facts::ConnectionFacts;
+use crate::grpc_timeout::GrpcTimeout;
+use crate::timeout::TimeoutLayer;
 
 /// The connection, request ids, tracking, metrics and a span: the observers of the
 /// bundle, in one pass.
@@ -28,6 +27,9 @@ pub type Observers = (
 /// Goes into `axum::Router::layer`, around a `Router`, into
 /// `tonic::transport::Server::layer`, and into a `ServiceBuilder`. Put it
 /// outermost.
+///
+/// A gRPC call with a deadline, `grpc-timeout`, is [ended](GrpcTimeout) there, be it in the middle
+/// of a stream.
 ///
 /// # Examples
 ///
@@ -64,32 +66,26 @@ impl OpsLayer {
 }
 
 impl<L> OpsLayer<L> {
-    /// Answers `504 Gateway Timeout` if there is no response head after `limit`.
-    /// The body may take longer.
+    /// Answers `504 Gateway Timeout`, or `DEADLINE_EXCEEDED` to a gRPC call, if there is no
+    /// response head after `limit`. The body may take longer.
     ///
-    /// The handler's future is dropped then. It is tower-http's timeout, inside
-    /// of the observers: its answer is counted and carries the request id.
+    /// The handler's future is dropped then. It is inside of the observers: its answer is counted
+    /// and carries the request id. A limit that no clock can hold is none.
     #[must_use]
     pub fn with_timeout(self, limit: Duration) -> OpsLayer<Stack<L, TimeoutLayer>> {
         OpsLayer {
             observe: self.observe,
-            inner: Stack::new(
-                self.inner,
-                TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, limit),
-            ),
+            inner: Stack::new(self.inner, TimeoutLayer::new(limit)),
         }
     }
 
-    /// Answers `500 Internal Server Error` when the handler panics, where the
-    /// client would see its connection closed otherwise. A panic in the body
+    /// Answers `500 Internal Server Error`, or `INTERNAL` to a gRPC call, when the handler
+    /// panics, where the client would see its connection closed otherwise. A panic in the body
     /// still closes it: the head is out by then.
     ///
-    /// It is tower-http's panic catcher, inside of the observers. A caught panic
-    /// counts as what it answers, a 500. Boxes the response's body.
+    /// It is inside of the observers. A caught panic counts as panicked.
     #[must_use]
-    pub fn with_catch_panic(
-        self,
-    ) -> OpsLayer<Stack<L, CatchPanicLayer<tower_http::catch_panic::DefaultResponseForPanic>>> {
+    pub fn with_catch_panic(self) -> OpsLayer<Stack<L, CatchPanicLayer>> {
         OpsLayer {
             observe: self.observe,
             inner: Stack::new(self.inner, CatchPanicLayer::new()),
@@ -98,10 +94,11 @@ impl<L> OpsLayer<L> {
 }
 
 impl<S, L: Layer<S>> Layer<S> for OpsLayer<L> {
-    type Service = ObserveService<L::Service, Observers>;
+    type Service = ObserveService<GrpcTimeout<L::Service>, Observers>;
 
     fn layer(&self, service: S) -> Self::Service {
-        self.observe.layer(self.inner.layer(service))
+        let service = self.inner.layer(service);
+        self.observe.layer(GrpcTimeout::new(service))
     }
 }
 

@@ -52,21 +52,25 @@
 //! | feature | adds |
 //! |---|---|
 //! | `axum` (default) | routes from `MatchedPath`, the request id and the connection as extractors, a listener for `axum::serve` |
-//! | `tonic` | interceptors for the request id, incoming connections for tonic's server |
+//! | `tonic` | interceptors for the request id, incoming connections for tonic's server; with `axum`, both on one port: `axum_and_grpc` |
 //! | `tls` | TLS by rustls: `OpsBuilder::tls` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod activity_listener;
+#[cfg(all(feature = "axum", feature = "tonic"))]
+mod axum_and_grpc;
 mod build;
 mod builder;
+mod client_addr;
 mod connection_facts;
 mod drain;
 mod endpoint;
+mod grpc_timeout;
 mod layer;
 mod metrics_page;
 mod mounts;
 mod names;
-mod noticed;
 mod operations;
 mod ops;
 mod probes;
@@ -75,13 +79,21 @@ mod restoring;
 mod serve;
 mod servers;
 mod state_page;
+mod timeout;
+mod trusted_proxies;
 
+pub use self::activity_listener::ActivityListener;
+#[cfg(all(feature = "axum", feature = "tonic"))]
+pub use self::axum_and_grpc::axum_and_grpc;
 pub use self::builder::OpsBuilder;
+pub use self::client_addr::ClientAddr;
 pub use self::connection_facts::ConnectionFacts;
 pub use self::endpoint::Endpoint;
+pub use self::grpc_timeout::{GrpcTimeout, GrpcTimeoutBody, GrpcTimeoutFuture};
 pub use self::layer::{Observers, OpsLayer};
 pub use self::ops::Ops;
 pub use self::servers::Servers;
+pub use self::timeout::{Timeout, TimeoutFuture, TimeoutLayer};
 
 pub use tower_ops_config::ConfigError;
 

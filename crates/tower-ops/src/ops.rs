@@ -25,6 +25,8 @@ use tower_ops_metrics::Prometheus;
 use tower_ops_requests::RequestTracker;
 use tower_ops_state::State;
 
+#[cfg(any(feature = "axum", feature = "tonic"))]
+use crate::activity_listener::ActivityListener;
 use crate::builder::OpsBuilder;
 use crate::endpoint::Endpoint;
 use crate::layer::OpsLayer;
@@ -63,6 +65,7 @@ pub(crate) struct Parts {
     pub(crate) prometheus: Option<Prometheus>,
     pub(crate) connections: Connections,
     pub(crate) lifecycle: Lifecycle,
+    pub(crate) extended_connect: bool,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<tower_ops_connections::Tls>,
     pub(crate) tracker: Option<RequestTracker>,
@@ -95,6 +98,10 @@ impl Ops {
     /// servers; put it around each request once.
     #[must_use]
     pub fn layer(&self) -> OpsLayer {
+        if self.inner.tracker.is_some() {
+            // From here on the drain knows what is in flight, whoever serves it.
+            self.inner.lifecycle.observe_servers();
+        }
         self.inner.layer.clone()
     }
 
@@ -169,6 +176,7 @@ impl Ops {
 
     pub(crate) fn server_named(&self, listener: &str) -> Server {
         let server = self.inner.connections.named(listener).server();
+        let server = server.extended_connect(self.inner.extended_connect);
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.inner.tls {
             return server.tls(tls.clone());
@@ -187,11 +195,16 @@ impl Ops {
     /// ```
     #[cfg(feature = "axum")]
     #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
-    pub fn listener<L>(&self, listener: L) -> TapIo<TrackedListener<L>, fn(&mut Tracked<L::Io>)>
+    pub fn listener<L>(
+        &self,
+        listener: L,
+    ) -> TapIo<TrackedListener<ActivityListener<L>>, fn(&mut Tracked<L::Io>)>
     where
         L: AxumListener,
         for<'a> Peer: From<&'a L::Addr>,
     {
+        self.inner.lifecycle.observe_servers();
+        let listener = ActivityListener::new(listener, self.inner.lifecycle.activity());
         self.inner.connections.listener(listener)
     }
 
@@ -212,6 +225,8 @@ impl Ops {
         &self,
         listener: L,
     ) -> impl Stream<Item = io::Result<Tracked<L::Io>>> + Send + use<L> {
+        self.inner.lifecycle.observe_servers();
+        let listener = ActivityListener::new(listener, self.inner.lifecycle.activity());
         self.inner.connections.incoming(listener)
     }
 
@@ -280,10 +295,31 @@ impl Ops {
     ///
     /// On the runtime that this is called on run the health checks, and the
     /// [lifecycle](Self::lifecycle): from here on SIGTERM and SIGINT begin the shutdown and
-    /// do not end the process. Stop accepting when
-    /// [`drain_token`](Lifecycle::drain_token) fires, or give
-    /// [`signal_to_stop`](Lifecycle::signal_to_stop) to the server, and await
-    /// [`run`](Lifecycle::run) before `main` returns.
+    /// do not end the process. Give [`signal_to_stop`](Lifecycle::signal_to_stop) to the server,
+    /// run it [`with_deadline`](Lifecycle::with_deadline), and await [`run`](Lifecycle::run) before
+    /// `main` returns. Without the deadline the drain ends when the [layer](Self::layer) has seen no
+    /// request for half a second.
+    ///
+    /// ```no_run
+    /// # async fn example(ops: tower_ops::Ops, app: axum::Router) -> std::io::Result<()> {
+    /// let listener = tokio::net::TcpListener::bind("0.0.0.0:3000").await?;
+    /// let _operations = ops.start_operations()?;
+    /// ops.mark_ready();
+    /// let life = ops.lifecycle();
+    /// let serve = axum::serve(listener, app).with_graceful_shutdown(life.signal_to_stop());
+    /// if let Ok(served) = life.with_deadline(serve).await {
+    ///     served?;
+    /// }
+    /// life.shutdown(); // where the server ended by itself
+    /// println!("{}", life.run().await);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// With the connections of [`listener`](Self::listener) or [`incoming`](Self::incoming), give
+    /// [`connections().drained()`](Connections::drained) to the server instead: the server's own
+    /// shutdown ends a connection between two requests at once, and the drain first has it hear
+    /// `Connection: close`.
     ///
     /// # Errors
     ///

@@ -32,13 +32,14 @@ impl Ops {
     /// times, [`OpsBuilder::connections`](crate::OpsBuilder::connections) the limits of connections.
     ///
     /// The application is an `axum::Router`, tonic's `Routes`, or any other tower
-    /// service. Both on one port: `app.merge(routes.into_axum_router())`. On several ports:
-    /// [`servers`](Self::servers).
+    /// service. Both on one port: `axum_and_grpc(app, routes)`, with the features `axum` and
+    /// `tonic`. On several ports: [`servers`](Self::servers).
     ///
     /// # Errors
     ///
-    /// If the operations endpoint cannot be started. What goes wrong on a single
-    /// connection does not end the server.
+    /// If the operations endpoint cannot be started, or this `Ops` has served before and was
+    /// stopped: its life is over then. What goes wrong on a single connection does not end the
+    /// server.
     ///
     /// # Cancel safety
     ///
@@ -89,12 +90,13 @@ impl Ops {
     /// Several listeners in one life: HTTP and gRPC on ports of their own, a Unix socket.
     ///
     /// ```no_run
-    /// # use tokio::net::{TcpListener, UnixListener};
+    /// # use tokio::net::TcpListener;
+    /// # use tower_ops::connections::UnixSocket;
     /// # async fn run(ops: tower_ops::Ops, app: axum::Router, inside: axum::Router) -> std::io::Result<()> {
     /// let report = ops
     ///     .servers()
     ///     .listen_as("http", TcpListener::bind("0.0.0.0:3000").await?, app)
-    ///     .listen_as("inside", UnixListener::bind("/run/orders.sock")?, inside)
+    ///     .listen_as("inside", UnixSocket::bind("/run/orders.sock")?, inside)
     ///     .run()
     ///     .await?;
     /// println!("{report}");

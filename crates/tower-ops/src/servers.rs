@@ -11,11 +11,11 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_ops_connections::{Listener, RequestBody};
 use tower_ops_health::Health;
-use tower_ops_lifecycle::ShutdownReport;
+use tower_ops_lifecycle::{Phase, ShutdownReport};
 use tower_service::Service;
 
+use crate::activity_listener::ActivityListener;
 use crate::drain::UNTIL_TOLD;
-use crate::noticed::Noticed;
 use crate::ops::Ops;
 use crate::restoring;
 
@@ -76,10 +76,7 @@ impl Servers {
         // Connections can come until the listener is closed: without the guard the drain
         // could be over before.
         let guard = lifecycle.drain_guard(format!("listener {address}"));
-        let listener = Noticed {
-            listener,
-            activity: lifecycle.activity(),
-        };
+        let listener = ActivityListener::new(listener, lifecycle.activity());
         self.addresses.push(address);
         self.serving.push(Box::pin(async move {
             let _guard = guard;
@@ -96,8 +93,8 @@ impl Servers {
     ///
     /// # Errors
     ///
-    /// If the operations endpoint cannot be started. What goes wrong on a single connection
-    /// does not end the server.
+    /// If the operations endpoint cannot be started, or the life of this `Ops` is over: a process
+    /// stops once. What goes wrong on a single connection does not end the server.
     ///
     /// # Cancel safety
     ///
@@ -122,6 +119,10 @@ impl Servers {
             addresses,
             serving,
         } = self;
+        if ops.lifecycle().phase() == Phase::Stopped {
+            let text = "this Ops has stopped, and its life is not begun again: build another";
+            return Err(io::Error::other(text));
+        }
         let endpoint = ops.start_operations()?;
         tracing::info!(
             name = ops.name(),

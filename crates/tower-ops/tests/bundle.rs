@@ -191,8 +191,8 @@ async fn a_caught_panic_answers_500_with_the_request_id() {
         !body.contains("in the handler"),
         "the client is told nothing: {body}"
     );
-    let labels = ["http_route=\"/panic\"", "error_type=\"500\""];
-    assert_one(&ops, &labels, ["completed", "server_error"]);
+    let labels = ["http_route=\"/panic\"", "http_response_status_code=\"500\""];
+    assert_one(&ops, &labels, ["panicked", "server_error"]);
 }
 
 #[tokio::test]

@@ -232,3 +232,51 @@ fn problems_of_the_state_are_told_with_everything_else() {
     let error = error.unwrap_err().to_string();
     assert!(error.contains("there is no state to wait for"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_getter_that_blocks_does_not_keep_serve_from_returning() {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (here, is_here) = std::sync::mpsc::channel();
+    let released = Mutex::new(released);
+    let operations = free_addr();
+    let ops = Ops::builder("orders")
+        .private_recorder()
+        .ops_addr(operations.to_string())
+        .lifecycle(|life| life.pre_drain(Duration::ZERO).signals(false))
+        .state(move |state| {
+            let getter = move || {
+                here.send(()).unwrap();
+                let _ = released.lock().unwrap().recv();
+                7
+            };
+            state.token(TOKEN).single(getter, |_| Ok(()))
+        })
+        .build()
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let serving = tokio::spawn({
+        let ops = ops.clone();
+        async move { ops.serve(listener, Router::new()).await }
+    });
+    let start = Instant::now();
+    let mut client = loop {
+        match RawHttp1::connect(operations).await {
+            Ok(client) => break client,
+            Err(error) => assert!(start.elapsed() < LONG, "{error}"),
+        }
+        sleep(Duration::from_millis(5)).await;
+    };
+    let token = format!("Bearer {TOKEN}");
+    let headers = [("authorization", token.as_str())];
+    client
+        .send_request("GET", "/state", &headers, "")
+        .await
+        .unwrap();
+    tokio::task::spawn_blocking(move || is_here.recv_timeout(LONG).unwrap())
+        .await
+        .unwrap();
+    ops.lifecycle().shutdown();
+    // The getter blocks until it is released, which comes last.
+    timeout(LONG, serving).await.unwrap().unwrap().unwrap();
+    drop(release);
+}

@@ -7,20 +7,28 @@ use super::close::RegistryCloseReason;
 use super::resource::{self, Guard};
 use super::slots::ResourceId;
 use super::{Inner, Registry};
+use crate::duty::Turn;
 
 /// How many health checks run at once.
 const CHECKS: usize = 16;
 
-/// Closes what is idle or broken, until the registry is dropped.
-pub(super) async fn run<T: Send + Sync + 'static>(registry: Weak<Inner<T>>) {
+/// Closes what is idle or broken, until the registry is dropped; while no other
+/// runtime does.
+pub(super) async fn run<T: Send + Sync + 'static>(turn: Turn, registry: Weak<Inner<T>>) {
+    let Some((interval, patience)) = registry.upgrade().map(|inner| {
+        let settings = &inner.settings;
+        let checks = settings.close_timeout.saturating_mul(2);
+        let interval = settings.health_check_interval;
+        (interval, interval.saturating_mul(2).saturating_add(checks))
+    }) else {
+        return;
+    };
+    turn.begin(patience).await;
     loop {
-        let Some(interval) = registry
-            .upgrade()
-            .map(|inner| inner.settings.health_check_interval)
-        else {
-            return;
-        };
         sleep(interval).await;
+        if !turn.goes_on() {
+            turn.begin(patience).await;
+        }
         let Some(inner) = registry.upgrade() else {
             return;
         };

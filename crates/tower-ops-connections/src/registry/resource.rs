@@ -84,7 +84,7 @@ impl<T: Send + Sync + 'static> Resource<T> {
         self.registered.elapsed().saturating_sub(last_used)
     }
 
-    async fn close(self) {
+    fn close(self) -> impl Future<Output = ()> + Send + use<T> {
         let Self {
             connection,
             closer,
@@ -95,33 +95,60 @@ impl<T: Send + Sync + 'static> Resource<T> {
             meter,
             ..
         } = self;
+        let ending = Ending {
+            name,
+            reason: reason.into_inner().unwrap_or(RegistryCloseReason::Shutdown),
+            outcome: CloseOutcome::Dropped,
+            done,
+            meter,
+        };
         let closer = closer
             .into_inner()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let outcome = match closer {
+        // At once, and not when it is polled: a runtime that is gone drops it.
+        async move {
+            // All of it: a closure would take a copy of the outcome alone.
+            let mut ending = ending;
+            let Some(closer) = closer else { return };
             // On a task of its own, which catches a panic and can be ended.
-            Some(closer) => {
-                let mut task = tokio::spawn(async move { closer(connection).await });
-                match timeout(close_timeout, &mut task).await {
-                    Ok(Ok(())) => CloseOutcome::Closed,
-                    Ok(Err(error)) if error.is_panic() => CloseOutcome::Panicked,
-                    Ok(Err(_)) => CloseOutcome::Dropped,
-                    Err(_) => {
-                        task.abort();
-                        CloseOutcome::TimedOut
-                    }
+            let mut task = tokio::spawn(async move { closer(connection).await });
+            ending.outcome = match timeout(close_timeout, &mut task).await {
+                Ok(Ok(())) => CloseOutcome::Closed,
+                Ok(Err(error)) if error.is_panic() => CloseOutcome::Panicked,
+                Ok(Err(_)) => CloseOutcome::Dropped,
+                Err(_) => {
+                    task.abort();
+                    CloseOutcome::TimedOut
                 }
-            }
-            None => CloseOutcome::Dropped,
-        };
-        let reason = reason.into_inner().unwrap_or(RegistryCloseReason::Shutdown);
-        if outcome == CloseOutcome::Closed {
+            };
+        }
+    }
+}
+
+/// Reports how a resource was closed, however that went: when dropped.
+struct Ending {
+    name: Cow<'static, str>,
+    reason: RegistryCloseReason,
+    outcome: CloseOutcome,
+    done: watch::Sender<Option<CloseOutcome>>,
+    meter: Arc<Meter>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let Self {
+            name,
+            reason,
+            outcome,
+            ..
+        } = self;
+        if *outcome == CloseOutcome::Closed {
             tracing::debug!(%name, %reason, "a resource was closed");
         } else {
             tracing::warn!(%name, %reason, %outcome, "a resource could not be closed in order");
         }
-        meter.closed(reason, outcome);
-        done.send_replace(Some(outcome));
+        self.meter.closed(*reason, *outcome);
+        self.done.send_replace(Some(*outcome));
     }
 }
 

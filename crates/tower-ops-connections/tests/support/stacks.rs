@@ -10,7 +10,7 @@ use axum::extract::ws::{Message, WebSocket};
 use axum::extract::{ConnectInfo, Path, WebSocketUpgrade};
 use axum::routing::{any, get, post};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -34,6 +34,15 @@ impl Stack {
 
     /// Serves [`app`], until the handle is aborted.
     pub(crate) async fn serve(self, connections: &Connections) -> (SocketAddr, JoinHandle<()>) {
+        self.serve_app(connections, app()).await
+    }
+
+    /// Serves any other.
+    pub(crate) async fn serve_app(
+        self,
+        connections: &Connections,
+        app: Router,
+    ) -> (SocketAddr, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let connections = connections.clone();
@@ -41,10 +50,11 @@ impl Stack {
             match self {
                 Self::Own => {
                     let never = std::future::pending();
-                    let _ = connections.server().serve(listener, app(), never).await;
+                    let server = connections.server().extended_connect(true);
+                    let _ = server.serve(listener, app, never).await;
                 }
                 Self::Axum => {
-                    let app = app().into_make_service_with_connect_info::<SocketAddr>();
+                    let app = app.into_make_service_with_connect_info::<SocketAddr>();
                     let make = connections.make_service(app);
                     axum::serve(connections.listener(listener), make)
                         .await
@@ -54,12 +64,12 @@ impl Stack {
                     tonic::transport::Server::builder()
                         .accept_http1(true)
                         .layer(connections.layer())
-                        .add_routes(Routes::from(app()))
+                        .add_routes(Routes::from(app))
                         .serve_with_incoming(connections.incoming(listener))
                         .await
                         .unwrap();
                 }
-                Self::ByHand => by_hand(connections, listener).await,
+                Self::ByHand => by_hand(connections, listener, app).await,
             }
         });
         (addr, task)
@@ -72,17 +82,16 @@ impl Stack {
     }
 }
 
-async fn by_hand(connections: Connections, listener: TcpListener) {
+async fn by_hand(connections: Connections, listener: TcpListener, app: Router) {
     let mut acceptor = Acceptor::new(listener);
     loop {
-        let room = connections.room().await;
-        let (stream, peer) = acceptor.accept().await;
-        let Ok(io) = room.accept(stream, peer) else {
+        let Ok(io) = connections.accept_from(&mut acceptor).await else {
             continue;
         };
-        let service = TowerToHyperService::new(io.connection().service(app()));
+        let service = TowerToHyperService::new(io.connection().service(app.clone()));
         tokio::spawn(async move {
-            let http = auto::Builder::new(TokioExecutor::new());
+            let mut http = auto::Builder::new(TokioExecutor::new());
+            http.http2().enable_connect_protocol();
             let serving = http.serve_connection_with_upgrades(TokioIo::new(io), service);
             let _ = serving.await;
         });
@@ -94,7 +103,9 @@ pub(crate) fn app() -> Router {
         .route("/", get(async || "hello"))
         .route("/peer", get(peer))
         .route("/slow/{ms}", get(slow))
+        .route("/drip/{ms}", get(drip))
         .route("/big", get(big))
+        .route("/late", post(late))
         .route("/read", post(async |body: Bytes| body.len().to_string()))
         .route("/ws", any(async |ws: WebSocketUpgrade| ws.on_upgrade(echo)))
 }
@@ -112,6 +123,23 @@ async fn peer(connection: Connection, request: axum::extract::Request) -> String
 async fn slow(Path(ms): Path<u64>) -> &'static str {
     sleep(Duration::from_millis(ms)).await;
     "waited"
+}
+
+/// Answers at once, and reads the request's body to its end in a task.
+async fn late(body: Body) -> &'static str {
+    tokio::spawn(async move {
+        let mut data = body.into_data_stream();
+        while let Some(Ok(_)) = data.next().await {}
+    });
+    "accepted"
+}
+
+/// The head at once, and the body later.
+async fn drip(Path(ms): Path<u64>) -> Body {
+    Body::from_stream(stream::once(async move {
+        sleep(Duration::from_millis(ms)).await;
+        Ok::<_, Infallible>(Bytes::from_static(b"dripped"))
+    }))
 }
 
 /// More than any socket buffers, in pieces.

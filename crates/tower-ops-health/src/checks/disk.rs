@@ -8,7 +8,7 @@ use crate::result::CheckResult;
 /// Whether the file system that holds a path has room left, for bytes and for files.
 ///
 /// Asks about the path itself, so that it is always the right mount. What only root may use
-/// does not count as free. Runs on a thread of the blocking pool: a network's file system may
+/// does not count as free. Runs on a thread of its own: a network's file system may
 /// hang.
 ///
 /// # Examples

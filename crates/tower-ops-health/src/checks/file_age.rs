@@ -8,7 +8,7 @@ use crate::result::CheckResult;
 
 /// Whether a file is written often enough: a backup, a heartbeat, an export.
 ///
-/// Down if the file is not there. Runs on a thread of the blocking pool: a file system may hang.
+/// Down if the file is not there. Runs on a thread of its own: a file system may hang.
 ///
 /// # Examples
 ///

@@ -90,6 +90,17 @@ impl Recorder {
         endings[0].clone()
     }
 
+    /// The one exchange that there is on a real server, once it has ended.
+    pub(crate) async fn ended(&self) -> Ended {
+        for _ in 0..1_000 {
+            if !self.endings().is_empty() {
+                return self.only();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no exchange has ended; {} began", self.requests());
+    }
+
     /// The route of the one exchange that there was.
     #[track_caller]
     pub(crate) fn route(&self) -> Option<String> {

@@ -1,0 +1,175 @@
+//! A listener on a path.
+
+use std::fs::{self, Metadata, Permissions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::{Listener, Peer};
+
+/// Listens on a Unix socket in the file system, and owns its file.
+///
+/// A server that was killed leaves the file behind, and the next one could not bind to
+/// it. So [`bind`](Self::bind) removes the file if it is a socket on which nobody
+/// listens, and dropping the listener removes it, unless another one has taken its
+/// place meanwhile. It is never removed if somebody listens there, or if it is anything
+/// else than a socket.
+///
+/// Two servers that bind to one path at the same moment may both find the socket
+/// without a listener: have a supervisor start one at a time.
+///
+/// # Examples
+///
+/// ```no_run
+/// use axum::Router;
+/// use tower_ops_connections::{Connections, UnixSocket};
+///
+/// # async fn run() -> std::io::Result<()> {
+/// let listener = UnixSocket::bind("/run/app.sock")?.mode(0o660)?;
+/// let stop = std::future::pending();
+/// let report = Connections::new().server().serve(listener, Router::new(), stop).await;
+/// println!("{report}");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct UnixSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    /// The file that is ours, by its device and number.
+    file: (u64, u64),
+}
+
+impl UnixSocket {
+    /// Listens on `path`. Blocks for as long as the file system takes.
+    ///
+    /// # Errors
+    ///
+    /// `AddrInUse` if somebody listens there, `AlreadyExists` if there is something
+    /// else than a socket, or whatever the system says.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with I/O.
+    pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
+        // A relative path must not mean another file later.
+        let path = std::path::absolute(path)?;
+        remove_stale(&path)?;
+        let listener = UnixListener::bind(&path)?;
+        let file = identity(&fs::symlink_metadata(&path)?);
+        Ok(Self {
+            listener,
+            path,
+            file,
+        })
+    }
+
+    /// Sets who may connect, as `chmod` does: `0o660` for the owner and the group.
+    ///
+    /// Until it is set, the process's umask decides; bind in a directory that only
+    /// they may enter if that moment matters.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the system says.
+    pub fn mode(self, mode: u32) -> io::Result<Self> {
+        fs::set_permissions(&self.path, Permissions::from_mode(mode))?;
+        Ok(self)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Removes the socket at `path` if nobody listens on it.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    // Not what a link leads to: what is removed is the link.
+    let before = match fs::symlink_metadata(path) {
+        Ok(before) => before,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let at = path.display();
+    if !before.file_type().is_socket() {
+        let message = format!("{at} exists and is not a socket");
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+    }
+    match is_served(path) {
+        Ok(false) => {}
+        Ok(true) => {
+            let message = format!("somebody listens on {at}");
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
+        }
+        // It went away by itself.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    // Nobody listened on that one. If there is another now, it is somebody's.
+    remove_own(path, identity(&before))
+}
+
+/// Whether somebody listens on the socket at `path`, of whichever type it is.
+fn is_served(path: &Path) -> io::Result<bool> {
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+    // A listener whose queue is full is one: there is no waiting for it.
+    socket.set_nonblocking(true)?;
+    match socket.connect(&socket2::SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
+        // Also whatever says that it cannot be known, such as another type of socket.
+        _ => Ok(true),
+    }
+}
+
+/// Removes the file at `path` if it still is that one.
+fn remove_own(path: &Path, file: (u64, u64)) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(now) if identity(&now) == file => fs::remove_file(path),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+impl Listener for UnixSocket {
+    type Io = UnixStream;
+
+    async fn next(&mut self) -> io::Result<(UnixStream, Peer)> {
+        self.listener.next().await
+    }
+
+    fn address(&self) -> String {
+        format!("unix:{}", self.path.display())
+    }
+}
+
+#[cfg(feature = "axum")]
+impl axum::serve::Listener for UnixSocket {
+    type Io = UnixStream;
+    type Addr = tokio::net::unix::SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        axum::serve::Listener::accept(&mut self.listener).await
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        if let Err(error) = remove_own(&self.path, self.file) {
+            tracing::warn!(%error, path = %self.path.display(), "cannot remove the Unix socket");
+        }
+    }
+}
