@@ -1,5 +1,5 @@
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use http::HeaderName;
 use tower_ops_admin::Tokens;
@@ -212,6 +212,7 @@ impl OpsBuilder {
         Ok(Ops::new(Parts {
             name: self.name,
             ops_addr,
+            listens: Mutex::default(),
             layer: OpsLayer::new(observe),
             health,
             prometheus,
