@@ -55,7 +55,9 @@ def main(address):
         watch = stub.Watch(ask(""), timeout=DEADLINE)
         statuses = [name(next(watch).status)]
         print("watching", flush=True)
-        statuses.extend(name(answer.status) for answer in watch)
+        # It stays open: a client would open the next one at once.
+        statuses.append(name(next(watch).status))
+        watch.cancel()
         seen["watch"] = statuses
     print(json.dumps(seen))
 

@@ -1,11 +1,12 @@
-use http::Method;
-
 /// What a mount needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Access {
-    /// Nothing: probes, and services that ask for tokens of their own.
+    /// Nothing: probes. Where the endpoint is on the application's port, what changes something
+    /// needs a token for writing all the same.
     Public,
+    /// A token that the service asks for itself.
+    Own,
     /// A token for reading, if one is set. The default.
     #[default]
     Read,
@@ -21,9 +22,4 @@ pub enum Role {
     Read,
     /// To change something; to look as well.
     Write,
-}
-
-/// The methods of RFC 9110, section 9.2.1, that ask for nothing to happen.
-pub(crate) const fn is_safe(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }

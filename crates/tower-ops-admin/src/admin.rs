@@ -1,8 +1,7 @@
-use std::any::Any;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, ready};
-use std::panic::AssertUnwindSafe;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,18 +10,23 @@ use futures_util::FutureExt as _;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
-use tokio::time::timeout;
-use tower_ops_answer::Answer;
+use tower_ops_answer::{Answer, is_read, path};
 use tower_service::Service;
 
-use crate::access::Access;
+use crate::access::{Access, Role};
+use crate::audit::AuditEntry;
 use crate::body::{AdminBody, AdminRequestBody, BoxError};
 use crate::builder::AdminBuilder;
 use crate::config::Config;
+use crate::gate::{self, objection};
 use crate::index::{INDEX, INFO, index, info};
 use crate::layer::AdminLayer;
-use crate::mount::Mount;
+use crate::options;
+use crate::remote::RemoteAddr;
+use crate::serve::Call;
 use crate::tokens::{Refusal, Tokens};
+#[cfg(feature = "server")]
+use crate::workers::Worker;
 
 const VERSION: HeaderValue = HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
 
@@ -34,6 +38,10 @@ const VERSION: HeaderValue = HeaderValue::from_static(env!("CARGO_PKG_VERSION"))
 pub struct Admin {
     config: Arc<Config>,
     base: Arc<str>,
+    is_private: bool,
+    /// Where services work, if this is on the endpoint's own port.
+    #[cfg(feature = "server")]
+    worker: Option<Worker>,
 }
 
 impl Admin {
@@ -46,6 +54,9 @@ impl Admin {
         Self {
             base: config.base.as_str().into(),
             config: Arc::new(config),
+            is_private: false,
+            #[cfg(feature = "server")]
+            worker: None,
         }
     }
 
@@ -53,13 +64,60 @@ impl Admin {
         Self {
             config: Arc::clone(&self.config),
             base: base.into(),
+            is_private: false,
+            #[cfg(feature = "server")]
+            worker: None,
         }
+    }
+
+    #[cfg(feature = "server")]
+    pub(crate) fn on_own_port(&self, worker: Worker) -> Self {
+        Self {
+            is_private: true,
+            worker: Some(worker),
+            ..self.clone()
+        }
+    }
+
+    /// Says that only operators and orchestrators reach the port on which this is served by a
+    /// server of your own: what [is open to everybody](Access::Public) is open there, also what
+    /// changes something. `Admin::start` does so by itself, and a [layer](Self::layer) never.
+    #[must_use]
+    pub fn on_private_port(mut self) -> Self {
+        self.is_private = true;
+        self
+    }
+
+    #[cfg(feature = "server")]
+    pub(crate) fn takes_any_port(&self) -> bool {
+        self.config.ephemeral_port
+    }
+
+    #[cfg(feature = "server")]
+    pub(crate) fn recorder(&self) -> Option<Arc<dyn metrics::Recorder + Send + Sync>> {
+        self.config.recorder.clone()
+    }
+
+    /// Whether it is not the application's port that a request came on.
+    fn is_own_port(&self) -> bool {
+        #[cfg(feature = "server")]
+        let is_own = self.worker.is_some();
+        #[cfg(not(feature = "server"))]
+        let is_own = false;
+        is_own
     }
 
     /// Puts the endpoint on the application's port, on the paths below `prefix`, such as `/ops`.
     ///
     /// Put the layer outermost: then what asks for operations is in none of the application's
     /// metrics, traces and logs.
+    ///
+    /// Whatever changes something needs a token for writing there, also if it is open to everybody
+    /// on the endpoint's own port: this one may be on the internet.
+    ///
+    /// # Panics
+    ///
+    /// If the prefix is empty or `/`, which would take the application's own paths, or is no path.
     ///
     /// ```
     /// use axum::{Router, routing::get};
@@ -100,16 +158,41 @@ impl Admin {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        let path = request.uri().path();
-        let method = request.method();
-        if matches!(path, INDEX | INFO | "") {
+        let (method, uri) = (request.method(), request.uri());
+        let is_own = matches!(path(uri), INDEX | INFO | "" | "*");
+        let mount = (!is_own).then(|| self.config.find(uri.path())).flatten();
+        // What OPTIONS is answered is what GET would be.
+        let asked = match *method {
+            Method::OPTIONS => &Method::GET,
+            _ => method,
+        };
+        let changes = mount.is_some_and(|mount| mount.changes(asked, uri));
+        let peer = self.peer(&request);
+        let objection = objection(&gate::Asked {
+            version: request.version(),
+            uri,
+            headers: request.headers(),
+            changes,
+            is_local: peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback()),
+            is_own_port: self.is_own_port(),
+            names: &self.config.hosts,
+        });
+        if let Some(objection) = objection {
+            let (status, problem) = objection.answer();
+            return now(Answer::problem(status, problem), method);
+        }
+        if is_own {
             return Answering::Now(self.own(&request));
         }
-        let Some(mount) = self.config.find(path) else {
+        let Some(mount) = mount else {
             let paths: Vec<_> = self.config.links().map(|(path, _)| path).collect();
             return now(Answer::not_found(&paths), method);
         };
-        if let Some(refusal) = self.refuse(&request, mount.needs(method)) {
+        let mut needs = mount.needs(asked);
+        if changes && !self.is_private && self.config.tokens.is_open(needs) {
+            needs = Access::Write;
+        }
+        if let Some(refusal) = self.refuse(&request, needs) {
             return Answering::Now(refusal);
         }
         let length = request.headers().get(CONTENT_LENGTH);
@@ -122,20 +205,55 @@ impl Admin {
             let answer = Answer::problem(StatusCode::PAYLOAD_TOO_LARGE, &problem);
             return now(answer, method);
         }
-        Answering::Later(Box::pin(serve(mount, request)))
+        let is_options = *method == Method::OPTIONS;
+        if is_options && changes && !mount.knows_options {
+            return now(Answer::ok(&()), method);
+        }
+        let audit = (changes && !is_options).then(|| self.audit(&request, peer));
+        let method = method.clone();
+        let request = if is_options && !mount.knows_options {
+            options::as_get(&request)
+        } else {
+            request.map(|body| AdminRequestBody::new(body, mount.most))
+        };
+        let call = Call {
+            mount: mount.clone(),
+            method,
+            audit,
+            #[cfg(feature = "server")]
+            worker: self.worker.clone().filter(|_| !mount.is_probe),
+        };
+        Answering::Later(Box::pin(call.serve(request)))
+    }
+
+    /// Who sent it, as far as it is known.
+    fn peer<B>(&self, request: &Request<B>) -> Option<SocketAddr> {
+        let extensions = request.extensions();
+        let remote = extensions.get().map(RemoteAddr::addr);
+        remote.or_else(|| self.config.peer.as_ref()?(extensions))
+    }
+
+    fn audit<B>(&self, request: &Request<B>, peer: Option<SocketAddr>) -> AuditEntry {
+        let headers = request.headers();
+        let token = match self.config.tokens.role(headers) {
+            Some(Role::Write) => "write",
+            Some(Role::Read) => "read",
+            None => "none",
+        };
+        AuditEntry::new(request.method(), request.uri().path(), peer, headers, token)
     }
 
     /// The index and the information.
     fn own<B>(&self, request: &Request<B>) -> Response<AdminBody> {
         let method = request.method();
-        if !matches!(*method, Method::GET | Method::HEAD) {
+        if !is_read(method) {
             let answer = Answer::method_not_allowed(&["GET", "HEAD"]);
             return answer.into_response(method).map(AdminBody::new);
         }
         if let Some(refusal) = self.refuse(request, Access::Read) {
             return refusal;
         }
-        if request.uri().path() == INFO {
+        if path(request.uri()) == INFO {
             return info(&self.config, method);
         }
         index(&self.config, &self.base, method, request.headers())
@@ -168,61 +286,6 @@ fn now(answer: Answer, method: &Method) -> Answering {
     Answering::Now(answer.into_response(method).map(AdminBody::new))
 }
 
-/// Has a mounted service answer, whatever it does.
-fn serve<B>(
-    mount: &Mount,
-    request: Request<B>,
-) -> impl Future<Output = Response<AdminBody>> + Send + use<B>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
-    let mount = mount.clone();
-    let method = request.method().clone();
-    let request = request.map(|body| AdminRequestBody::new(body, mount.most));
-    async move {
-        // The call stands inside as well, for what it may panic. A service that panicked is not
-        // called again: it was a clone for this one request.
-        let answering = AssertUnwindSafe(async { mount.service.serve(request).await });
-        let answering = answering.catch_unwind();
-        let answered = match mount.timeout {
-            Some(limit) => timeout(limit, answering).await.map_err(|_| limit),
-            None => Ok(answering.await),
-        };
-        let (status, problem) = match answered {
-            Ok(Ok(Ok(response))) => return response,
-            Ok(Ok(Err(error))) => {
-                tracing::error!(path = &*mount.path, error, "a service of operations failed");
-                let problem = "the service failed; the log says why".to_owned();
-                (StatusCode::INTERNAL_SERVER_ERROR, problem)
-            }
-            Ok(Err(panic)) => {
-                let message = message(&*panic);
-                tracing::error!(
-                    path = &*mount.path,
-                    message,
-                    "a service of operations panicked"
-                );
-                let problem = "the service panicked; the log says why".to_owned();
-                (StatusCode::INTERNAL_SERVER_ERROR, problem)
-            }
-            Err(limit) => {
-                let problem = format!("the service did not answer within {limit:?}");
-                (StatusCode::GATEWAY_TIMEOUT, problem)
-            }
-        };
-        let answer = Answer::problem(status, &problem);
-        answer.into_response(&method).map(AdminBody::new)
-    }
-}
-
-fn message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("without a message")
-}
-
 impl<B> Service<Request<B>> for Admin
 where
     B: Body + Send + 'static,
@@ -240,8 +303,10 @@ where
     fn call(&mut self, request: Request<B>) -> AdminFuture {
         let config = Arc::clone(&self.config);
         let marked = move |mut response: Response<AdminBody>| {
+            let headers = response.headers_mut();
+            tower_ops_answer::secure(headers);
             if let Some(header) = &config.header {
-                response.headers_mut().insert(header.clone(), VERSION);
+                headers.insert(header.clone(), VERSION);
             }
             response
         };

@@ -1,13 +1,15 @@
 use std::borrow::Cow;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::HeaderName;
+use http::{Extensions, HeaderName};
 use tokio::time::Instant;
+use tower_ops_answer::Host;
 use tower_ops_config::ConfigError;
 
 use crate::admin::Admin;
-use crate::config::{Config, Phase};
+use crate::config::{Config, PeerOf, Phase};
 use crate::index::INFO;
 use crate::mount::Mount;
 use crate::tokens::Tokens;
@@ -24,6 +26,12 @@ pub struct AdminBuilder {
     base: String,
     tokens: Tokens,
     mounts: Vec<Mount>,
+    hosts: Vec<String>,
+    peer: Option<PeerOf>,
+    #[cfg(feature = "server")]
+    ephemeral_port: bool,
+    #[cfg(feature = "server")]
+    recorder: Option<Arc<dyn metrics::Recorder + Send + Sync>>,
 }
 
 impl AdminBuilder {
@@ -37,6 +45,12 @@ impl AdminBuilder {
             base: String::new(),
             tokens: Tokens::none(),
             mounts: Vec::new(),
+            hosts: Vec::new(),
+            peer: None,
+            #[cfg(feature = "server")]
+            ephemeral_port: false,
+            #[cfg(feature = "server")]
+            recorder: None,
         }
     }
 
@@ -86,6 +100,45 @@ impl AdminBuilder {
         self
     }
 
+    /// Adds a host name under which the endpoint may be asked, such as `ops.orders.example.com`;
+    /// without a port. IP addresses, `localhost`, single labels and what ends in `.localhost`,
+    /// `.local`, `.internal` or `.svc` always may.
+    ///
+    /// Another name is answered 421: to clients on this machine, where a page of another site can
+    /// reach the endpoint by a name of its own (DNS rebinding), and to everybody for what changes
+    /// something.
+    pub fn trusted_host(mut self, name: impl Into<String>) -> Self {
+        self.hosts.push(name.into());
+        self
+    }
+
+    /// Where to find who sent a request that came on the application's port, in the request's
+    /// extensions or in a task-local. On the endpoint's own port it is known.
+    pub fn peer(
+        mut self,
+        peer: impl Fn(&Extensions) -> Option<SocketAddr> + Send + Sync + 'static,
+    ) -> Self {
+        self.peer = Some(Arc::new(peer));
+        self
+    }
+
+    /// Port 0 takes any free port that the system gives, and not the first one from 8080 to 9000:
+    /// for tests. Off by default.
+    #[cfg(feature = "server")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
+    pub const fn ephemeral_port(mut self) -> Self {
+        self.ephemeral_port = true;
+        self
+    }
+
+    /// Counts what happens to connections with this recorder, and not with the process's one.
+    #[cfg(feature = "server")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
+    pub fn recorder(mut self, recorder: Arc<dyn metrics::Recorder + Send + Sync>) -> Self {
+        self.recorder = Some(recorder);
+        self
+    }
+
     /// Builds it.
     ///
     /// # Errors
@@ -107,6 +160,12 @@ impl AdminBuilder {
             tokens: self.tokens,
             mounts: self.mounts,
             since: Instant::now(),
+            hosts: self.hosts,
+            peer: self.peer,
+            #[cfg(feature = "server")]
+            ephemeral_port: self.ephemeral_port,
+            #[cfg(feature = "server")]
+            recorder: self.recorder,
         }))
     }
 
@@ -123,6 +182,15 @@ impl AdminBuilder {
         }
         if !self.base.is_empty() {
             problems.extend(path_problem(&self.base).map(|it| format!("base: {it}")));
+        }
+        for host in &self.hosts {
+            let parsed = Host::parse(host).map(|parsed| parsed.name());
+            if host.is_empty() || parsed != Ok(host.as_str()) {
+                problems.push(format!(
+                    "trusted_host: {host:?} is not a host name without a port, such as \
+                     \"ops.example.com\""
+                ));
+            }
         }
         for (place, (name, _)) in self.info.iter().enumerate() {
             if name.trim().is_empty() {
@@ -170,7 +238,7 @@ fn mount_problems(mount: &Mount) -> Vec<String> {
     problems
 }
 
-fn path_problem(path: &str) -> Option<&'static str> {
+pub(crate) fn path_problem(path: &str) -> Option<&'static str> {
     if !path.starts_with('/') {
         Some("does not begin with a slash")
     } else if path.ends_with('/') {

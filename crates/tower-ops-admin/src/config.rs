@@ -1,8 +1,9 @@
 use std::borrow::Cow;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::HeaderName;
+use http::{Extensions, HeaderName};
 use tokio::time::Instant;
 
 use crate::mount::Mount;
@@ -19,7 +20,17 @@ pub(crate) struct Config {
     pub(crate) tokens: Tokens,
     pub(crate) mounts: Vec<Mount>,
     pub(crate) since: Instant,
+    /// Names under which it may be asked, besides those that nobody else has.
+    pub(crate) hosts: Vec<String>,
+    pub(crate) peer: Option<PeerOf>,
+    #[cfg(feature = "server")]
+    pub(crate) ephemeral_port: bool,
+    #[cfg(feature = "server")]
+    pub(crate) recorder: Option<Arc<dyn metrics::Recorder + Send + Sync>>,
 }
+
+/// Who sent a request, by its extensions.
+pub(crate) type PeerOf = Arc<dyn Fn(&Extensions) -> Option<SocketAddr> + Send + Sync>;
 
 pub(crate) type Phase = Arc<dyn Fn() -> Cow<'static, str> + Send + Sync>;
 

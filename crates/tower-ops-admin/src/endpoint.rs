@@ -2,38 +2,29 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::runtime;
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
-use tower_service::Service as _;
+use tokio::time::timeout;
 
+use self::accept::accept_all;
+use self::answering::Answering;
+use self::reserve::Reserve;
 use crate::admin::Admin;
-use crate::deadline::Deadline;
 use crate::ports;
-use crate::remote::RemoteAddr;
+use crate::workers::Workers;
 
-/// Probes and scrapers are few; whoever opens more has to wait.
-const MAX_CONNECTIONS: usize = 256;
-
-/// A prober has its request ready when it connects, and one request is all that a connection is
-/// for: an idle one would keep others out.
-const HEAD: Duration = Duration::from_secs(10);
-
-/// How long a client may take to read its answer, once the service's own time is over.
-const SENDING: Duration = Duration::from_secs(30);
+mod accept;
+mod answering;
+mod connections;
+mod incidents;
+mod reserve;
+mod serve;
 
 /// How long an answer that is being made may take once the endpoint ends.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -41,18 +32,23 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// How long what is blocked then may take beyond that.
 const BLOCKED: Duration = Duration::from_millis(500);
 
-/// How long to wait after a failed accept: file descriptors come back when others close theirs.
-const BACK_OFF: Duration = Duration::from_millis(50);
-
 impl Admin {
     /// Starts the endpoint on `addr`, on a thread and a runtime of its own, so that a stuck
     /// application cannot keep it from answering, until the returned handle is dropped.
     ///
-    /// Port 0 takes the first free one from 8080 to 9000.
+    /// Port 0 takes the first free one from 8080 to 9000, or any with
+    /// [`ephemeral_port`](crate::AdminBuilder::ephemeral_port). `[::]` takes IPv4 as well, whose
+    /// peers are shown with their IPv4 address; it is `0.0.0.0` where the system has no IPv6.
     ///
-    /// HTTP/1.1; one request for each connection, and 256 connections at once. A client has 10 s
-    /// for the head of its request, and 30 s, beyond the mounted service's own, for reading the
-    /// answer.
+    /// HTTP/1.1; one request for each connection, and 256 connections at once: beyond that the
+    /// oldest that has not sent a whole head is closed, counted in
+    /// `admin_connections_evicted_total`. A client has 3 s for its first byte, 10 s for the head of
+    /// its request, and 30 s, beyond the mounted service's own, for reading the answer. Some file
+    /// descriptors are kept back, so that probes are answered when the process has no others left;
+    /// `admin_accept_errors_total` counts what could not be accepted.
+    ///
+    /// [Probes](crate::Mount::probe) are answered on that thread, and everything else on two
+    /// threads beside it, 32 answers at once; beyond that the answer is 503 with `Retry-After`.
     ///
     /// # Errors
     ///
@@ -62,7 +58,7 @@ impl Admin {
     ///
     /// ```no_run
     /// # fn example(admin: tower_ops_admin::Admin) -> std::io::Result<()> {
-    /// let endpoint = admin.start(([0, 0, 0, 0], 8080))?;
+    /// let endpoint = admin.start((std::net::Ipv6Addr::UNSPECIFIED, 8080))?;
     /// println!("operations on http://{}", endpoint.addr());
     /// # Ok(())
     /// # }
@@ -82,7 +78,7 @@ impl Admin {
         addr: impl Into<SocketAddr>,
         beside: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<Endpoint> {
-        let listener = ports::listen(addr.into())?;
+        let listener = ports::listen(addr.into(), self.takes_any_port())?;
         let addr = listener.local_addr()?;
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
@@ -93,16 +89,20 @@ impl Admin {
         };
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = mpsc::channel();
-        let admin = self.clone();
+        let workers = Workers::start()?;
+        // Here, so that it is there when this returns.
+        let reserve = Reserve::new();
+        let admin = self.on_own_port(workers.worker());
         let thread = thread::Builder::new()
             .name("operations".into())
             .spawn(move || {
                 let _end: mpsc::Sender<()> = end;
+                let _workers = workers;
                 runtime.spawn(beside);
                 runtime.block_on(async {
                     let answering = Answering::default();
                     tokio::select! {
-                        () = accept_all(listener, &admin, &answering) => {}
+                        () = accept_all(listener, reserve, &admin, &answering) => {}
                         _ = stopped => {}
                     }
                     let _ = timeout(GOODBYE, answering.done()).await;
@@ -122,8 +122,8 @@ impl Admin {
 ///
 /// Ends when it is dropped: its port is free then. That waits for the answers that are being made
 /// at that moment, for at most a second, and half a second more for what blocks;
-/// [`close`](Self::close) does so without blocking. A service that blocks the endpoint's own
-/// thread is left behind after two seconds, and with it the port.
+/// [`close`](Self::close) does so without blocking. A [probe](crate::Mount::probe) that blocks the
+/// endpoint's own thread is left behind after two seconds, and with it the port.
 #[must_use = "the endpoint ends when this is dropped"]
 pub struct Endpoint {
     addr: SocketAddr,
@@ -175,84 +175,6 @@ impl Drop for Endpoint {
         if let Some(running) = self.running.take() {
             running.end();
         }
-    }
-}
-
-/// How many answers are being made.
-#[derive(Clone, Debug, Default)]
-struct Answering(Arc<Count>);
-
-#[derive(Debug, Default)]
-struct Count {
-    answers: AtomicUsize,
-    less: Notify,
-}
-
-impl Answering {
-    fn begin(&self) -> One {
-        self.0.answers.fetch_add(1, Ordering::AcqRel);
-        One(self.clone())
-    }
-
-    /// One thread: nothing happens between the look and the wait.
-    async fn done(&self) {
-        while self.0.answers.load(Ordering::Acquire) > 0 {
-            self.0.less.notified().await;
-        }
-    }
-}
-
-/// One answer, until its connection ends.
-struct One(Answering);
-
-impl Drop for One {
-    fn drop(&mut self) {
-        self.0.0.answers.fetch_sub(1, Ordering::AcqRel);
-        self.0.0.less.notify_one();
-    }
-}
-
-async fn accept_all(listener: TcpListener, admin: &Admin, answering: &Answering) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-            return;
-        };
-        let Ok((stream, peer)) = listener.accept().await else {
-            sleep(BACK_OFF).await;
-            continue;
-        };
-        let connection = serve_one(stream, peer, admin.clone(), answering.clone());
-        tokio::spawn(async move {
-            connection.await;
-            drop(slot);
-        });
-    }
-}
-
-async fn serve_one(stream: TcpStream, peer: SocketAddr, admin: Admin, answering: Answering) {
-    // An answer goes out when it is written.
-    let _ = stream.set_nodelay(true);
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .keep_alive(false);
-    let deadline = Deadline::within(HEAD + SENDING);
-    let moved = deadline.clone();
-    // Here, so that it lives until the answer is sent.
-    let one = std::sync::OnceLock::new();
-    let service = service_fn(|mut request: Request<Incoming>| {
-        request.extensions_mut().insert(RemoteAddr::new(peer));
-        let _ = one.set(answering.begin());
-        let time = admin.time_for(request.uri().path());
-        moved.move_to(time.map(|time| time.saturating_add(SENDING)));
-        admin.clone().call(request)
-    });
-    let connection = http.serve_connection(TokioIo::new(stream), service);
-    // A prober that goes away is no event.
-    tokio::select! {
-        _ = connection => {}
-        () = deadline.over() => {}
     }
 }
 

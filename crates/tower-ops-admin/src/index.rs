@@ -5,14 +5,15 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body_util::Full;
 use serde::Serialize;
-use tower_ops_answer::Answer;
+use tower_ops_answer::{Accept, Answer, has_body};
 
 use crate::body::AdminBody;
 use crate::config::Config;
+use crate::options;
 
 pub(crate) const INDEX: &str = "/";
 pub(crate) const INFO: &str = "/info";
@@ -92,14 +93,12 @@ fn pairs(config: &Config) -> BTreeMap<&str, &str> {
     pairs.map(|(name, value)| (&**name, &**value)).collect()
 }
 
-/// JSON if it is named: a browser and curl name it not, and a person reads there.
+/// JSON if it is named and text is not preferred: a browser and curl name it not, and a person
+/// reads there.
 fn wants_json(headers: &HeaderMap) -> bool {
-    let mut accepts = headers.get_all(ACCEPT).iter();
-    accepts.any(|accept| {
-        let ranges = accept.to_str().unwrap_or_default().split(',');
-        let mut media = ranges.map(|range| range.split(';').next().unwrap_or_default().trim());
-        media.any(|media| media.eq_ignore_ascii_case("application/json"))
-    })
+    let accept = Accept::from_headers(headers);
+    let json = accept.named("application/json");
+    json > 0 && json >= accept.weight("text/plain").unwrap_or(0)
 }
 
 fn as_text(config: &Config, base: &str) -> String {
@@ -130,16 +129,18 @@ fn as_text(config: &Config, base: &str) -> String {
 
 fn text(text: String, method: &Method) -> Response<AdminBody> {
     let length = text.len();
-    let sent = if *method == Method::HEAD {
-        String::new()
-    } else {
+    let sent = if has_body(method) {
         text
+    } else {
+        String::new()
     };
     let mut response = Response::new(AdminBody::new(Full::<Bytes>::from(sent)));
     let headers = response.headers_mut();
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     headers.insert(CONTENT_TYPE, plain);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if *method == Method::OPTIONS {
+        return options::answer(response);
+    }
     response
 }

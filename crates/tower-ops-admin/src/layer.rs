@@ -13,6 +13,7 @@ use tower_service::Service;
 
 use crate::admin::{Admin, AdminFuture};
 use crate::body::{AdminBody, BoxError};
+use crate::builder::path_problem;
 
 /// Puts the operations endpoint on the application's port. Made by [`Admin::layer`].
 #[derive(Clone, Debug)]
@@ -23,8 +24,20 @@ pub struct AdminLayer {
 
 impl AdminLayer {
     pub(crate) fn new(admin: &Admin, prefix: &str) -> Self {
-        // Else "ops" would match no path, and "" every one, the application's as well.
-        let prefix = format!("/{}", prefix.trim_matches('/'));
+        // Else "ops" would match no path, and "" the application's own.
+        let within = prefix.trim_matches('/');
+        let path = format!("/{within}");
+        let problem = match path_problem(&path) {
+            _ if within.trim().is_empty() => Some("would take the application's own paths"),
+            problem => problem,
+        };
+        assert!(
+            problem.is_none(),
+            "the operations endpoint cannot stand below {prefix:?}, which {}; give a path of its \
+             own, such as \"/ops\"",
+            problem.unwrap_or_default()
+        );
+        let prefix = path;
         Self {
             admin: admin.based(&prefix),
             prefix,

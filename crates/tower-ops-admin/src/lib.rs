@@ -52,6 +52,12 @@
 //! | [`Access::Read`] | open | 401 | open | open |
 //! | [`Access::Write`] | 403, and how to open it | 401 | 403 | open |
 //!
+//! On the application's port, what changes something is never open without a token. Whatever
+//! changes something is refused to pages of other sites (403, by `Origin`, `Sec-Fetch-Site` and
+//! `Sec-Purpose`) and under foreign host names (421, see
+//! [`trusted_host`](AdminBuilder::trusted_host)), and leaves an audit event with the target
+//! `tower_ops::audit`: method, path, peer, user agent, which token, status.
+//!
 //! Tokens come as `authorization: Bearer …` (RFC 6750), and are compared in constant time. With a
 //! write token and no read token, reading stays open: a scraper needs no secret by default.
 //!
@@ -66,6 +72,12 @@
 //! |---|---|
 //! | `server` | `Admin::start` and `Endpoint`, on hyper |
 //!
+//! # HTTP
+//!
+//! OPTIONS is answered as GET would be, with `Allow` and without a body, on every path, and has no
+//! effect. A slash at the end of a path makes no difference. A request in HTTP/1.1 needs exactly
+//! one `Host` (400 otherwise).
+//!
 //! # Limits
 //!
 //! - HTTP/1.1 without TLS, and one request for each connection: keep it off the public network.
@@ -75,6 +87,7 @@
 
 mod access;
 mod admin;
+mod audit;
 mod body;
 mod builder;
 mod config;
@@ -83,14 +96,18 @@ mod deadline;
 #[cfg(feature = "server")]
 mod endpoint;
 mod erased;
+mod gate;
 mod index;
 mod layer;
 mod mount;
+mod options;
 #[cfg(feature = "server")]
 mod ports;
 mod remote;
-mod secret;
+mod serve;
 mod tokens;
+#[cfg(feature = "server")]
+mod workers;
 
 pub use self::access::{Access, Role};
 pub use self::admin::{Admin, AdminFuture};
@@ -102,8 +119,8 @@ pub use self::endpoint::Endpoint;
 pub use self::layer::{AdminLayer, AdminService, LayerFuture};
 pub use self::mount::{DEFAULT_BODY, DEFAULT_TIMEOUT, Mount};
 pub use self::remote::RemoteAddr;
-pub use self::secret::Secret;
 pub use self::tokens::{Tokens, TokensBuilder};
+pub use tower_ops_answer::Secret;
 pub use tower_ops_config::ConfigError;
 
 #[cfg(doctest)]

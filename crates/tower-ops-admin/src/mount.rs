@@ -1,12 +1,14 @@
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, Uri};
 use http_body::Body;
+use tower_ops_answer::is_read;
 use tower_service::Service;
 
-use crate::access::{Access, is_safe};
+use crate::access::Access;
 use crate::body::{AdminRequestBody, BoxError};
 use crate::erased::Erased;
 
@@ -45,6 +47,20 @@ pub struct Mount {
     pub(crate) changes: Access,
     pub(crate) timeout: Option<Duration>,
     pub(crate) most: Option<usize>,
+    pub(crate) effects: Effects,
+    pub(crate) is_probe: bool,
+    pub(crate) knows_options: bool,
+}
+
+/// Which requests change something.
+#[derive(Clone)]
+pub(crate) enum Effects {
+    /// Those with another method than GET, HEAD and OPTIONS.
+    ByMethod,
+    /// None: other methods are refused.
+    None,
+    /// Those of which this says so.
+    If(Arc<dyn Fn(&Method, &Uri) -> bool + Send + Sync>),
 }
 
 impl Mount {
@@ -72,6 +88,9 @@ impl Mount {
             changes: Access::Write,
             timeout: Some(DEFAULT_TIMEOUT),
             most: Some(DEFAULT_BODY),
+            effects: Effects::ByMethod,
+            is_probe: false,
+            knows_options: false,
         }
     }
 
@@ -125,16 +144,62 @@ impl Mount {
         self
     }
 
+    /// Which requests change something: those with another method than GET, HEAD and OPTIONS
+    /// unless said otherwise. For a service that stops or moves something at a GET.
+    ///
+    /// What changes something is refused to pages of other sites (403), and to names by which a
+    /// page of another site could reach it (421); it is never open to everybody where the
+    /// endpoint is on the application's port; and it leaves an audit event with the target
+    /// `tower_ops::audit`. OPTIONS never changes anything.
+    pub fn changes_if(
+        mut self,
+        changes: impl Fn(&Method, &Uri) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.effects = Effects::If(Arc::new(changes));
+        self
+    }
+
+    /// Nothing changes by it, whatever the method: the service refuses those that it does not
+    /// know. Every method needs what [`access`](Self::access) says.
+    pub fn reads_only(mut self) -> Self {
+        self.effects = Effects::None;
+        self
+    }
+
+    /// Answers at once, from memory and with little: on the endpoint's own thread, and never 503
+    /// because of others. Everything else works on two threads beside it.
+    pub const fn probe(mut self) -> Self {
+        self.is_probe = true;
+        self
+    }
+
+    /// The service answers OPTIONS itself, without any effect. Others are asked with GET instead
+    /// (where that changes nothing), and the answer goes without its body.
+    pub const fn answers_options(mut self) -> Self {
+        self.knows_options = true;
+        self
+    }
+
+    pub(crate) fn changes(&self, method: &Method, uri: &Uri) -> bool {
+        match &self.effects {
+            _ if *method == Method::OPTIONS => false,
+            Effects::ByMethod => !is_read(method),
+            Effects::None => false,
+            Effects::If(changes) => changes(method, uri),
+        }
+    }
+
     pub(crate) fn serves(&self, path: &str) -> bool {
         match path.strip_prefix(&*self.path) {
-            Some("") => true,
+            Some("" | "/") => true,
             Some(rest) => self.subpaths && rest.starts_with('/'),
             None => false,
         }
     }
 
+    /// What a request with this method needs.
     pub(crate) const fn needs(&self, method: &Method) -> Access {
-        if is_safe(method) {
+        if is_read(method) || matches!(self.effects, Effects::None) {
             self.access
         } else {
             self.changes

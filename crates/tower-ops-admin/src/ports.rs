@@ -1,38 +1,61 @@
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
+
+use socket2::{Domain, Socket, Type};
 
 /// Where port 0 is looked for: where people expect such an endpoint.
 const SEARCHED: RangeInclusive<u16> = 8080..=9000;
 
-/// Listens on the address, or on the first free port of the range if its port is 0.
-pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    let listener = if addr.port() == 0 {
-        search(addr)?
-    } else {
-        TcpListener::bind(addr).map_err(|error| {
-            let advice = match error.kind() {
-                ErrorKind::AddrInUse => {
-                    "; another process has it: end that, or choose another address, or port 0 for \
-                     a free one"
-                }
-                ErrorKind::PermissionDenied => "; ports below 1024 need a privilege",
-                _ => "",
-            };
-            let text = format!("the operations endpoint cannot listen on {addr}: {error}{advice}");
-            io::Error::new(error.kind(), text)
-        })?
-    };
+/// Connections that wait to be accepted: many may come at once.
+const BACKLOG: i32 = 1024;
+
+/// Listens on the address. If its port is 0, on the first free one of the range, or, if that is
+/// `ephemeral`, on any that the system gives.
+///
+/// `[::]` takes IPv4 as well, and is `0.0.0.0` where the system has no IPv6.
+pub(crate) fn listen(addr: SocketAddr, ephemeral: bool) -> io::Result<TcpListener> {
+    let listener = match bind(addr, ephemeral) {
+        Err(error) if addr.ip() == SocketAddr::from(([0_u16; 8], 0)).ip() && is_no_v6(&error) => {
+            bind((Ipv4Addr::UNSPECIFIED, addr.port()).into(), ephemeral)
+        }
+        other => other,
+    }?;
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+fn bind(addr: SocketAddr, ephemeral: bool) -> io::Result<TcpListener> {
+    if addr.port() == 0 && !ephemeral {
+        return search(addr);
+    }
+    bind_one(addr).map_err(|error| {
+        let advice = match error.kind() {
+            ErrorKind::AddrInUse => {
+                "; another process has it: end that, or choose another address, or port 0 for a \
+                 free one"
+            }
+            ErrorKind::PermissionDenied => "; ports below 1024 need a privilege",
+            ErrorKind::AddrNotAvailable => "; this machine does not have the address",
+            _ => "",
+        };
+        describe(
+            &error,
+            &format!("the operations endpoint cannot listen on {addr}: {error}{advice}"),
+        )
+    })
 }
 
 fn search(mut addr: SocketAddr) -> io::Result<TcpListener> {
     for port in SEARCHED {
         addr.set_port(port);
-        match TcpListener::bind(addr) {
+        match bind_one(addr) {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {}
-            other => return other,
+            Err(error) => {
+                let text = format!("the operations endpoint cannot listen on {addr}: {error}");
+                return Err(describe(&error, &text));
+            }
+            Ok(listener) => return Ok(listener),
         }
     }
     let text = format!(
@@ -42,4 +65,32 @@ fn search(mut addr: SocketAddr) -> io::Result<TcpListener> {
         SEARCHED.end()
     );
     Err(io::Error::new(ErrorKind::AddrInUse, text))
+}
+
+fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    // As the standard library does: a port is free at once when its process has ended.
+    #[cfg(not(windows))]
+    socket.set_reuse_address(true)?;
+    if addr.is_ipv6() && addr.ip().is_unspecified() {
+        // Whatever the system's default is. Where it cannot, IPv6 alone is what there is.
+        let _ = socket.set_only_v6(false);
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// With the words, and recognised as before.
+fn describe(error: &io::Error, text: &str) -> io::Error {
+    io::Error::new(error.kind(), text.to_owned())
+}
+
+/// Whether the system has no IPv6 at all, or has no address for it.
+fn is_no_v6(error: &io::Error) -> bool {
+    // EAFNOSUPPORT has no kind of its own, and loses its number with the words.
+    let text = error.to_string();
+    error.kind() == ErrorKind::AddrNotAvailable
+        || error.kind() == ErrorKind::Unsupported
+        || text.contains("Address family not supported")
 }

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use tokio::time::Instant;
-use tower_ops_answer::TokenDigest;
+use tower_ops_answer::{Secret, TokenDigest};
 
 use crate::access::{Access, Role};
-use crate::secret::Secret;
 use tower_ops_config::ConfigError;
 
 /// How often a file of tokens is looked at.
@@ -25,13 +24,13 @@ const READ_EVERY: Duration = Duration::from_secs(10);
 /// use tower_ops_admin::{Access, Role, Secret, Tokens};
 ///
 /// let tokens = Tokens::builder()
-///     .read(Secret::new("a long token to look"))
-///     .write(Secret::new("a long token to change things"))
+///     .read(Secret::new("a-long-token-to-look"))
+///     .write(Secret::new("a-long-token-to-change-things"))
 ///     .build()?;
 ///
 /// let mut headers = HeaderMap::new();
 /// assert!(!tokens.allow(&headers, Access::Read));
-/// headers.insert(AUTHORIZATION, "Bearer a long token to look".parse().unwrap());
+/// headers.insert(AUTHORIZATION, "Bearer a-long-token-to-look".parse().unwrap());
 /// assert!(tokens.allow(&headers, Access::Read));
 /// assert!(!tokens.allow(&headers, Access::Write));
 /// assert_eq!(tokens.role(&headers), Some(Role::Read));
@@ -117,9 +116,24 @@ impl Tokens {
         self.inner.as_ref().is_some_and(|it| !it.write.is_empty())
     }
 
+    /// Whether anybody may do what needs that access.
+    pub(crate) fn is_open(&self, access: Access) -> bool {
+        match access {
+            Access::Public => true,
+            Access::Own | Access::Write => false,
+            Access::Read => self.inner.as_ref().is_none_or(|it| it.read.is_empty()),
+        }
+    }
+
+    /// Whether there is a token that reading needs.
+    #[must_use]
+    pub fn must_read(&self) -> bool {
+        self.inner.as_ref().is_some_and(|it| !it.read.is_empty())
+    }
+
     pub(crate) fn check(&self, headers: &HeaderMap, access: Access) -> Result<(), Refusal> {
         let needs = match access {
-            Access::Public => return Ok(()),
+            Access::Public | Access::Own => return Ok(()),
             Access::Read => match &self.inner {
                 Some(inner) if !inner.read.is_empty() => Role::Read,
                 _ => return Ok(()),

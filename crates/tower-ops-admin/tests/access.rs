@@ -12,8 +12,8 @@ use http::{HeaderMap, Method, Request, Response};
 use tower::{ServiceExt, service_fn};
 use tower_ops_admin::{Access, Admin, AdminRequestBody, Mount, Role, Secret, Tokens};
 
-const READ: &str = "a token to look at things";
-const WRITE: &str = "a token to change things";
+const READ: &str = "a-token-to-look-at-things";
+const WRITE: &str = "a-token-to-change-things";
 
 fn admin(tokens: Tokens) -> Admin {
     let service = || {
@@ -33,6 +33,7 @@ fn admin(tokens: Tokens) -> Admin {
         .mount(mount("/write", Access::Write, Access::Write))
         .build()
         .unwrap()
+        .on_private_port()
 }
 
 async fn status(admin: &Admin, method: &Method, path: &str, header: Option<&str>) -> u16 {
@@ -121,8 +122,8 @@ async fn what_is_no_bearer_token_opens_nothing() {
 async fn tokens_change_with_their_file_and_stay_if_that_breaks() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("tokens");
-    let current = "the current token, long enough";
-    let next = "the next token, long enough";
+    let current = "the-current-token,long-enough";
+    let next = "the-next-token,long-enough";
     fs::write(&path, format!("{current}\n")).unwrap();
     let tokens = Tokens::builder().write(Secret::from_file(&path));
     let tokens = tokens.build().unwrap();
@@ -135,7 +136,12 @@ async fn tokens_change_with_their_file_and_stay_if_that_breaks() {
     tokio::time::advance(Duration::from_secs(1)).await;
     assert!(may(current) && may(next));
 
-    for broken in ["", "short", &"x".repeat(5_000)] {
+    for broken in [
+        "",
+        "short",
+        "with blanks, but long enough",
+        &"x".repeat(5_000),
+    ] {
         fs::write(&path, broken).unwrap();
         tokio::time::advance(Duration::from_secs(10)).await;
         assert!(may(current) && may(next), "{broken:?}");
@@ -159,7 +165,7 @@ fn every_missing_token_is_told_at_once_and_none_is_shown() {
     assert_eq!(error.problems().len(), 3, "{error}");
     let text = error.to_string();
     for part in [
-        "read token: has fewer than 16 characters",
+        "read token: is shorter than 16 characters",
         "TOWER_OPS_ADMIN_NEVER_SET is not set",
         "write token: the file /nowhere/token cannot be read",
     ] {

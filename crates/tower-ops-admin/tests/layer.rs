@@ -83,7 +83,7 @@ async fn what_is_below_the_prefix_is_the_endpoints_and_the_rest_is_not() {
 }
 
 #[tokio::test]
-async fn slashes_around_the_prefix_make_no_difference_and_none_takes_the_application() {
+async fn slashes_around_the_prefix_make_no_difference() {
     let application = || {
         service_fn(async |_: Request<Full<Bytes>>| {
             Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("application")))
@@ -98,8 +98,18 @@ async fn slashes_around_the_prefix_make_no_difference_and_none_takes_the_applica
         );
         assert_eq!(ask(service, "/orders").await.2, "application", "{prefix}");
     }
-    let service = admin().layer("").layer(application());
-    assert_eq!(ask(service, "/orders").await.2, "application");
+}
+
+#[test]
+fn a_prefix_that_takes_the_applications_own_paths_is_refused() {
+    for prefix in [
+        "", "/", "//", " ", "/ /", "/ops?x", "/ops#x", "/ops//x", "/опс",
+    ] {
+        let refused = std::panic::catch_unwind(|| admin().layer(prefix)).unwrap_err();
+        let text = refused.downcast_ref::<String>().unwrap();
+        assert!(text.contains("cannot stand below"), "{text}");
+    }
+    let _ = (admin().layer("ops"), admin().layer("/inside/ops"));
 }
 
 #[tokio::test]

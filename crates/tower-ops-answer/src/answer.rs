@@ -1,10 +1,9 @@
 use bytes::Bytes;
-use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
-};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
 
+use crate::headers::{self, has_body};
 use crate::{AnswerBody, BadQuery};
 
 /// What a service answers.
@@ -12,7 +11,8 @@ use crate::{AnswerBody, BadQuery};
 pub struct Answer {
     status: StatusCode,
     json: Vec<u8>,
-    allow: Option<HeaderValue>,
+    allow: HeaderValue,
+    retry_after: Option<u32>,
 }
 
 /// What went wrong. Quotes nothing of the request.
@@ -62,9 +62,23 @@ impl Answer {
             allow: Some(allow),
             ..Problem::new("method not allowed")
         };
+        Self::json(StatusCode::METHOD_NOT_ALLOWED, &problem).with_allow(allow)
+    }
+
+    /// The methods that the path has, besides OPTIONS: GET and HEAD unless given. Part of the
+    /// answers to OPTIONS, and of [`method_not_allowed`](Self::method_not_allowed).
+    #[must_use]
+    pub fn with_allow(mut self, methods: &[&str]) -> Self {
+        self.allow = headers::allow(methods);
+        self
+    }
+
+    /// `503 Service Unavailable`, and after how many seconds to ask again.
+    #[must_use]
+    pub fn busy(error: &str, retry_after: u32) -> Self {
         Self {
-            allow: HeaderValue::try_from(allow.join(", ")).ok(),
-            ..Self::json(StatusCode::METHOD_NOT_ALLOWED, &problem)
+            retry_after: Some(retry_after),
+            ..Self::problem(StatusCode::SERVICE_UNAVAILABLE, error)
         }
     }
 
@@ -103,32 +117,38 @@ impl Answer {
         Self {
             status,
             json,
-            allow: None,
+            allow: headers::allow(&["GET", "HEAD"]),
+            retry_after: None,
         }
     }
 
-    /// The response to a request of that method.
+    /// The response to a request of that method: to HEAD without the body and with its length,
+    /// to OPTIONS with `Allow` and nothing else.
     #[must_use]
     pub fn into_response(self, method: &Method) -> Response<AnswerBody> {
         let length = self.json.len();
-        // HEAD names the length that GET would have sent.
-        let sent = if *method == Method::HEAD {
-            Bytes::new()
-        } else {
+        let sent = if has_body(method) {
             self.json.into()
+        } else {
+            Bytes::new()
         };
         let mut response = Response::new(AnswerBody::new(sent));
         *response.status_mut() = self.status;
+        let is_options = *method == Method::OPTIONS;
         let headers = response.headers_mut();
-        let json = HeaderValue::from_static("application/json");
-        headers.insert(CONTENT_TYPE, json);
-        // A browser must not take what a client put into its path for a page.
-        let nosniff = HeaderValue::from_static("nosniff");
-        headers.insert(X_CONTENT_TYPE_OPTIONS, nosniff);
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(allow) = self.allow {
-            headers.insert(ALLOW, allow);
+        if is_options {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+        } else {
+            let json = HeaderValue::from_static("application/json");
+            headers.insert(CONTENT_TYPE, json);
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        headers::secure(headers);
+        if is_options || self.status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(ALLOW, self.allow);
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -155,7 +175,24 @@ mod tests {
         let answer = Answer::method_not_allowed(&["GET", "DELETE"]);
         let response = answer.into_response(&Method::PUT);
         assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
-        assert_eq!(response.headers()[ALLOW], "GET, DELETE");
+        assert_eq!(response.headers()[ALLOW], "GET, DELETE, OPTIONS");
+    }
+
+    #[test]
+    fn options_has_the_status_of_get_and_the_methods_and_no_body() {
+        for answer in [
+            Answer::ok(&"content"),
+            Answer::not_found(&["/"]),
+            Answer::problem(StatusCode::UNAUTHORIZED, "no"),
+        ] {
+            let status = answer.status;
+            let response = answer.into_response(&Method::OPTIONS);
+            assert_eq!(response.status(), status);
+            assert_eq!(response.headers()[ALLOW], "GET, HEAD, OPTIONS");
+            assert_eq!(response.headers()[CONTENT_LENGTH], "0");
+            assert!(!response.headers().contains_key(CONTENT_TYPE));
+            assert!(response.body().is_end_stream());
+        }
     }
 
     #[test]

@@ -8,6 +8,21 @@ use subtle::ConstantTimeEq;
 /// Tokens with fewer characters can be tried out.
 pub const SHORTEST_TOKEN: usize = 16;
 
+/// What is wrong with a token, in words that follow its name: the one rule for all of them.
+/// Blanks and line ends around it do not matter.
+#[must_use]
+pub fn token_problem(token: &str) -> Option<&'static str> {
+    let token = token.trim();
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        // "пароль" is longer in bytes, and no client can send it.
+        Some("has characters that are not visible ASCII, which no bearer token may have")
+    } else if token.len() < SHORTEST_TOKEN {
+        Some("is shorter than 16 characters, and can be tried out")
+    } else {
+        None
+    }
+}
+
 /// A token, of which only a digest is kept: digests have one length, so that comparing them
 /// tells nothing about the token's, and a dump of memory does not have it.
 ///
@@ -37,7 +52,12 @@ impl TokenDigest {
     /// Of the one that a request brings along: `authorization: Bearer …` (RFC 6750).
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        let header = headers.get(AUTHORIZATION)?.to_str().ok()?;
+        let mut given = headers.get_all(AUTHORIZATION).iter();
+        let header = given.next()?.to_str().ok()?;
+        // Which of two it is would be a guess.
+        if given.next().is_some() {
+            return None;
+        }
         let (scheme, token) = header.split_once(' ')?;
         scheme
             .eq_ignore_ascii_case("bearer")

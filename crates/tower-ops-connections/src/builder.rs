@@ -7,6 +7,7 @@ use tower_ops_config::ConfigError;
 
 use crate::ConnectionEvent;
 use crate::connections::Connections;
+use crate::descriptors;
 use crate::keep_alive::{KeepAlive, TCP_MOST_RETRIES};
 use crate::limits::{Http2Close, Limits, OnLimit, Upgraded};
 use crate::metrics::Sink;
@@ -24,7 +25,7 @@ use crate::shared::{OnEvent, Shared};
 /// | [`max_requests`](Self::max_requests) | off | what had many requests |
 /// | [`tcp_keep_alive`](Self::tcp_keep_alive) | 60 s, then 3 × 10 s | who has vanished |
 /// | [`http2_ping_interval`](Self::http2_ping_interval) | 60 s, then 20 s | who has vanished |
-/// | [`max_connections`](Self::max_connections) | off | one more |
+/// | [`max_connections`](Self::max_connections) | three quarters of the file descriptors | one more |
 /// | [`max_per_ip`](Self::max_per_ip) | off | one more of an address |
 ///
 /// A limit that takes an `Option` is off with `None`. A duration that no clock can
@@ -49,7 +50,7 @@ impl Default for ConnectionsBuilder {
                 grace: Duration::from_secs(10),
                 linger: Duration::from_secs(1),
                 stall: None,
-                max_connections: None,
+                max_connections: descriptors::room_for_connections(),
                 on_limit: OnLimit::Wait,
                 max_per_ip: None,
                 check_interval: None,
@@ -190,7 +191,9 @@ impl ConnectionsBuilder {
     }
 
     /// How many connections may be open at once. What comes then waits, unless
-    /// [`on_limit`](Self::on_limit) says otherwise.
+    /// [`on_limit`](Self::on_limit) says otherwise. By default as many as leave a quarter of
+    /// the process's file descriptors (`ulimit -n`), and 128 at least, to everything else;
+    /// `None` for no limit.
     pub fn max_connections(mut self, limit: impl Into<Option<usize>>) -> Self {
         self.limits.max_connections = limit.into();
         self

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use serde::Serialize;
-use tower_ops_answer::{Answer, AnswerBody, BadQuery, Query};
+use tower_ops_answer::{Answer, AnswerBody, BadQuery, Query, is_read, path};
 use tower_service::Service;
 
 use crate::{ConnectionSnapshot, Connections};
@@ -66,6 +66,7 @@ impl Connections {
 
 const LIST: &str = "/connections";
 const PATHS: &[&str] = &[LIST, "/connections/{id}"];
+const METHODS: &[&str] = &["GET", "HEAD", "DELETE"];
 
 impl ConnectionsService {
     /// Whether everybody sees peers. Nobody does by default.
@@ -89,24 +90,25 @@ impl ConnectionsService {
     }
 
     fn answer(&self, parts: &Parts) -> Answer {
-        let path = parts.uri.path();
+        let path = path(&parts.uri);
         if path == LIST {
-            return match parts.method {
-                Method::GET | Method::HEAD => self.list(parts),
-                _ => Answer::method_not_allowed(&["GET", "HEAD"]),
+            return if is_read(&parts.method) {
+                self.list(parts)
+            } else {
+                Answer::method_not_allowed(&["GET", "HEAD"])
             };
         }
         let Some(id) = path.strip_prefix("/connections/") else {
             return Answer::not_found(PATHS);
         };
-        match (&parts.method, id.parse()) {
-            (&(Method::GET | Method::HEAD), Ok(id)) => self.show(id, parts),
-            (&Method::DELETE, Ok(id)) => self.close(id, parts),
-            (&(Method::GET | Method::HEAD | Method::DELETE), Err(_)) => {
-                Answer::problem(StatusCode::BAD_REQUEST, "the id is not a number")
-            }
-            _ => Answer::method_not_allowed(&["GET", "HEAD", "DELETE"]),
-        }
+        let is_delete = parts.method == Method::DELETE;
+        let answer = match id.parse() {
+            _ if !is_delete && !is_read(&parts.method) => Answer::method_not_allowed(METHODS),
+            Ok(id) if is_delete => self.close(id, parts),
+            Ok(id) => self.show(id, parts),
+            Err(_) => Answer::problem(StatusCode::BAD_REQUEST, "the id is not a number"),
+        };
+        answer.with_allow(METHODS)
     }
 
     fn list(&self, parts: &Parts) -> Answer {

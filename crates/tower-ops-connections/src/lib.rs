@@ -142,6 +142,7 @@ mod closing;
 mod connect_info;
 mod connection;
 mod connections;
+mod descriptors;
 mod drain;
 mod duty;
 #[cfg(feature = "service")]

@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use tower_ops_answer::TokenDigest;
+use tower_ops_answer::{Secret, TokenDigest};
 
 /// Who sees more than a status: names of checks, errors, numbers, times.
 ///
@@ -41,13 +41,17 @@ impl Details {
     /// ```
     #[must_use]
     pub fn allowed_if(allowed: impl Fn(&HeaderMap) -> bool + Send + Sync + 'static) -> Self {
-        Self::If(Allowed(Arc::new(allowed)))
+        Self::If(Allowed {
+            allowed: Arc::new(allowed),
+            hides_names: true,
+        })
     }
 
     /// For holders of `token`; `None` says explicitly that there is no token, and so nobody
-    /// sees details.
+    /// sees details. The names of checks, and how each is, are details as well then.
     ///
-    /// An empty token is refused when the [`Health`](crate::Health) is built.
+    /// What is no token is refused when the [`Health`](crate::Health) is built: it has at least 16
+    /// characters, all of them visible ASCII.
     #[must_use]
     pub fn token<T: AsRef<str>>(token: Option<T>) -> Self {
         token.map_or(Self::Never, |token| Self::Token(Token::new(token.as_ref())))
@@ -58,32 +62,45 @@ impl Details {
     /// nothing is locked, because somebody forgot it.
     #[must_use]
     pub fn token_from_env(name: &str) -> Self {
-        Self::Token(match std::env::var(name) {
-            Ok(token) => Token {
-                source: Some(name.to_owned()),
-                ..Token::new(&token)
-            },
-            Err(_) => Token {
-                source: Some(name.to_owned()),
-                digest: None,
-            },
-        })
+        Self::secret(&Secret::from_env(name))
+    }
+
+    /// For holders of a token from wherever it comes, as [`token`](Self::token) is. A file is read
+    /// now, and not again.
+    #[must_use]
+    pub fn secret(secret: &Secret) -> Self {
+        Self::Token(Token::of(secret))
     }
 
     pub(crate) fn problem(&self) -> Option<String> {
-        let Self::Token(token) = self else {
+        let Self::Token(Token {
+            digests: Err(problem),
+        }) = self
+        else {
             return None;
-        };
-        if token.digest.is_some() {
-            return None;
-        }
-        let what = match &token.source {
-            Some(variable) => format!("the environment variable {variable:?} is not set, or empty"),
-            None => "the token is empty".to_owned(),
         };
         Some(format!(
-            "details: a token is required, and {what}; Details::Never does without one"
+            "details: the token: {problem}; Details::Never does without one"
         ))
+    }
+
+    /// Whether the names of checks, and how each is, are for those who may see details alone.
+    pub(crate) const fn hides_names(&self) -> bool {
+        match self {
+            Self::Never | Self::Always => false,
+            Self::Token(_) => true,
+            Self::If(allowed) => allowed.hides_names,
+        }
+    }
+
+    /// Has everybody know the names of checks, and how each is, where
+    /// [`allowed_if`](Self::allowed_if) decides about the rest.
+    #[must_use]
+    pub fn with_public_names(mut self) -> Self {
+        if let Self::If(allowed) = &mut self {
+            allowed.hides_names = false;
+        }
+        self
     }
 
     /// Whether details may be shown to who sent this.
@@ -91,7 +108,7 @@ impl Details {
         match self {
             Self::Never => false,
             Self::Always => true,
-            Self::If(Allowed(allowed)) => allowed(headers),
+            Self::If(Allowed { allowed, .. }) => allowed(headers),
             Self::Token(token) => {
                 // Both are looked at, so that a wrong header does not shadow a right query.
                 let is = |given: Option<TokenDigest>| given.is_some_and(|given| token.is(&given));
@@ -107,7 +124,10 @@ impl Details {
 
 /// Who is [allowed](Details::allowed_if) to see details.
 #[derive(Clone)]
-pub struct Allowed(Arc<dyn Fn(&HeaderMap) -> bool + Send + Sync>);
+pub struct Allowed {
+    allowed: Arc<dyn Fn(&HeaderMap) -> bool + Send + Sync>,
+    hides_names: bool,
+}
 
 impl fmt::Debug for Allowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -118,24 +138,26 @@ impl fmt::Debug for Allowed {
 /// A token, of which only a hash is kept.
 #[derive(Clone)]
 pub struct Token {
-    source: Option<String>,
-    /// `None` if the token is empty or missing, which no `Health` is built with.
-    digest: Option<TokenDigest>,
+    /// Or what is wrong, and no `Health` is built with it.
+    digests: Result<Vec<TokenDigest>, String>,
 }
 
 impl Token {
     /// A token.
     #[must_use]
     pub fn new(token: &str) -> Self {
-        let token = token.trim();
+        Self::of(&Secret::new(token))
+    }
+
+    fn of(secret: &Secret) -> Self {
         Self {
-            source: None,
-            digest: (!token.is_empty()).then(|| TokenDigest::of(token)),
+            digests: secret.read(),
         }
     }
 
     fn is(&self, given: &TokenDigest) -> bool {
-        self.digest.is_some_and(|digest| digest.is(given))
+        let digests = self.digests.as_ref();
+        digests.is_ok_and(|digests| given.is_one_of(digests))
     }
 }
 
@@ -159,18 +181,18 @@ mod tests {
 
     #[test]
     fn a_token_opens_and_nothing_else_does() {
-        let details = Details::token(Some("s3cret"));
+        let details = Details::token(Some("0123456789s3cret"));
         let none = HeaderMap::new();
-        assert!(details.allow(&bearer("Bearer s3cret"), None));
-        assert!(details.allow(&bearer("bearer  s3cret"), None));
-        assert!(details.allow(&none, Some("s3cret")));
-        assert!(details.allow(&bearer("Bearer wrong"), Some("s3cret")));
+        assert!(details.allow(&bearer("Bearer 0123456789s3cret"), None));
+        assert!(details.allow(&bearer("bearer  0123456789s3cret"), None));
+        assert!(details.allow(&none, Some("0123456789s3cret")));
+        assert!(details.allow(&bearer("Bearer wrong"), Some("0123456789s3cret")));
         for wrong in [
-            "Bearer s3cre",
-            "Bearer s3cret2",
+            "Bearer 0123456789s3cre",
+            "Bearer 0123456789s3cret2",
             "Bearer ",
-            "Basic s3cret",
-            "s3cret",
+            "Basic 0123456789s3cret",
+            "0123456789s3cret",
         ] {
             assert!(!details.allow(&bearer(wrong), None), "{wrong}");
         }

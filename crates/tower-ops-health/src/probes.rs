@@ -5,6 +5,7 @@ use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
+use tower_ops_answer::path;
 use tower_service::Service;
 
 use crate::probe::Probe;
@@ -20,8 +21,8 @@ const NAMED: &str = "/health/";
 /// Answers every probe at its [`Probe::path`], and `/health/ping`, `/health/{check}` and `/checks`;
 /// 404 with those paths anywhere else.
 ///
-/// Use it as a fallback or under a prefix of a router, or as the only service of a port. A path
-/// must match exactly: `/ready/` is not `/ready`. Under a prefix (axum's `nest_service`), the
+/// Use it as a fallback or under a prefix of a router, or as the only service of a port. A slash at
+/// the end makes no difference: `/ready/` is `/ready`. Under a prefix (axum's `nest_service`), the
 /// paths in the 404 are relative to it. Made by [`Health::probes`]. Always ready to be called.
 ///
 /// # Examples
@@ -37,6 +38,7 @@ const NAMED: &str = "/health/";
 #[derive(Clone, Debug)]
 pub struct Probes {
     health: Health,
+    aliases: bool,
 }
 
 impl Probes {
@@ -50,8 +52,32 @@ impl Probes {
         CHECKS,
     ];
 
+    /// Further paths that it answers [if asked to](Self::with_aliases).
+    pub const ALIASES: &'static [&'static str] = &["/livez", "/readyz", "/healthz"];
+
     pub(crate) const fn new(health: Health) -> Self {
-        Self { health }
+        Self {
+            health,
+            aliases: false,
+        }
+    }
+
+    /// Answers `/livez` and `/healthz` as `/health`, and `/readyz` as `/ready`: the paths that
+    /// Kubernetes' own components have.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use axum::Router;
+    /// use tower_ops_health::Health;
+    ///
+    /// let probes = Health::new().probes().with_aliases();
+    /// let own_port: Router = Router::new().fallback_service(probes);
+    /// ```
+    #[must_use]
+    pub const fn with_aliases(mut self) -> Self {
+        self.aliases = true;
+        self
     }
 
     /// Whether a path is one of those that it answers, for a service that has others beside.
@@ -64,7 +90,15 @@ impl Probes {
     /// ```
     #[must_use]
     pub fn serves(path: &str) -> bool {
-        target(path).is_some()
+        target(path.strip_suffix('/').unwrap_or(path)).is_some()
+    }
+}
+
+fn alias(path: &str) -> Option<Target<'_>> {
+    match path {
+        "/livez" | "/healthz" => Some(Target::Probe(Probe::Liveness)),
+        "/readyz" => Some(Target::Probe(Probe::Readiness)),
+        _ => None,
     }
 }
 
@@ -94,7 +128,9 @@ impl<B> Service<Request<B>> for Probes {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ready(Ok(match target(request.uri().path()) {
+        let path = path(request.uri());
+        let alias = self.aliases.then(|| alias(path)).flatten();
+        ready(Ok(match alias.or_else(|| target(path)) {
             Some(target) => target::answer(&self.health.shared, target, &request),
             None => Answer::no_such_path(request.headers()).into_response(request.method()),
         }))

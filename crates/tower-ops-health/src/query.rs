@@ -13,7 +13,9 @@ pub(crate) struct Asked<'a> {
     checks: Option<Vec<Cow<'a, str>>>,
     exclude: Vec<Cow<'a, str>>,
     pub(crate) verbose: bool,
+    /// `None` if it is given twice as well: which one it is would be a guess.
     pub(crate) auth: Option<Cow<'a, str>>,
+    has_auth: bool,
 }
 
 impl<'a> Asked<'a> {
@@ -24,10 +26,13 @@ impl<'a> Asked<'a> {
         };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*name {
+                // Empty, it asks for nothing else than the path does.
+                "checks" if value.trim_matches(',').is_empty() => {}
                 "checks" => asked.checks.get_or_insert_default().extend(names(value)),
                 "exclude" => asked.exclude.extend(names(value)),
                 "verbose" => asked.verbose = !matches!(&*value, "0" | "false"),
-                "auth" => asked.auth = Some(value),
+                "auth" if asked.has_auth => asked.auth = None,
+                "auth" => (asked.has_auth, asked.auth) = (true, Some(value)),
                 _ => {}
             }
         }
@@ -41,7 +46,25 @@ impl<'a> Asked<'a> {
             .iter()
             .flatten()
             .filter(|name| *name != DEFAULTS);
-        !checks.chain(&self.exclude).all(|name| known(name))
+        !{
+            let mut checks = checks;
+            checks.all(|name| known(name))
+        }
+    }
+
+    /// Those that are to be left out and are not known.
+    pub(crate) fn unknown_excluded(&self, known: impl Fn(&str) -> bool) -> Vec<&str> {
+        let excluded = self.exclude.iter().map(|name| &**name);
+        excluded.filter(|name| !known(name)).collect()
+    }
+
+    /// The same for all checks.
+    pub(crate) fn without_selection(self) -> Self {
+        Self {
+            checks: None,
+            exclude: Vec::new(),
+            ..self
+        }
     }
 
     /// Whether a check of that name, which belongs to the defaults or not, is asked for.
@@ -79,9 +102,15 @@ mod tests {
         assert!(asked.selects("a", false) && asked.selects("b", true));
         assert!(!asked.selects("c", false) && !asked.selects("d", true));
         assert!(!asked.names_unknown(|name| ["a", "d"].contains(&name)));
-        assert!(asked.names_unknown(|name| name == "a"));
+        assert!(asked.names_unknown(|name| name == "d"));
         assert!(!Asked::parse(Some("verbose=false")).verbose);
-        assert!(!Asked::parse(Some("checks=")).selects("a", true));
+        assert!(Asked::parse(Some("checks=")).selects("a", true));
+        assert!(Asked::parse(Some("checks=,")).selects("a", true));
+        assert!(!Asked::parse(Some("checks=&checks=b")).selects("a", true));
+        // What cannot be left out is no reason to refuse.
+        let asked = Asked::parse(Some("exclude=no,a"));
+        assert!(!asked.names_unknown(|name| name == "a"));
+        assert_eq!(asked.unknown_excluded(|name| name == "a"), ["no"]);
     }
 
     #[test]
@@ -89,5 +118,8 @@ mod tests {
         let asked = Asked::parse(Some("checks=a%2Cb&auth=s%20e"));
         assert!(asked.selects("a", false) && asked.selects("b", false));
         assert_eq!(asked.auth.as_deref(), Some("s e"));
+        for twice in ["auth=a&auth=b", "auth=b&auth=a", "auth=a&auth=a&auth=a"] {
+            assert_eq!(Asked::parse(Some(twice)).auth, None, "{twice}");
+        }
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Detailed<'a> {
     /// Those that were.
     pub(crate) reports: &'a [Report],
     pub(crate) verbose: bool,
+    /// What was asked and not done.
+    pub(crate) warnings: &'a [String],
 }
 
 impl Detailed<'_> {
@@ -57,6 +59,9 @@ impl Detailed<'_> {
         if let Some(detail) = self.detail {
             let _ = writeln!(text, "{detail}");
         }
+        for warning in self.warnings {
+            let _ = writeln!(text, "warning: {warning}");
+        }
         let _ = writeln!(text, "{}", self.status);
         text
     }
@@ -70,6 +75,7 @@ impl Detailed<'_> {
             status: self.status.as_str(),
             detail: self.detail,
             available_checks: self.available,
+            warnings: self.warnings,
             checks: checks.collect(),
         }
     }
@@ -85,8 +91,39 @@ impl Detailed<'_> {
         HealthDocument {
             status: health_word(self.status),
             output: self.detail.filter(|_| self.status != Status::Ok),
+            notes: self.warnings,
             checks: checks.collect(),
         }
+    }
+}
+
+/// The status alone, and what was not done of what was asked.
+pub(crate) fn warned(format: Format, status: Status, warnings: &[String]) -> String {
+    #[derive(Serialize)]
+    struct Warned<'a> {
+        status: &'a str,
+        #[serde(skip_serializing_if = "<[String]>::is_empty")]
+        warnings: &'a [String],
+        #[serde(skip_serializing_if = "<[String]>::is_empty")]
+        notes: &'a [String],
+    }
+    match format {
+        Format::Text => {
+            let warnings = warnings
+                .iter()
+                .map(|warning| format!("warning: {warning}\n"));
+            format!("{}{status}\n", warnings.collect::<String>())
+        }
+        Format::Json => json(&Warned {
+            status: status.as_str(),
+            warnings,
+            notes: &[],
+        }),
+        Format::HealthJson => json(&Warned {
+            status: health_word(status),
+            warnings: &[],
+            notes: warnings,
+        }),
     }
 }
 
@@ -112,6 +149,8 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
     available_checks: &'a [&'a str],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    warnings: &'a [String],
     checks: BTreeMap<&'a str, CheckDocument<'a>>,
 }
 
@@ -185,6 +224,8 @@ struct HealthDocument<'a> {
     status: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    notes: &'a [String],
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     checks: BTreeMap<String, [HealthCheckDocument<'a>; 1]>,
 }

@@ -9,6 +9,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHE
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
+use tower_ops_answer::{allow, has_body, secure};
 
 use crate::accept::Format;
 use crate::status::Status;
@@ -37,11 +38,6 @@ impl Body for ProbeBody {
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
     }
-}
-
-/// Tells whether a probe answers this method.
-pub(crate) fn is_allowed(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD)
 }
 
 /// An answer, but for what depends on the method.
@@ -88,6 +84,17 @@ impl Answer {
         Self::problem(StatusCode::NOT_FOUND, format, content)
     }
 
+    /// Whether there is a check of that name is a detail as well.
+    pub(crate) const fn token_needed(format: Format) -> Self {
+        let content = match format {
+            Format::Json | Format::HealthJson => {
+                "{\"error\":\"a bearer token is needed to ask for a check by its name\"}\n"
+            }
+            Format::Text => "a bearer token is needed to ask for a check by its name\n",
+        };
+        Self::problem(StatusCode::UNAUTHORIZED, format, content)
+    }
+
     pub(crate) fn method_not_allowed(headers: &HeaderMap) -> Self {
         let format = Format::negotiate(headers);
         let content = match format {
@@ -129,26 +136,31 @@ impl Answer {
     pub(crate) fn into_response(self, method: &Method) -> Response<ProbeBody> {
         // HEAD names the length that GET would have sent.
         let length = self.content.len();
-        let sent = match *method {
-            Method::HEAD => Bytes::new(),
-            _ => self.content,
+        let sent = if has_body(method) {
+            self.content
+        } else {
+            Bytes::new()
         };
         let mut response = Response::new(ProbeBody {
             inner: Full::new(sent),
         });
         *response.status_mut() = self.code;
+        let is_options = *method == Method::OPTIONS;
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static(self.format.content_type()),
-        );
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        if is_options {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+        } else {
+            let kind = HeaderValue::from_static(self.format.content_type());
+            headers.insert(CONTENT_TYPE, kind);
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
         headers.insert(
             CACHE_CONTROL,
             HeaderValue::from_static("no-cache, no-store, must-revalidate"),
         );
-        if self.allow {
-            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        secure(headers);
+        if self.allow || is_options {
+            headers.insert(ALLOW, allow(&["GET", "HEAD"]));
         }
         if self.challenge {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -30,6 +30,8 @@ pub(crate) struct Flags {
     pub(crate) draining: bool,
     /// How often ready was taken back, for who must not miss one.
     pub(crate) withdrawals: u64,
+    /// The server accepts nothing any more: what is open for as long as it runs has to end.
+    pub(crate) closed: bool,
 }
 
 pub(crate) struct Shared {
@@ -125,6 +127,7 @@ impl Shared {
             let before = *flags;
             let mut after = change(before);
             after.draining |= before.draining;
+            after.closed |= before.closed;
             after.ready &= !after.draining;
             if before.ready && !after.ready {
                 after.withdrawals += 1;

@@ -75,13 +75,25 @@ impl Health {
         });
     }
 
-    /// Says that the process is stopping: not ready, and for good. gRPC watches end.
+    /// Says that the process is stopping: not ready, and for good. gRPC watches say so and stay
+    /// open: [`close_watches`](Self::close_watches) when the server accepts no more.
     ///
     /// As [`mark_not_ready`](Self::mark_not_ready), and [`mark_ready`](Self::mark_ready)
     /// does nothing any more.
     pub fn drain(&self) {
         self.shared.update_flags(|flags| Flags {
             draining: true,
+            ..flags
+        });
+    }
+
+    /// Ends each gRPC watch, after [`drain`](Self::drain): call it when the server accepts no more
+    /// and has sent GOAWAY, since an open one would keep a graceful shutdown waiting for ever.
+    /// Before that a client would open the next one at once, again and again.
+    pub fn close_watches(&self) {
+        self.shared.update_flags(|flags| Flags {
+            draining: true,
+            closed: true,
             ..flags
         });
     }

@@ -1,6 +1,7 @@
 //! What a probe asks about, and the answer.
 
 use http::{Request, Response, StatusCode};
+use tower_ops_answer::is_read;
 
 use crate::accept::Format;
 use crate::check::{LIVENESS, READINESS, STARTUP};
@@ -10,8 +11,8 @@ use crate::probe::Probe;
 use crate::query::Asked;
 use crate::render::{self, Detailed};
 use crate::report::Report;
-use crate::response::{self, Answer, ProbeBody};
-use crate::shared::Shared;
+use crate::response::{Answer, ProbeBody};
+use crate::shared::{Entries, Shared};
 use crate::status::Status;
 
 /// What is asked about.
@@ -26,6 +27,9 @@ pub(crate) enum Target<'a> {
     Ping,
 }
 
+/// A client chooses how many names it leaves out.
+const MOST_WARNINGS: usize = 16;
+
 /// Answers without a look at the path.
 pub(crate) fn answer<B>(
     shared: &Shared,
@@ -33,18 +37,25 @@ pub(crate) fn answer<B>(
     request: &Request<B>,
 ) -> Response<ProbeBody> {
     let (method, headers) = (request.method(), request.headers());
-    if !response::is_allowed(method) {
+    if !is_read(method) {
         return Answer::method_not_allowed(headers).into_response(method);
     }
     let format = Format::negotiate(headers);
     let asked = Asked::parse(request.uri().query());
     let may_see = shared.details.allow(headers, asked.auth.as_deref());
+    let hides_names = !may_see && shared.details.hides_names();
+    let asked = if hides_names {
+        asked.without_selection()
+    } else {
+        asked
+    };
     let challenge = !may_see && shared.details.asks_for_token();
     Question {
         shared,
         format,
         asked,
         may_see,
+        hides_names,
     }
     .answer(target)
     .with_challenge(challenge)
@@ -56,6 +67,8 @@ struct Question<'a> {
     format: Format,
     asked: Asked<'a>,
     may_see: bool,
+    /// Even which checks there are is not for everybody.
+    hides_names: bool,
 }
 
 impl Question<'_> {
@@ -70,6 +83,9 @@ impl Question<'_> {
             })),
             Target::Checks => self.all(),
             Target::Named(name) => match (shared.entry(name), shared.groups.get(name)) {
+                (Some(_), _) | (None, None) if self.hides_names => {
+                    Answer::token_needed(self.format)
+                }
                 (Some(entry), _) => self.check(&entry),
                 (None, Some(group)) => self.group(group),
                 (None, None) => self.unknown(|_| true),
@@ -85,7 +101,7 @@ impl Question<'_> {
         let selected = |entry: &Entry| is_member(entry) && self.selects(entry);
         let status = self.shared.group_status_of(group, selected);
         if !self.may_see {
-            return Answer::status(self.code(status), self.format, status);
+            return self.status_only(status, is_member);
         }
         let detail = match &*group.name {
             LIVENESS => self.shared.heart.detail(),
@@ -118,7 +134,7 @@ impl Question<'_> {
                 .status(selected.map(|entry| entry.standing()))
         };
         if !self.may_see {
-            return Answer::status(self.code(status), self.format, status);
+            return self.status_only(status, |_| true);
         }
         self.details(status, None, |_| true, |entry| self.selects(entry))
     }
@@ -143,6 +159,7 @@ impl Question<'_> {
         let entries = self.shared.entries();
         let members = || entries.values().filter(|entry| is_member(entry));
         let available: Vec<&str> = members().map(|entry| entry.name()).collect();
+        let warnings = self.warnings(&entries, &is_member);
         let chosen = members().filter(|entry| selected(entry));
         let reports: Vec<Report> = chosen.map(|entry| entry.report()).collect();
         let content = Detailed {
@@ -151,8 +168,29 @@ impl Question<'_> {
             available: &available,
             reports: &reports,
             verbose: self.asked.verbose,
+            warnings: &warnings,
         };
         Answer::details(self.code(status), self.format, content.render(self.format))
+    }
+
+    /// What was asked and is not done.
+    fn warnings(&self, entries: &Entries, is_member: impl Fn(&Entry) -> bool) -> Vec<String> {
+        let known = |name: &str| entries.get(name).is_some_and(|entry| is_member(entry));
+        let unknown = self.asked.unknown_excluded(known);
+        let unknown = unknown.into_iter().take(MOST_WARNINGS);
+        unknown
+            .map(|name| format!("exclude: there is no check {name:.64?} here"))
+            .collect()
+    }
+
+    /// For those who may not see details.
+    fn status_only(&self, status: Status, is_member: impl Fn(&Entry) -> bool) -> Answer {
+        let warnings = self.warnings(&self.shared.entries(), is_member);
+        if warnings.is_empty() {
+            return Answer::status(self.code(status), self.format, status);
+        }
+        let content = render::warned(self.format, status, &warnings);
+        Answer::details(self.code(status), self.format, content)
     }
 
     fn unknown(&self, is_member: impl Fn(&Entry) -> bool) -> Answer {

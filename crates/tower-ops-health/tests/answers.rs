@@ -14,7 +14,7 @@ use tower_ops_health::{
     Check, CheckResult, Details, Group, Health, HealthBuilder, Kind, Probes, Status,
 };
 
-const TOKEN: &str = "correct horse";
+const TOKEN: &str = "correct-horse-battery";
 
 fn queue() -> Check {
     Check::new("queue", || async {
@@ -83,12 +83,17 @@ async fn the_public_sees_a_status_and_nothing_else() {
         );
         assert!(!answer.headers.contains_key("www-authenticate"));
     }
-    for path in [
-        "/health/no",
-        "/checks?checks=no",
-        "/checks?exclude=no",
-        "/ready?exclude=disk",
-    ] {
+    for (path, expected) in [("/checks?exclude=no", 503), ("/ready?exclude=disk,no", 503)] {
+        let answer = get(&health, path).await;
+        assert_eq!(answer.code, expected, "{path}");
+        let warnings = answer.json()["warnings"].clone();
+        let last = warnings.as_array().unwrap().last().unwrap().to_string();
+        assert!(last.contains("no check \\\"no\\\" here"), "{last}");
+    }
+    for path in ["/checks?checks=", "/ready?checks=,"] {
+        assert_eq!(code(&health, path).await, 503, "the defaults: {path}");
+    }
+    for path in ["/health/no", "/checks?checks=no"] {
         let answer = get(&health, path).await;
         assert_eq!(answer.code, 404, "{path}");
         assert_eq!(answer.body, "{\"error\":\"unknown check\"}\n");
@@ -166,8 +171,18 @@ async fn details_are_for_holders_of_the_token() {
             vec![("authorization", "Basic Y29ycmVjdA==")],
             false,
         ),
-        ("/checks?auth=correct%20horse", vec![], true),
+        ("/checks?auth=correct-horse%2Dbattery", vec![], true),
         ("/checks?auth=correct", vec![], false),
+        (
+            "/checks?auth=wrong&auth=correct-horse-battery",
+            vec![],
+            false,
+        ),
+        (
+            "/checks?auth=correct-horse-battery&auth=wrong",
+            vec![],
+            false,
+        ),
         ("/checks?auth=", vec![], false),
         ("/ready", vec![("authorization", &*bearer)], true),
         ("/ready", vec![], false),
@@ -178,6 +193,21 @@ async fn details_are_for_holders_of_the_token() {
         assert_eq!(answer.body != public, allowed, "{path} {headers:?}");
         assert_eq!(answer.headers.contains_key("www-authenticate"), !allowed);
     }
+    // Which checks there are, and how each is, are details as well.
+    let known = get(&health, "/health/db").await;
+    let unknown = get(&health, "/health/no").await;
+    assert_eq!((known.code, &known.body), (unknown.code, &unknown.body));
+    assert_eq!(known.code, 401);
+    let all = get(&health, "/checks").await;
+    for selection in ["checks=disk", "checks=no", "exclude=db", "exclude=no"] {
+        for path in ["/checks", "/ready"] {
+            let answer = get(&health, &format!("{path}?{selection}")).await;
+            assert_eq!((answer.code, &answer.body), (all.code, &all.body));
+        }
+    }
+    let disk = get_with(&health, "/health/disk", &[("authorization", &bearer)]).await;
+    assert_eq!(disk.code, 200);
+    assert_eq!(get(&health, "/health/readiness").await.code, 503);
 }
 
 #[tokio::test(start_paused = true)]
@@ -303,7 +333,7 @@ async fn head_has_the_headers_of_get() {
         let post = send(health.probes(), post.body(()).unwrap()).await;
         assert_eq!(
             (post.code, &post.headers["allow"]),
-            (405, &"GET, HEAD".parse().unwrap())
+            (405, &"GET, HEAD, OPTIONS".parse().unwrap())
         );
     }
 }
@@ -361,11 +391,15 @@ async fn every_path_of_the_list_is_served_and_others_are_not() {
         let path = path.replace("{check}", "db");
         assert!(Probes::serves(&path));
         assert_ne!(code(&health, &path).await, 404, "{path}");
+        // A slash at the end makes no difference.
+        let slash = format!("{path}/");
+        assert!(Probes::serves(&slash));
+        assert_eq!(code(&health, &slash).await, code(&health, &path).await);
     }
     for path in [
         "/",
-        "/health/",
-        "/ready/",
+        "/health//",
+        "//ready",
         "/checks/db",
         "/health/db/x",
         "/Health",

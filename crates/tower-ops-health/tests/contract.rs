@@ -155,10 +155,35 @@ async fn clones_and_services_share_one_state() {
 }
 
 #[tokio::test]
+async fn options_has_the_status_of_get_and_no_body() {
+    let health = Health::new();
+    for ready in [false, true] {
+        for path in [
+            "/health",
+            "/ready",
+            "/startup",
+            "/health/ping",
+            "/checks",
+            "/nothing",
+        ] {
+            let got = ask(health.probes(), get(path)).await;
+            let answer = ask(health.probes(), request(Method::OPTIONS, path)).await;
+            answer.is(got.head.status.as_u16(), "");
+            assert_eq!(answer.header(&ALLOW), "GET, HEAD, OPTIONS");
+            assert_eq!(answer.length(), 0);
+            assert!(!answer.head.headers.contains_key(CONTENT_TYPE));
+        }
+        if !ready {
+            health.mark_ready();
+        }
+    }
+}
+
+#[tokio::test]
 async fn only_get_and_head() {
     let health = Health::new();
     health.mark_ready();
-    let methods = "POST PUT DELETE PATCH OPTIONS TRACE CONNECT PURGE get";
+    let methods = "POST PUT DELETE PATCH TRACE CONNECT PURGE get";
     for method in methods.split(' ') {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         for probe in Probe::ALL {
@@ -167,7 +192,7 @@ async fn only_get_and_head() {
                 405,
                 "{\"error\":\"method not allowed\",\"allow\":[\"GET\",\"HEAD\"]}\n",
             );
-            assert_eq!(answer.header(&ALLOW), "GET, HEAD");
+            assert_eq!(answer.header(&ALLOW), "GET, HEAD, OPTIONS");
             assert_eq!(answer.length(), answer.body.len());
         }
     }
@@ -204,14 +229,24 @@ async fn headers_are_complete() {
         answer.header(&CACHE_CONTROL),
         "no-cache, no-store, must-revalidate"
     );
-    assert_eq!(answer.head.headers.len(), 3);
+    assert_eq!(
+        answer.header(&http::header::X_CONTENT_TYPE_OPTIONS),
+        "nosniff"
+    );
+    assert_eq!(answer.head.headers.len(), 4);
 }
 
 #[tokio::test]
 async fn another_path_is_told_the_paths() {
     let probes = Health::new().probes();
     for path in [
-        "/", "/health/", "/healthz", "/READY", "//ready", "/x'y", "*",
+        "/",
+        "/health//",
+        "/healthz",
+        "/READY",
+        "//ready",
+        "/x'y",
+        "*",
     ] {
         let answer = ask(probes.clone(), get(path)).await;
         assert_eq!(answer.head.status, StatusCode::NOT_FOUND, "{path}");

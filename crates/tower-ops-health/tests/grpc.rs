@@ -171,17 +171,28 @@ async fn watch_tells_what_changes_and_nothing_twice() {
     health.mark_ready();
     for watch in [&mut watched, &mut all] {
         assert_eq!(next(watch).await, Some(NotServing as i32));
-        assert_eq!(next(watch).await, None);
+        assert_eq!(next(watch).await, Some(Serving as i32));
     }
-    assert_eq!(next(&mut unknown).await, None);
-    let mut again = watch(&mut client, "").await;
-    assert_eq!(next(&mut again).await, Some(Serving as i32));
 
     health.drain();
     health.mark_ready();
-    assert_eq!(next(&mut again).await, Some(NotServing as i32));
-    assert_eq!(next(&mut again).await, None);
-    // While it drains a watch is told, and ends: a client that comes back must not hold it up.
+    // While the server accepts, all stay open: a client would open the next one at once.
+    for watch in [&mut watched, &mut all] {
+        assert_eq!(next(watch).await, Some(NotServing as i32));
+    }
+    let mut draining = watch(&mut client, "").await;
+    assert_eq!(next(&mut draining).await, Some(NotServing as i32));
+    for watch in [&mut watched, &mut all, &mut unknown, &mut draining] {
+        timeout(Duration::from_millis(100), watch.message())
+            .await
+            .unwrap_err();
+    }
+    health.close_watches();
+    for watch in [&mut watched, &mut all, &mut unknown, &mut draining] {
+        assert_eq!(next(watch).await, None);
+    }
+    // One that comes late is told and ends, and not at once.
+    let began = tokio::time::Instant::now();
     for (service, status) in [
         ("", NotServing),
         ("liveness", Serving),
@@ -191,11 +202,35 @@ async fn watch_tells_what_changes_and_nothing_twice() {
         assert_eq!(next(&mut late).await, Some(status as i32));
         assert_eq!(next(&mut late).await, None);
     }
+    assert!(began.elapsed() >= Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn a_service_beside_it_is_answered_for_as_the_process_is() {
+    let health = health(&Script::new());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let service = health.grpc().with_services(["playground.Echo"]);
+    let router = Server::builder().add_service(service);
+    tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
+    let endpoint = Channel::from_shared(format!("http://{addr}")).unwrap();
+    let mut client = HealthClient::new(endpoint.connect().await.unwrap());
+    let echo = "playground.Echo";
+    assert_eq!(check(&mut client, echo).await, Ok(NotServing as i32));
+    let mut echoes = watch(&mut client, echo).await;
+    assert_eq!(next(&mut echoes).await, Some(NotServing as i32));
+    health.mark_ready();
+    assert_eq!(check(&mut client, echo).await, Ok(Serving as i32));
+    assert_eq!(next(&mut echoes).await, Some(Serving as i32));
+    assert_eq!(check(&mut client, "no.Such").await, Err(Code::NotFound));
 }
 
 #[tokio::test]
 async fn open_watches_do_not_hold_up_a_graceful_shutdown() {
-    for drain in [Health::mark_not_ready, Health::drain] {
+    for drain in [Health::close_watches, |health: &Health| {
+        health.drain();
+        health.close_watches();
+    }] {
         let health = health(&Script::new());
         health.mark_ready();
         let server = Running::start(&health).await;

@@ -43,7 +43,7 @@ async fn on_axum_routes() {
     let post = Request::post("/ready").body(Body::from("x")).unwrap();
     let Ok(response) = router.oneshot(post).await;
     assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(response.headers()["allow"], "GET, HEAD");
+    assert_eq!(response.headers()["allow"], "GET, HEAD, OPTIONS");
 }
 
 #[tokio::test]
@@ -95,17 +95,20 @@ async fn on_a_hyper_connection() {
     let expected = "HTTP/1.1 503 Service Unavailable\r\n\
                     content-type: application/json\r\n\
                     content-length: 18\r\n\
-                    cache-control: no-cache, no-store, must-revalidate\r\n\r\n\
+                    cache-control: no-cache, no-store, must-revalidate\r\n\
+                    x-content-type-options: nosniff\r\n\r\n\
                     HTTP/1.1 405 Method Not Allowed\r\n\
                     content-type: application/json\r\n\
                     content-length: 54\r\n\
                     cache-control: no-cache, no-store, must-revalidate\r\n\
-                    allow: GET, HEAD\r\n\r\n\
+                    x-content-type-options: nosniff\r\n\
+                    allow: GET, HEAD, OPTIONS\r\n\r\n\
                     {\"error\":\"method not allowed\",\"allow\":[\"GET\",\"HEAD\"]}\n\
                     HTTP/1.1 200 OK\r\n\
                     content-type: text/plain; charset=utf-8\r\n\
                     content-length: 3\r\n\
-                    cache-control: no-cache, no-store, must-revalidate\r\n\r\n\
+                    cache-control: no-cache, no-store, must-revalidate\r\n\
+                    x-content-type-options: nosniff\r\n\r\n\
                     ok\n";
     assert_eq!(over_hyper(&health, requests).await, expected);
 }

@@ -22,7 +22,7 @@ fn health() -> Health {
     Health::builder()
         .stalled_after(STALLED)
         .blocked_after(BLOCKED)
-        .details(Details::token(Some("t")))
+        .details(Details::token(Some("0123456789abcdef")))
         .build()
         .unwrap()
 }
@@ -80,7 +80,9 @@ async fn a_runtime_blocked_on_all_workers_is_not_live_until_it_runs_again() {
         let took = wait_for(&health, (503, "down"), STALLED * 3).await;
         println!("{workers} workers blocked: 503 after {took:?} (threshold {STALLED:?})");
         assert!(took >= STALLED / 2, "after {took:?}");
-        let details = ask::get(&health, "/health?auth=t").await.json();
+        let details = ask::get(&health, "/health?auth=0123456789abcdef")
+            .await
+            .json();
         let detail = details["detail"].as_str().unwrap();
         assert!(
             detail.starts_with("the runtime has not run a task for 0."),
@@ -107,7 +109,9 @@ async fn one_blocked_worker_degrades_and_no_more() {
     let release = block(&runtime, 1);
     let took = wait_for(&health, (200, "degraded"), Duration::from_secs(2)).await;
     println!("one worker of three blocked: degraded after {took:?} (threshold {BLOCKED:?})");
-    let details = ask::get(&health, "/health?auth=t").await.json();
+    let details = ask::get(&health, "/health?auth=0123456789abcdef")
+        .await
+        .json();
     assert_eq!(
         details["detail"],
         "1 of the runtime's workers seem to be blocked"

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::timeout_at;
@@ -41,7 +41,7 @@ impl Lifecycle {
 /// and then it belongs to a process that knows already, and drains. [`at_once`](Self::at_once) if you do not want that. Either way there is one clock, and no second
 /// of the grace period is spent twice. The answer is 200 and
 /// `{"phase":"draining","trigger":"prestop"}`; other methods get 405, HEAD as well, and
-/// trigger nothing.
+/// trigger nothing. OPTIONS gets 200 and triggers nothing.
 ///
 /// The listener that has it must stay open until the drain. Always ready to be called.
 #[derive(Clone, Debug)]
@@ -70,8 +70,8 @@ impl<B> Service<Request<B>> for PreStop {
 
     fn call(&mut self, request: Request<B>) -> PreStopFuture {
         if !matches!(*request.method(), Method::GET | Method::POST) {
-            let is_head = *request.method() == Method::HEAD;
-            return PreStopFuture::new(async move { method_not_allowed(is_head) });
+            let response = other_method(request.method());
+            return PreStopFuture::new(async move { response });
         }
         // Here and not in the future: a kubelet that hangs up has said it all the same.
         self.lifecycle.trigger(Trigger::PreStop);
@@ -101,14 +101,19 @@ async fn pre_drained(lifecycle: &Lifecycle) {
     let _ = timeout_at(until + SLACK, lifecycle.wait_for(Phase::Draining)).await;
 }
 
-fn method_not_allowed(is_head: bool) -> Response<PreStopBody> {
+/// OPTIONS has the status of GET and nothing of its effect.
+fn other_method(method: &Method) -> Response<PreStopBody> {
     let json = b"{\"error\":\"method not allowed\",\"allow\":[\"GET\",\"POST\"]}\n";
-    let mut response = answer(
-        StatusCode::METHOD_NOT_ALLOWED,
-        Bytes::from_static(json),
-        is_head,
-    );
-    let allow = HeaderValue::from_static("GET, POST");
+    let mut response = if *method == Method::OPTIONS {
+        let mut response = answer(StatusCode::OK, Bytes::new(), true);
+        response.headers_mut().remove(CONTENT_TYPE);
+        response
+    } else {
+        let is_head = *method == Method::HEAD;
+        let json = Bytes::from_static(json);
+        answer(StatusCode::METHOD_NOT_ALLOWED, json, is_head)
+    };
+    let allow = HeaderValue::from_static("GET, POST, OPTIONS");
     response.headers_mut().insert(ALLOW, allow);
     response
 }
@@ -123,6 +128,8 @@ fn answer(status: StatusCode, json: Bytes, is_head: bool) -> Response<PreStopBod
     headers.insert(CONTENT_TYPE, json);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let nosniff = HeaderValue::from_static("nosniff");
+    headers.insert(X_CONTENT_TYPE_OPTIONS, nosniff);
     response
 }
 

@@ -51,7 +51,6 @@ async fn nothing_else_triggers() {
     let lifecycle = ready();
     for method in [
         Method::HEAD,
-        Method::OPTIONS,
         Method::PUT,
         Method::DELETE,
         Method::TRACE,
@@ -59,10 +58,15 @@ async fn nothing_else_triggers() {
     ] {
         let response = ask(lifecycle.prestop(), method.clone()).await;
         assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
-        assert_eq!(response.headers()[ALLOW], "GET, POST");
+        assert_eq!(response.headers()[ALLOW], "GET, POST, OPTIONS");
         let body = text(response).await;
         assert_eq!(body.is_empty(), method == Method::HEAD, "{method}");
     }
+    // What balancers check with: the status of GET, and nothing of its effect.
+    let response = ask(lifecycle.prestop(), Method::OPTIONS).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()[ALLOW], "GET, POST, OPTIONS");
+    assert_eq!(text(response).await, "");
     assert_eq!(lifecycle.phase(), Phase::Ready);
     assert_eq!(lifecycle.triggered_by(), None);
 }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use metrics_exporter_prometheus::{
@@ -157,7 +157,8 @@ impl fmt::Display for AlreadyInstalled {
 
 impl Error for AlreadyInstalled {}
 
-/// Answers GET and HEAD with all metrics in the Prometheus text format.
+/// Answers GET and HEAD with all metrics in the Prometheus text format, and OPTIONS with the
+/// status that GET has.
 ///
 /// Made by [`Prometheus::service`]. It renders while it is called: put it on the
 /// operations port, not on the application's runtime.
@@ -191,18 +192,25 @@ impl<B> Service<Request<B>> for MetricsService {
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let mut response = Response::new(Full::default());
+        let headers = response.headers_mut();
+        let no_store = HeaderValue::from_static("no-store");
+        headers.insert(CACHE_CONTROL, no_store);
+        let nosniff = HeaderValue::from_static("nosniff");
+        headers.insert(X_CONTENT_TYPE_OPTIONS, nosniff);
         if matches!(*request.method(), Method::GET | Method::HEAD) {
+            let text = HeaderValue::from_static("text/plain; version=0.0.4");
+            headers.insert(CONTENT_TYPE, text);
             // The body goes out for HEAD as well: the transport cuts it, and
             // sends its length.
             *response.body_mut() = Full::from(self.prometheus.render());
-            let text = HeaderValue::from_static("text/plain; version=0.0.4");
-            response.headers_mut().insert(CONTENT_TYPE, text);
-            let no_store = HeaderValue::from_static("no-store");
-            response.headers_mut().insert(CACHE_CONTROL, no_store);
         } else {
-            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-            let allow = HeaderValue::from_static("GET, HEAD");
-            response.headers_mut().insert(ALLOW, allow);
+            let allow = HeaderValue::from_static("GET, HEAD, OPTIONS");
+            headers.insert(ALLOW, allow);
+            if *request.method() == Method::OPTIONS {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+            } else {
+                *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+            }
         }
         ready(Ok(response))
     }

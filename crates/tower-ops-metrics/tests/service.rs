@@ -61,10 +61,15 @@ async fn the_length_is_known_beforehand() {
 #[tokio::test]
 async fn other_methods_are_refused() {
     let prometheus = prometheus();
-    for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
+    for method in [Method::POST, Method::PUT, Method::DELETE] {
         let response = ask(&prometheus, method).await;
         assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
-        assert_eq!(response.headers()["allow"], "GET, HEAD");
+        assert_eq!(response.headers()["allow"], "GET, HEAD, OPTIONS");
         assert!(response.body().is_empty());
     }
+    let response = ask(&prometheus, Method::OPTIONS).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["allow"], "GET, HEAD, OPTIONS");
+    assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+    assert!(response.body().is_empty());
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use serde::Serialize;
-use tower_ops_answer::{Answer, AnswerBody, Query};
+use tower_ops_answer::{Answer, AnswerBody, Query, is_read, path};
 use tower_service::Service;
 
 use crate::query::{self, Cursor};
@@ -35,7 +35,7 @@ use crate::tracker::RequestTracker;
 /// Who may not see [details](Self::details) gets the same listings with what a
 /// client sent, who it is and what was noted about it left out, as `null`.
 ///
-/// Paths must match exactly. Made by [`RequestTracker::service`]. Always ready to
+/// A slash at the end of a path makes no difference. Made by [`RequestTracker::service`]. Always ready to
 /// be called; answers at once.
 #[derive(Clone)]
 pub struct RequestsService {
@@ -90,13 +90,13 @@ impl RequestsService {
     }
 
     fn answer(&self, parts: &Parts) -> Answer {
-        let ask = match parts.uri.path() {
+        let ask = match path(&parts.uri) {
             "/requests" => Self::in_flight,
             "/requests/history" => Self::history,
             "/requests/stats" => Self::stats,
             _ => return Answer::not_found(PATHS),
         };
-        if !matches!(parts.method, Method::GET | Method::HEAD) {
+        if !is_read(&parts.method) {
             return Answer::method_not_allowed(&["GET", "HEAD"]);
         }
         ask(self, parts)

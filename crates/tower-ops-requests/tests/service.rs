@@ -154,7 +154,7 @@ async fn each_question_gets_its_status_and_never_what_was_asked() {
             "allow",
             json!(["GET", "HEAD"]),
         ),
-        ("GET", "/requests/", 404, "error", json!("not found")),
+        ("GET", "/requests//", 404, "error", json!("not found")),
         ("GET", "/requests/7", 404, "error", json!("not found")),
         ("GET", "/", 404, "error", json!("not found")),
     ] {

@@ -1,8 +1,8 @@
 //! What a request asks for, and whether it may.
 
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
-use tower_ops_answer::{Answer, BadQuery, Query};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use tower_ops_answer::{Answer, BadQuery, Query, codings};
 
 use crate::error::{ErrorKind, StateError};
 use crate::peer::Peer;
@@ -49,8 +49,46 @@ const POST: &[&str] = &[
     "resume",
 ];
 
+const METHODS: &[&str] = &["GET", "HEAD", "POST"];
+
+/// Whether it would change something: a restore, opening the fence, or closing it.
+pub(crate) fn changes(method: &Method, uri: &Uri) -> bool {
+    match *method {
+        Method::POST => true,
+        Method::GET => {
+            let query = uri.query().unwrap_or_default();
+            let mut pairs = form_urlencoded::parse(query.as_bytes());
+            pairs.any(|(name, value)| name == "fence" && !matches!(&*value, "0" | "false"))
+        }
+        _ => false,
+    }
+}
+
+/// What OPTIONS is answered: what GET would be, as far as that is known without doing it.
+fn would_be(shared: &Shared, ask: Ask) -> Answer {
+    let expected = match ask {
+        Ask::Capture {
+            expected_generation,
+            ..
+        } => expected_generation,
+        _ => None,
+    };
+    let possible = shared
+        .check_members()
+        .and_then(|()| shared.permit().map(drop))
+        .and_then(|()| shared.check_generation(expected));
+    match possible {
+        Ok(()) => Answer::ok(&()),
+        Err(error) => problem(&error),
+    }
+}
+
 /// Decides by the head alone. Who has no token learns nothing else.
 pub(crate) fn admit<B>(shared: &Shared, request: &Request<B>) -> Result<(Ask, Record), Answer> {
+    decide(shared, request).map_err(|answer| answer.with_allow(METHODS))
+}
+
+fn decide<B>(shared: &Shared, request: &Request<B>) -> Result<(Ask, Record), Answer> {
     let token = shared.tokens.shown(request.headers());
     let who = Who {
         token,
@@ -79,6 +117,9 @@ pub(crate) fn admit<B>(shared: &Shared, request: &Request<B>) -> Result<(Ask, Re
         return Err(reject(answer, likely, Outcome::Unauthorized));
     }
     let ask = ask(request).map_err(|answer| reject(answer, likely, Outcome::Rejected))?;
+    if *request.method() == Method::OPTIONS {
+        return Err(would_be(shared, ask));
+    }
     if let Ask::Restore(how) = ask {
         check_body(request.headers())
             .map_err(|answer| reject(answer, ask.operation(), Outcome::Rejected))?;
@@ -105,7 +146,7 @@ fn ask<B>(request: &Request<B>) -> Result<Ask, Answer> {
         Ok((Flags { query, valid }, expected))
     };
     match *request.method() {
-        Method::GET => {
+        Method::GET | Method::OPTIONS => {
             let (flags, expected_generation) = parse(GET)?;
             Ok(Ask::Capture {
                 hand_over: flags.get("fence")?,
@@ -132,7 +173,7 @@ fn ask<B>(request: &Request<B>) -> Result<Ask, Answer> {
             }
             Ok(Ask::Restore(how))
         }
-        _ => Err(Answer::method_not_allowed(&["GET", "HEAD", "POST"])),
+        _ => Err(Answer::method_not_allowed(METHODS)),
     }
 }
 
@@ -183,13 +224,12 @@ fn check_body(headers: &HeaderMap) -> Result<(), Answer> {
     if !headers.get(CONTENT_TYPE).is_some_and(is_json) {
         return Err(unsupported("content-type: has to be application/json"));
     }
-    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
-    let is_known = match encodings.next().map(HeaderValue::as_bytes) {
-        None | Some(b"identity") => true,
-        Some(b"gzip") => cfg!(feature = "compression"),
-        Some(_) => false,
+    let is_known = match &*codings(headers, CONTENT_ENCODING) {
+        [] => true,
+        [one] if one == "gzip" => cfg!(feature = "compression"),
+        _ => false,
     };
-    if !is_known || encodings.next().is_some() {
+    if !is_known {
         return Err(unsupported(if cfg!(feature = "compression") {
             "content-encoding: has to be gzip or identity"
         } else {
@@ -217,7 +257,7 @@ fn check_time(shared: &Shared, how: Restore) -> Result<(), StateError> {
     // Over the network, that nobody said when it may be is no permission.
     if !how.dry_run && !how.force && !shared.says_when_to_restore() {
         return Err(StateError::new(
-            ErrorKind::Unavailable,
+            ErrorKind::NotNow,
             "nothing says when this instance may be restored: restore with ?force=1, or \
              configure restore_when",
         ));

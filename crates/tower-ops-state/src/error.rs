@@ -22,6 +22,8 @@ pub enum ErrorKind {
     Busy,
     /// The state was handed over; this instance has it no more. 409.
     HandedOver,
+    /// This instance serves, or nothing says that it may be restored now. 409.
+    NotNow,
     /// The generation is not the expected one, or older than the one here. 412.
     Generation,
     /// It is larger than allowed. 413.
@@ -34,7 +36,7 @@ pub enum ErrorKind {
     /// The file could not be read or written, or something that never should happen
     /// did. 500.
     Internal,
-    /// There is nobody to capture, or this is not the time to restore. 503.
+    /// There is nobody to capture, or to restore. 503.
     Unavailable,
     /// It took too long. 504.
     TimedOut,
@@ -46,7 +48,7 @@ impl ErrorKind {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Broken => StatusCode::BAD_REQUEST,
-            Self::Busy | Self::HandedOver => StatusCode::CONFLICT,
+            Self::Busy | Self::HandedOver | Self::NotNow => StatusCode::CONFLICT,
             Self::Generation => StatusCode::PRECONDITION_FAILED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Refused => StatusCode::UNPROCESSABLE_ENTITY,

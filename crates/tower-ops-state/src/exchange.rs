@@ -7,16 +7,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Buf;
-use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, X_CONTENT_TYPE_OPTIONS,
-};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt;
 use serde::Serialize;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
-use tower_ops_answer::Answer;
+use tower_ops_answer::{Answer, codings, secure};
 use tower_service::Service;
 
 use crate::ask::Ask;
@@ -24,9 +22,10 @@ use crate::capture::Capture;
 use crate::delivery::{Delivery, deliver};
 use crate::error::{ErrorKind, StateError};
 use crate::problem::problem;
+use crate::received::Received;
 use crate::record::Record;
 use crate::restore::Restore;
-use crate::segments::{Collector, Segments};
+use crate::segments::Segments;
 use crate::shared::Shared;
 
 const GENERATION: HeaderName = HeaderName::from_static("x-tower-ops-state-generation");
@@ -68,7 +67,10 @@ impl Exchange {
             Ask::Measure {
                 expected_generation,
             } => self.measure(expected_generation).await,
-            Ask::Restore(how) => self.restore(how, request.into_body()).await,
+            Ask::Restore(how) => {
+                let is_compressed = !codings(request.headers(), CONTENT_ENCODING).is_empty();
+                self.restore(how, request.into_body(), is_compressed).await
+            }
             Ask::Resume => Ok(self.resume()),
         };
         answered.unwrap_or_else(|error| {
@@ -105,7 +107,12 @@ impl Exchange {
         Ok(response)
     }
 
-    async fn restore<B>(&self, how: Restore, body: B) -> Result<Response<Delivery>, StateError>
+    async fn restore<B>(
+        &self,
+        how: Restore,
+        body: B,
+        is_compressed: bool,
+    ) -> Result<Response<Delivery>, StateError>
     where
         B: Body,
         B::Error: Into<BoxError>,
@@ -114,7 +121,8 @@ impl Exchange {
         let deadline = Instant::now() + limits.restore_timeout;
         let permit = self.shared.permit()?;
         self.shared.check_restore(&how)?;
-        let reading = collect(body, limits.max_size, limits.idle_body_timeout);
+        let envelope = Received::new(limits.max_size, is_compressed);
+        let reading = collect(body, envelope, limits.idle_body_timeout);
         let envelope = timeout_at(deadline, reading).await.map_err(|_| {
             let text = "the body took too long; nothing was changed";
             StateError::new(ErrorKind::TimedOut, text)
@@ -165,21 +173,20 @@ where
 }
 
 /// Reads a body, and stops as soon as it is too large.
-async fn collect<B>(body: B, limit: usize, idle: Duration) -> Result<Segments, StateError>
+async fn collect<B>(body: B, mut envelope: Received, idle: Duration) -> Result<Segments, StateError>
 where
     B: Body,
     B::Error: Into<BoxError>,
 {
     let mut body = pin!(body);
-    let mut envelope = Collector::default();
-    let mut in_turn = 0;
+    let mut turn_ends = TURN;
     loop {
         let frame = timeout(idle, body.frame()).await.map_err(|_| {
             let text = format!("nothing more of the body came within {idle:?}");
             StateError::new(ErrorKind::TimedOut, text)
         })?;
         let Some(frame) = frame else {
-            return Ok(envelope.finish());
+            return envelope.finish();
         };
         let frame = frame.map_err(|error| {
             let text = format!("the body cannot be read: {}", error.into());
@@ -188,19 +195,14 @@ where
         let Ok(mut data) = frame.into_data() else {
             continue;
         };
-        if data.remaining() > limit - envelope.len() {
-            return Err(StateError::too_large(limit));
-        }
-        in_turn += data.remaining();
         while data.has_remaining() {
             let chunk = data.chunk();
-            envelope.push(chunk);
-            let length = chunk.len();
-            data.advance(length);
-        }
-        if in_turn >= TURN {
-            in_turn = 0;
-            yield_now().await;
+            let taken = envelope.push(chunk)?;
+            data.advance(taken);
+            if envelope.len() >= turn_ends {
+                turn_ends = envelope.len() + TURN;
+                yield_now().await;
+            }
         }
     }
 }
@@ -216,9 +218,7 @@ fn describe<T>(response: &mut Response<T>, capture: &Capture) {
     let json = HeaderValue::from_static("application/json");
     headers.insert(CONTENT_TYPE, json);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(capture.size()));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let nosniff = HeaderValue::from_static("nosniff");
-    headers.insert(X_CONTENT_TYPE_OPTIONS, nosniff);
+    secure(headers);
 }
 
 fn head<T>(response: &mut Response<T>, generation: u64, digest: &str) {

@@ -117,6 +117,7 @@ mod participant;
 mod peer;
 mod problem;
 mod problems;
+mod received;
 mod record;
 mod restore;
 mod seal;

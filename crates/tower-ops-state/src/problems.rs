@@ -5,7 +5,7 @@ use std::env::{self, VarError};
 use std::path::Path;
 use std::time::Duration;
 
-use tower_ops_answer::SHORTEST_TOKEN;
+use tower_ops_answer::token_problem;
 
 use crate::member::Member;
 use crate::seal::{SHORTEST_KEY, SigningKey};
@@ -36,15 +36,7 @@ pub(crate) fn token(problems: &mut Vec<String>, name: &str, given: Option<&str>)
     let Some(given) = given else {
         return;
     };
-    if given.len() < SHORTEST_TOKEN {
-        let shortest = SHORTEST_TOKEN;
-        problems.push(format!("{name}: is shorter than {shortest} characters"));
-    }
-    if !given.bytes().all(|byte| byte.is_ascii_graphic()) {
-        problems.push(format!(
-            "{name}: has characters that no header may have, or spaces"
-        ));
-    }
+    problems.extend(token_problem(given).map(|problem| format!("{name}: {problem}")));
 }
 
 pub(crate) fn text(problems: &mut Vec<String>, name: &str, text: &str) {

@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::time::Instant;
+use tower_ops_answer::UsedToken;
 
 use crate::error::{ErrorKind, StateError};
 use crate::metrics::StateMetrics;
@@ -101,7 +102,7 @@ impl From<&StateError> for Outcome {
     fn from(error: &StateError) -> Self {
         match error.kind() {
             ErrorKind::Broken => Self::Broken,
-            ErrorKind::Busy | ErrorKind::HandedOver => Self::Conflict,
+            ErrorKind::Busy | ErrorKind::HandedOver | ErrorKind::NotNow => Self::Conflict,
             ErrorKind::Generation => Self::Generation,
             ErrorKind::TooLarge => Self::TooLarge,
             ErrorKind::Refused => Self::Refused,
@@ -158,6 +159,12 @@ impl Record {
                 is_written: AtomicBool::new(false),
             }),
         }
+    }
+
+    /// Which token was shown.
+    pub(crate) fn token(&self) -> Option<UsedToken> {
+        let token = self.shared.who.token?;
+        Some(UsedToken::new(token.as_str()))
     }
 
     /// What it is about: so many bytes with that digest.

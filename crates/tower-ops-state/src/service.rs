@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Buf;
-use http::{Request, Response};
+use http::{Method, Request, Response, Uri};
 use http_body::Body;
 use tower_service::Service;
 
-use crate::ask::admit;
+use crate::ask::{self, admit};
 use crate::body::StateBody;
 use crate::exchange::Exchange;
 use crate::shared::Shared;
@@ -27,6 +27,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// | `POST /state` | restores the envelope in the body |
 /// | `POST /state?dry_run=1` | says what would change |
 /// | `POST /state?resume=1` | opens the fence again |
+/// | `OPTIONS /state` | the status that GET would have, without any effect |
 ///
 /// `force=1`, `allow_missing=1` and `allow_unknown=1` are those of
 /// [`Restore`](crate::Restore), and `If-Match: "7"` is its
@@ -41,13 +42,13 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// | 401 | no token, or a wrong one |
 /// | 404 | no token is configured |
 /// | 405 | another method |
-/// | 409 | another capture or restore is running; the state was handed over |
+/// | 409 | another capture or restore is running; the state was handed over; not the time to restore |
 /// | 412 | not the generation of `If-Match`; an older one than here |
 /// | 413 | larger than allowed, either way |
 /// | 415 | another content type or encoding |
 /// | 422 | another application; a participant refused, or did not commit |
 /// | 500 | a participant did not commit, and the rollback failed too |
-/// | 503 | no participant; not the time to restore |
+/// | 503 | no participant |
 /// | 504 | a participant, or the client's body, took too long |
 ///
 /// It answers whatever the path: mount it at `/state`. Always ready to be called. The
@@ -61,6 +62,13 @@ pub struct StateService {
 impl StateService {
     pub(crate) const fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
+    }
+
+    /// Returns whether a request would change something: it restores, opens the fence or closes
+    /// it. For whoever mounts the service and writes down what is changed.
+    #[must_use]
+    pub fn changes(method: &Method, uri: &Uri) -> bool {
+        ask::changes(method, uri)
     }
 }
 
@@ -81,8 +89,16 @@ where
     fn call(&mut self, request: Request<B>) -> StateFuture {
         match admit(&self.shared, &request) {
             Ok((ask, record)) => {
+                let used = record.token();
                 let exchange = Exchange::new(Arc::clone(&self.shared), ask, record);
-                StateFuture::new(coded(exchange, request))
+                let answering = coded(exchange, request);
+                StateFuture::new(async move {
+                    let mut response = answering.await;
+                    if let Some(used) = used {
+                        response.extensions_mut().insert(used);
+                    }
+                    response
+                })
             }
             Err(answer) => {
                 let response = answer.into_response(request.method());
@@ -100,8 +116,8 @@ impl fmt::Debug for StateService {
     }
 }
 
-/// Decompresses what comes and compresses what goes. gzip alone: its window is 32 KiB,
-/// while those of others let a few bytes from a client claim megabytes here.
+/// Compresses what goes. gzip alone, as for what comes: its window is 32 KiB, while those of
+/// others let a few bytes from a client claim megabytes here.
 #[cfg(feature = "compression")]
 fn coded<B>(
     exchange: Exchange,
@@ -112,18 +128,15 @@ where
     B::Data: Buf + Send,
     B::Error: Into<BoxError> + Send,
 {
-    use http::Method;
     use http::header::ACCEPT_ENCODING;
     use tower_http::compression::Compression;
     use tower_http::compression::predicate::SizeAbove;
-    use tower_http::decompression::RequestDecompression;
 
     // The length that HEAD tells is that of the envelope.
     if *request.method() == Method::HEAD {
         request.headers_mut().remove(ACCEPT_ENCODING);
     }
-    let inner = RequestDecompression::new(exchange);
-    let mut service = Compression::new(inner).compress_when(SizeAbove::new(1024));
+    let mut service = Compression::new(exchange).compress_when(SizeAbove::new(1024));
     let response = service.call(request);
     async {
         match response.await {

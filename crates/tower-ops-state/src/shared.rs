@@ -97,12 +97,7 @@ impl Shared {
         permit: Permit,
         hand_over: bool,
     ) -> Result<Captured, StateError> {
-        if self.members.is_empty() {
-            return Err(StateError::new(
-                ErrorKind::Unavailable,
-                "no participant is registered: there is nothing to capture",
-            ));
-        }
+        self.check_members()?;
         let attempt = Attempt::default();
         let deadline = Instant::now() + self.limits.capture_timeout;
         let _abandon = attempt.abandon_on_drop();
@@ -165,14 +160,19 @@ impl Shared {
         Ok((capture, pause))
     }
 
-    /// What has to be so before a body is even read.
-    pub(crate) fn check_restore(&self, how: &Restore) -> Result<(), StateError> {
+    pub(crate) fn check_members(&self) -> Result<(), StateError> {
         if self.members.is_empty() {
             return Err(StateError::new(
                 ErrorKind::Unavailable,
-                "no participant is registered: there is nothing to restore",
+                "no participant is registered: there is nothing to capture or restore",
             ));
         }
+        Ok(())
+    }
+
+    /// What has to be so before a body is even read.
+    pub(crate) fn check_restore(&self, how: &Restore) -> Result<(), StateError> {
+        self.check_members()?;
         self.check_generation(how.expected_generation)
     }
 
@@ -182,7 +182,7 @@ impl Shared {
             return Ok(());
         }
         Err(StateError::new(
-            ErrorKind::Unavailable,
+            ErrorKind::NotNow,
             "this instance serves: restore before it is ready or while it is drained, or by force",
         ))
     }

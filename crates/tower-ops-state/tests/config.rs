@@ -30,8 +30,8 @@ fn every_problem_is_named() {
     assert_eq!(
         error.problems(),
         [
-            "token: is shorter than 16 characters",
-            "next_token: has characters that no header may have, or spaces",
+            "token: is shorter than 16 characters, and can be tried out",
+            "next_token: has characters that are not visible ASCII, which no bearer token may have",
             "application: is not 1 to 128 bytes long",
             "instance: is not 1 to 128 bytes long",
             "participant: there are two named \"a\"",

@@ -120,7 +120,7 @@ async fn what_is_not_the_files_fault_leaves_it_where_it_is() {
         .unwrap();
     state.save_file().await.unwrap();
     let error = state.restore_file().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(error.kind(), ErrorKind::NotNow);
     shelf.next(Mode::RefuseCapture);
     state.save_file().await.unwrap_err();
     assert_eq!(directory.names(), ["state.json"]);

@@ -241,7 +241,7 @@ async fn the_gate_is_asked_and_can_be_forced() {
     for gate in [|| false, || panic!("cannot tell")] {
         let state = shop(&[&shelf]).restore_when(gate).build().unwrap();
         let error = state.restore(new.clone(), Restore::new()).await;
-        assert_eq!(error.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::NotNow);
         assert_eq!(*shelf.items(), ["old"]);
     }
     let state = shop(&[&shelf]).restore_when(|| false).build().unwrap();
@@ -300,7 +300,7 @@ async fn the_gate_may_close_until_the_last_moment() {
     may_be.store(false, Ordering::SeqCst);
     shelves[2].go_on();
     let error = restore.await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(error.kind(), ErrorKind::NotNow);
     assert_eq!(items(&shelves), OLD);
 }
 

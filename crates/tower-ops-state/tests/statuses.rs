@@ -175,8 +175,7 @@ async fn every_status() {
         // 500
         post("cannot roll back", &good, 500, r#""rolled_back":false"#)
             .next(Mode::RefuseCommitAlways),
-        // 503
-        post("serves", &good, 503, "this instance serves")
+        post("serves", &good, 409, "this instance serves")
             .build(|builder| builder.restore_when(|| false)),
         post("serves, forced", &good, 200, "")
             .build(|builder| builder.restore_when(|| false))
@@ -246,7 +245,7 @@ async fn a_client_has_to_insist_where_nothing_says_when_to_restore() {
     let server = Server::spawn(state.token(TOKEN).build().unwrap().service()).await;
     let good = good().await;
     let (head, text) = ask(server.addr(), "POST", "/", &[AUTH, JSON], &good).await;
-    assert_eq!(head.status, 503, "{text:?}");
+    assert_eq!(head.status, 409, "{text:?}");
     let (head, _) = ask(server.addr(), "POST", "/?force=1", &[AUTH, JSON], &good).await;
     assert_eq!(head.status, 200);
     assert_eq!(*shelf.items(), ["new"]);

@@ -1,9 +1,10 @@
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use http::HeaderName;
 use tower_ops_admin::Tokens;
 use tower_ops_config::ConfigError;
+use tower_ops_connections::Connection;
 use tower_ops_health::Details;
 use tower_ops_metrics::Prometheus;
 use tower_ops_observe::ObserveLayer;
@@ -132,16 +133,28 @@ impl OpsBuilder {
             Tokens::none()
         });
         if tokens.is_set() {
+            let hides_names = tokens.must_read();
             let tokens = tokens.clone();
             let allowed = Details::allowed_if(move |headers| tokens.role(headers).is_some());
-            health = health.details_by_default(allowed);
+            // Who reads without a token reads which checks there are as well.
+            health = health.details_by_default(if hides_names {
+                allowed
+            } else {
+                allowed.with_public_names()
+            });
         }
         add(&mut problems, "health", health.clone().build().map(drop));
         let mut admin = self.admin.tokens(tokens.clone());
         if let Some(version) = self.version {
             admin = admin.version(version);
         }
-        add(&mut problems, "operations", mounts::check(&admin));
+        admin = admin
+            .peer(|_| Connection::with_current(|connection| connection.peer().addr()).flatten());
+        add(
+            &mut problems,
+            "operations",
+            mounts::check(&admin, self.probe_aliases),
+        );
         ConfigError::check(OF, problems)?;
 
         let private = matches!(self.recorder, Recorder::Private);
@@ -157,6 +170,7 @@ impl OpsBuilder {
             health = health.recorder(Arc::clone(recorder));
             connections = connections.recorder(Arc::clone(recorder));
             lifecycle = lifecycle.recorder(Arc::clone(recorder));
+            admin = admin.recorder(Arc::clone(recorder));
         }
         let connections = connections.build()?;
         let health = health.build()?;
@@ -183,6 +197,7 @@ impl OpsBuilder {
             tokens: &tokens,
             request_details: self.request_details,
             prestop: self.prestop,
+            probe_aliases: self.probe_aliases,
         };
         let admin = mounted.on(admin).build()?;
         let spans = self.spans.then(Spans::new);
@@ -197,6 +212,7 @@ impl OpsBuilder {
         Ok(Ops::new(Parts {
             name: self.name,
             ops_addr,
+            listens: Mutex::default(),
             layer: OpsLayer::new(observe),
             health,
             prometheus,

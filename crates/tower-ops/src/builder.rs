@@ -44,6 +44,7 @@ pub struct OpsBuilder {
     pub(crate) state: StateChanges,
     pub(crate) state_before_ready: bool,
     pub(crate) prestop: Option<Access>,
+    pub(crate) probe_aliases: bool,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<tower_ops_connections::Tls>,
     pub(crate) extended_connect: bool,
@@ -62,7 +63,8 @@ impl OpsBuilder {
             state_before_ready: false,
             prestop: Some(Access::Public),
             name,
-            ops_addr: "0.0.0.0:8080".into(),
+            ops_addr: "[::]:8080".into(),
+            probe_aliases: false,
             request_id_header: None,
             request_ids: RequestIds::new(),
             metrics: Metrics::builder()
@@ -86,8 +88,9 @@ impl OpsBuilder {
     }
 
     /// Where the operations endpoint listens: an IP address and a port.
-    /// `0.0.0.0:8080` by default, since probes come to the pod's address. Port 0
-    /// takes a free one.
+    /// `[::]:8080` by default, which is IPv4 as well, since probes come to the pod's
+    /// address. Port 0 takes a free one from 8080 to 9000, or any with
+    /// [`ephemeral_port`](tower_ops_admin::AdminBuilder::ephemeral_port).
     #[must_use]
     pub fn ops_addr(mut self, addr: impl Into<String>) -> Self {
         self.ops_addr = addr.into();

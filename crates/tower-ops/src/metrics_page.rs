@@ -3,9 +3,10 @@ use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use tower_ops_answer::{allow, has_body, secure};
 use tower_ops_lifecycle::Lifecycle;
 use tower_ops_metrics::{MetricsService, Prometheus};
 use tower_service::Service;
@@ -40,10 +41,20 @@ impl<B> Service<Request<B>> for MetricsPage {
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let Some(metrics) = &mut self.metrics else {
-            let mut response = Response::new(Full::from(FOREIGN));
+            let body = if has_body(request.method()) {
+                FOREIGN
+            } else {
+                ""
+            };
+            let mut response = Response::new(Full::from(body));
             *response.status_mut() = StatusCode::NOT_FOUND;
             let text = HeaderValue::from_static("text/plain; charset=utf-8");
-            response.headers_mut().insert(CONTENT_TYPE, text);
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, text);
+            if *request.method() == Method::OPTIONS {
+                headers.insert(ALLOW, allow(&["GET", "HEAD"]));
+            }
+            secure(headers);
             return ready(Ok(response));
         };
         self.lifecycle.record_uptime();

@@ -66,6 +66,14 @@ impl OpsBuilder {
         self
     }
 
+    /// Answers `/livez`, `/readyz` and `/healthz` as `/health`, `/ready` and `/health`: the paths
+    /// that Kubernetes' own components have. Off by default.
+    #[must_use]
+    pub const fn probe_aliases(mut self, enabled: bool) -> Self {
+        self.probe_aliases = enabled;
+        self
+    }
+
     /// Leaves out `/prestop`, with which whoever reaches the operations endpoint stops the
     /// process: for where no `preStop` hook of Kubernetes needs it.
     #[must_use]

@@ -2,7 +2,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 #[cfg(feature = "axum")]
 use axum::serve::{Listener as AxumListener, TapIo};
@@ -60,6 +60,8 @@ pub struct Ops {
 pub(crate) struct Parts {
     pub(crate) name: String,
     pub(crate) ops_addr: SocketAddr,
+    /// Where the operations endpoint listens, once it does.
+    pub(crate) listens: Mutex<Option<SocketAddr>>,
     pub(crate) layer: OpsLayer,
     pub(crate) health: Health,
     pub(crate) prometheus: Option<Prometheus>,
@@ -250,6 +252,14 @@ impl Ops {
         self.inner.admin.clone()
     }
 
+    /// Where the operations endpoint listens, with the port that was taken if it was given as 0;
+    /// `None` before it was started. It stays when the endpoint has ended.
+    #[must_use]
+    pub fn operations_addr(&self) -> Option<SocketAddr> {
+        let listens = self.inner.listens.lock();
+        *listens.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What the operations endpoint tells of has to run somewhere: the health checks and the
     /// lifecycle with its signals. [`start_operations`](Self::start_operations) does both, and
     /// watches the runtime from outside; this is for where the endpoint is on the application's
@@ -342,6 +352,8 @@ impl Ops {
             let text = format!("{error} (ops_addr sets it)");
             io::Error::new(error.kind(), text)
         })?;
+        let listens = self.inner.listens.lock();
+        *listens.unwrap_or_else(PoisonError::into_inner) = Some(endpoint.addr());
         let checks = application.spawn(self.inner.health.run());
         // Carried out by a task of its own: what is returned only waits for it.
         drop(self.inner.lifecycle.run());

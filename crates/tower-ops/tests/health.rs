@@ -148,7 +148,7 @@ fn bad_checks_are_told_with_everything_else() {
     for problem in [
         "name: is empty",
         "health: check \"db\": there is one of that name",
-        "health: details: a token is required",
+        "health: details: the token: is shorter than 16 characters",
     ] {
         assert!(text.contains(problem), "{problem:?} is not in {text}");
     }

@@ -138,7 +138,7 @@ async fn an_instance_takes_over_from_another_before_it_is_ready() {
 
     // It serves now: nobody restores it by accident.
     let (status, answer) = second.ask("POST", "/state", &envelope).await;
-    assert_eq!(status, 503, "{answer}");
+    assert_eq!(status, 409, "{answer}");
     // But somebody may who has taken it out of service.
     second.ops.health().mark_not_ready();
     second.until_ready(503).await;

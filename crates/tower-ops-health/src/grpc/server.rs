@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::{Future, Ready, ready};
 use std::pin::Pin;
@@ -27,6 +28,7 @@ impl Health {
     pub fn grpc(&self) -> HealthServer {
         HealthServer {
             shared: Arc::clone(&self.shared),
+            services: Arc::default(),
         }
     }
 }
@@ -41,9 +43,12 @@ impl Health {
 ///
 /// Degraded is serving. Check answers `NOT_FOUND` for another name, and Watch says
 /// `SERVICE_UNKNOWN` and stays open, as the protocol has it. When ready is taken back
-/// ([`Health::mark_not_ready`], [`Health::drain`]), each Watch says so and ends: an open one would
-/// keep tonic's graceful shutdown waiting for ever. Call [`Health::drain`] before the server stops:
-/// after it, a Watch that is opened ends as well.
+/// ([`Health::mark_not_ready`], [`Health::drain`]), each Watch says so and stays open: a client
+/// would open the next one at once. Call [`Health::close_watches`] when the server stops: an open
+/// Watch would keep tonic's graceful shutdown waiting for ever.
+///
+/// Services that the server has beside it are as ready as the process if they are
+/// [named](Self::with_services).
 ///
 /// Nothing in here is secret: names and statuses of groups are all that is told.
 ///
@@ -65,6 +70,29 @@ impl Health {
 #[derive(Clone)]
 pub struct HealthServer {
     shared: Arc<Shared>,
+    /// The names of the services beside it, which are as ready as the process.
+    services: Arc<BTreeSet<String>>,
+}
+
+impl HealthServer {
+    /// Names services that the same server has, such as `orders.v1.Orders`: each is answered for
+    /// as the process is, unless a group has its name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_ops_health::Health;
+    ///
+    /// let health = Health::new();
+    /// let server = health.grpc().with_services(["orders.v1.Orders"]);
+    /// ```
+    #[must_use]
+    pub fn with_services<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        let names = names.into_iter().map(Into::into);
+        let known = self.services.iter().cloned();
+        self.services = Arc::new(known.chain(names).collect());
+        self
+    }
 }
 
 impl NamedService for HealthServer {
@@ -72,9 +100,10 @@ impl NamedService for HealthServer {
 }
 
 /// How a service stands; `None` if there is none of that name.
-pub(crate) fn serving(shared: &Shared, service: &str) -> Option<ServingStatus> {
+fn serving(shared: &Shared, services: &BTreeSet<String>, service: &str) -> Option<ServingStatus> {
     let name = match service {
         "" => READINESS,
+        name if !shared.groups.contains_key(name) && services.contains(name) => READINESS,
         name => name,
     };
     let group = shared.groups.get(name)?;
@@ -86,14 +115,29 @@ pub(crate) fn serving(shared: &Shared, service: &str) -> Option<ServingStatus> {
     })
 }
 
-struct Check(Arc<Shared>);
+impl HealthServer {
+    fn serving(&self, service: &str) -> Option<ServingStatus> {
+        serving(&self.shared, &self.services, service)
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(crate) fn status(&self, service: &str) -> ServingStatus {
+        let status = self.serving(service);
+        status.unwrap_or(ServingStatus::ServiceUnknown)
+    }
+}
+
+struct Check(HealthServer);
 
 impl UnaryService<HealthCheckRequest> for Check {
     type Response = HealthCheckResponse;
     type Future = Ready<Result<Response<HealthCheckResponse>, Status>>;
 
     fn call(&mut self, request: Request<HealthCheckRequest>) -> Self::Future {
-        let status = serving(&self.0, &request.get_ref().service);
+        let status = self.0.serving(&request.get_ref().service);
         ready(match status {
             Some(status) => Ok(Response::new(status.into())),
             None => Err(Status::not_found("there is no service of that name")),
@@ -101,16 +145,17 @@ impl UnaryService<HealthCheckRequest> for Check {
     }
 }
 
-struct List(Arc<Shared>);
+struct List(HealthServer);
 
 impl UnaryService<HealthListRequest> for List {
     type Response = HealthListResponse;
     type Future = Ready<Result<Response<HealthListResponse>, Status>>;
 
     fn call(&mut self, _: Request<HealthListRequest>) -> Self::Future {
-        let names = self.0.groups.keys().map(|name| &**name);
-        let statuses = names.chain([""]).filter_map(|name| {
-            let status = serving(&self.0, name)?;
+        let names = self.0.shared.groups.keys().map(|name| &**name);
+        let services = self.0.services.iter().map(|name| &**name);
+        let statuses = names.chain(services).chain([""]).filter_map(|name| {
+            let status = self.0.serving(name)?;
             Some((name.to_owned(), status.into()))
         });
         let statuses = statuses.collect();
@@ -118,7 +163,7 @@ impl UnaryService<HealthListRequest> for List {
     }
 }
 
-struct Watching(Arc<Shared>);
+struct Watching(HealthServer);
 
 impl ServerStreamingService<HealthCheckRequest> for Watching {
     type Response = HealthCheckResponse;
@@ -127,7 +172,7 @@ impl ServerStreamingService<HealthCheckRequest> for Watching {
 
     fn call(&mut self, request: Request<HealthCheckRequest>) -> Self::Future {
         let service = request.into_inner().service;
-        let watch = watch::watch(Arc::clone(&self.0), service);
+        let watch = watch::watch(self.0.clone(), service);
         ready(Ok(Response::new(watch)))
     }
 }
@@ -147,21 +192,21 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        let shared = Arc::clone(&self.shared);
+        let server = self.clone();
         match request.uri().path() {
             "/grpc.health.v1.Health/Check" => Box::pin(async move {
                 Ok(grpc::<HealthCheckResponse, HealthCheckRequest>()
-                    .unary(Check(shared), request)
+                    .unary(Check(server), request)
                     .await)
             }),
             "/grpc.health.v1.Health/List" => Box::pin(async move {
                 Ok(grpc::<HealthListResponse, HealthListRequest>()
-                    .unary(List(shared), request)
+                    .unary(List(server), request)
                     .await)
             }),
             "/grpc.health.v1.Health/Watch" => Box::pin(async move {
                 Ok(grpc::<HealthCheckResponse, HealthCheckRequest>()
-                    .server_streaming(Watching(shared), request)
+                    .server_streaming(Watching(server), request)
                     .await)
             }),
             _ => Box::pin(ready(Ok(Status::unimplemented("").into_http()))),

@@ -1,16 +1,16 @@
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_core::Stream;
 use futures_util::stream;
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tonic::Status;
 
 use crate::check::{LIVENESS, STARTUP};
 use crate::grpc::messages::{HealthCheckResponse, ServingStatus};
-use crate::grpc::server::serving;
-use crate::shared::Shared;
+use crate::grpc::server::HealthServer;
 
 /// The statuses of one service: the present one, and then each that differs from the last.
 pub(crate) struct Watch {
@@ -26,22 +26,27 @@ impl Stream for Watch {
 }
 
 struct Watcher {
-    shared: Arc<Shared>,
+    server: HealthServer,
     service: String,
     changed: watch::Receiver<u64>,
-    /// As many as there were when it began: one more is its end.
+    /// As many as it has said.
     withdrawals: u64,
     told: Option<ServingStatus>,
-    ends: bool,
+    /// Whether it was opened when it should have ended already.
+    is_late: bool,
 }
 
-pub(crate) fn watch(shared: Arc<Shared>, service: String) -> Watch {
+/// How long a watch stays open that comes when no more are wanted: clients open the next one at
+/// once when one ends.
+const LATE: Duration = Duration::from_secs(1);
+
+pub(crate) fn watch(server: HealthServer, service: String) -> Watch {
     let watcher = Watcher {
-        changed: shared.changed.subscribe(),
-        withdrawals: shared.flags().withdrawals,
+        changed: server.shared().changed.subscribe(),
+        withdrawals: server.shared().flags().withdrawals,
         told: None,
-        ends: false,
-        shared,
+        is_late: server.shared().flags().closed,
+        server,
         service,
     };
     let statuses = stream::unfold(watcher, |mut watcher| async {
@@ -56,18 +61,12 @@ pub(crate) fn watch(shared: Arc<Shared>, service: String) -> Watch {
 impl Watcher {
     async fn next(&mut self) -> Option<ServingStatus> {
         loop {
-            if self.ends {
-                return None;
-            }
             self.changed.mark_unchanged();
-            let flags = self.shared.flags();
-            let withdrawn = flags.withdrawals != self.withdrawals || flags.draining;
-            let mut status =
-                serving(&self.shared, &self.service).unwrap_or(ServingStatus::ServiceUnknown);
-            if withdrawn {
-                self.ends = true;
+            let flags = self.server.shared().flags();
+            let mut status = self.server.status(&self.service);
+            if std::mem::replace(&mut self.withdrawals, flags.withdrawals) != flags.withdrawals {
                 let is_own = [LIVENESS, STARTUP].contains(&&*self.service);
-                // It may be ready again by now; that it was not is what ends the watch.
+                // It may be ready again by now; that it was not has to be said.
                 if status == ServingStatus::Serving && !is_own {
                     status = ServingStatus::NotServing;
                 }
@@ -76,7 +75,16 @@ impl Watcher {
                 self.told = Some(status);
                 return Some(status);
             }
-            if !self.ends && self.changed.changed().await.is_err() {
+            if flags.closed && self.server.status(&self.service) == status {
+                if self.is_late {
+                    sleep(LATE).await;
+                }
+                return None;
+            }
+            if self.server.status(&self.service) != status {
+                continue;
+            }
+            if self.changed.changed().await.is_err() {
                 return None;
             }
         }

@@ -1,0 +1,102 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{Key, KeyName, Label, Level, Metadata, Recorder};
+use tokio::time::Instant;
+
+const EVICTED: &str = "admin_connections_evicted_total";
+const ACCEPT_ERRORS: &str = "admin_accept_errors_total";
+
+const METADATA: &Metadata<'static> =
+    &Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+/// How often a kind of incident is logged at most: whoever causes one can cause thousands.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// What goes wrong with connections to the endpoint: each is counted, and some are logged.
+pub(super) struct Incidents {
+    recorder: Option<Arc<dyn Recorder + Send + Sync>>,
+    evicted: Logged,
+    errors: Logged,
+}
+
+#[derive(Default)]
+struct Logged {
+    last: Option<Instant>,
+    since: u64,
+}
+
+impl Logged {
+    /// How many there were since the last one that was logged, if this one is to be.
+    fn count(&mut self) -> Option<u64> {
+        self.since += 1;
+        if self.last.is_some_and(|last| last.elapsed() < LOG_EVERY) {
+            return None;
+        }
+        self.last = Some(Instant::now());
+        Some(std::mem::take(&mut self.since))
+    }
+}
+
+impl Incidents {
+    pub(super) fn new(recorder: Option<Arc<dyn Recorder + Send + Sync>>) -> Self {
+        Self {
+            recorder,
+            evicted: Logged::default(),
+            errors: Logged::default(),
+        }
+    }
+
+    pub(super) fn evicted(&mut self) {
+        self.increment(EVICTED, &[], "Connections closed to let others in");
+        if let Some(connections) = self.evicted.count() {
+            tracing::warn!(
+                connections,
+                "the operations endpoint was full and closed the connections that had waited \
+                 longest without sending a request"
+            );
+        }
+    }
+
+    pub(super) fn accept_failed(&mut self, error: &std::io::Error, is_shortage: bool) {
+        let kind = if is_shortage { "descriptors" } else { "other" };
+        let label = Label::from_static_parts("error", kind);
+        self.increment(ACCEPT_ERRORS, &[label], "Connections not accepted");
+        if let Some(errors) = self.errors.count() {
+            tracing::warn!(
+                errors,
+                error = %error,
+                "the operations endpoint could not accept a connection"
+            );
+        }
+    }
+
+    fn increment(&self, name: &'static str, labels: &[Label], help: &'static str) {
+        let act = |recorder: &dyn Recorder| {
+            recorder.describe_counter(KeyName::from(name), None, help.into());
+            let key = Key::from_parts(name, labels.to_vec());
+            recorder.register_counter(&key, METADATA).increment(1);
+        };
+        match &self.recorder {
+            Some(recorder) => act(&**recorder),
+            None => metrics::with_recorder(act),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_in_ten_seconds_is_logged_with_how_many_there_were() {
+        let mut logged = Logged::default();
+        assert_eq!(logged.count(), Some(1));
+        for _ in 0..500 {
+            assert_eq!(logged.count(), None);
+        }
+        tokio::time::advance(LOG_EVERY).await;
+        assert_eq!(logged.count(), Some(501));
+        assert_eq!(logged.count(), None);
+    }
+}
