@@ -13,7 +13,7 @@ use tower_ops_tests::{Protocol, Service};
 const EXAMPLES: [&str; 5] = ["quickstart", "playground", "health", "grpc", "hyper"];
 const DEADLINE: Duration = Duration::from_secs(10);
 /// What a machine that is busy with the other tests takes.
-const LEEWAY: Duration = Duration::from_secs(2);
+const LEEWAY: Duration = Duration::from_secs(8);
 /// `EchoRequest { message: "hello" }`, framed; the reply is the same.
 const HELLO: &str = "\0\0\0\0\u{7}\n\u{5}hello";
 /// `FailRequest { messages: 1, code: 5, message: "gone" }`, framed.
