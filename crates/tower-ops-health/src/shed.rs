@@ -8,6 +8,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::route::Route;
 use crate::state::Health;
 
 impl Health {
@@ -28,8 +29,9 @@ impl Health {
 /// is nobody's business.
 ///
 /// The route is axum's `MatchedPath` with the feature `axum`, where it is known: inside of
-/// `Router::layer` or `Router::route_layer`. Otherwise it is the request's path. Made by
-/// [`Health::shed_layer`].
+/// `Router::layer` or `Router::route_layer`. Otherwise the request's path is compared, which
+/// fits a template too: `/orders/7` fits `/orders/{id}`, and so does `/orders/new`, even if that
+/// is a route of its own. Made by [`Health::shed_layer`].
 ///
 /// # Examples
 ///
@@ -86,7 +88,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let shed = &self.health.shared.shed;
-        let shed = shed.any().then(|| shed.because_of(route(&request)));
+        let shed = shed.any().then(|| shed.because_of(Route::of(&request)));
         let state = match shed.flatten() {
             Some(entry) => State::Shed {
                 // Rounded up: at once would be too soon.
@@ -99,17 +101,6 @@ where
         };
         ShedFuture { state }
     }
-}
-
-#[cfg(feature = "axum")]
-fn route<B>(request: &Request<B>) -> &str {
-    let matched = request.extensions().get::<axum::extract::MatchedPath>();
-    matched.map_or_else(|| request.uri().path(), |path| path.as_str())
-}
-
-#[cfg(not(feature = "axum"))]
-fn route<B>(request: &Request<B>) -> &str {
-    request.uri().path()
 }
 
 fn is_grpc<B>(request: &Request<B>) -> bool {

@@ -30,7 +30,7 @@ use tower_ops_health::checks::{Pool, Redis};
 use tower_ops_health::{Check, Health, Status};
 use tower_ops_testing::{RawHttp1, Server};
 
-const PERIOD: Duration = Duration::from_millis(500);
+const PERIOD: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// For the prober, which asks every 5 ms, and for a machine that has more to do.
 const SLACK: Duration = Duration::from_secs(2);
@@ -241,7 +241,7 @@ async fn stop_freeze_restart(mut database: Database, check: Check) {
 
     // At different times within a period: what is slowest counts.
     let (mut frozen, mut thawed) = (Duration::ZERO, Duration::ZERO);
-    for phase in [0, 120, 240, 360] {
+    for phase in [0, 250, 500, 750] {
         let phase = Duration::from_millis(phase);
         sleep(phase).await;
         let began = Instant::now();
