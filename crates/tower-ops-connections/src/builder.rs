@@ -83,7 +83,7 @@ impl ConnectionsBuilder {
 
     /// How long a response may wait for its reader without progress worth the name,
     /// and a handler for a request's body (HTTP/1, on the
-    /// [`Server`](crate::Server)). A trickle of less than 240 bytes a second is no
+    /// `Server`). A trickle of less than 240 bytes a second is no
     /// progress. The connection is cut off then.
     pub fn stall_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limits.stall = limit.into();
