@@ -54,6 +54,32 @@ pub struct OpsLayer<L = Identity> {
     inner: L,
 }
 
+/// What [`OpsLayer::with_timeout`] puts inside, so that the layer can be named:
+/// `OpsLayer<WithTimeout>`.
+pub type WithTimeout<L = Identity> = Stack<L, TimeoutLayer>;
+
+/// What [`OpsLayer::with_catch_panic`] puts inside, so that the layer can be named:
+/// `OpsLayer<WithCatchPanic<WithTimeout>>` has both.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_ops::{Ops, OpsLayer, WithCatchPanic, WithTimeout};
+///
+/// struct App {
+///     layer: OpsLayer<WithCatchPanic<WithTimeout>>,
+/// }
+///
+/// let ops = Ops::builder("orders").private_recorder().build()?;
+/// let layer = ops.layer().with_timeout(Duration::from_secs(30)).with_catch_panic();
+/// let app = App { layer };
+/// # drop(app.layer);
+/// # Ok::<_, tower_ops::ConfigError>(())
+/// ```
+pub type WithCatchPanic<L = Identity> =
+    Stack<L, CatchPanicLayer<tower_http::catch_panic::DefaultResponseForPanic>>;
+
 impl OpsLayer {
     pub(crate) const fn new(observe: ObserveLayer<Observers>) -> Self {
         Self {
@@ -70,7 +96,7 @@ impl<L> OpsLayer<L> {
     /// The handler's future is dropped then. It is tower-http's timeout, inside
     /// of the observers: its answer is counted and carries the request id.
     #[must_use]
-    pub fn with_timeout(self, limit: Duration) -> OpsLayer<Stack<L, TimeoutLayer>> {
+    pub fn with_timeout(self, limit: Duration) -> OpsLayer<WithTimeout<L>> {
         OpsLayer {
             observe: self.observe,
             inner: Stack::new(
@@ -87,9 +113,7 @@ impl<L> OpsLayer<L> {
     /// It is tower-http's panic catcher, inside of the observers. A caught panic
     /// counts as what it answers, a 500. Boxes the response's body.
     #[must_use]
-    pub fn with_catch_panic(
-        self,
-    ) -> OpsLayer<Stack<L, CatchPanicLayer<tower_http::catch_panic::DefaultResponseForPanic>>> {
+    pub fn with_catch_panic(self) -> OpsLayer<WithCatchPanic<L>> {
         OpsLayer {
             observe: self.observe,
             inner: Stack::new(self.inner, CatchPanicLayer::new()),

@@ -54,9 +54,16 @@
 //! | `axum` (default) | routes from `MatchedPath`, the request id and the connection as extractors, a listener for `axum::serve` |
 //! | `tonic` | interceptors for the request id, incoming connections for tonic's server |
 //! | `tls` | TLS by rustls: `OpsBuilder::tls` |
+//! | `systemd` | `READY=1` and `STOPPING=1`, and the sockets that systemd opened |
+//! | `compression` | gzip at `/state` |
+//! | `sqlx`, `redis` | checks of pools of any database of sqlx, and of Redis, in [`health::checks`] |
+//! | `check-certificates`, `check-disk`, `check-dns`, `check-file`, `check-http`, `check-memory`, `check-runtime`, `check-tcp` | more of them |
+//! | `reqwest` | the request id through reqwest's client |
+//! | `tower-http` | `Extension<tower_http::request_id::RequestId>` beside our own |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod addr;
 mod build;
 mod builder;
 mod connection_facts;
@@ -76,10 +83,11 @@ mod serve;
 mod servers;
 mod state_page;
 
+pub use self::addr::OpsAddr;
 pub use self::builder::OpsBuilder;
 pub use self::connection_facts::ConnectionFacts;
 pub use self::endpoint::Endpoint;
-pub use self::layer::{Observers, OpsLayer};
+pub use self::layer::{Observers, OpsLayer, WithCatchPanic, WithTimeout};
 pub use self::ops::Ops;
 pub use self::servers::Servers;
 
