@@ -21,7 +21,8 @@
 //!     let app = Router::new()
 //!         .route("/orders/{id}", get(|| async { "an order" }))
 //!         .layer(ops.layer());
-//!     ops.serve(TcpListener::bind("0.0.0.0:3000").await?, app).await?;
+//!     let report = ops.serve(TcpListener::bind("0.0.0.0:3000").await?, app).await?;
+//!     println!("{report}");
 //!     Ok(())
 //! }
 //! ```
