@@ -47,6 +47,7 @@ use tower_ops_examples::{
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt::init();
     let grpc_addr = env::var("GRPC_ADDR").unwrap_or_else(|_| "127.0.0.1:50051".to_owned());
     let ops_addr = env::var("OPS_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
     let ops = Ops::builder("grpc")

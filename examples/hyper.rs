@@ -32,6 +32,7 @@ use tower_ops::{Ops, connections::Acceptor, observe::RouteHook, request_id::Requ
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt::init();
     let app_addr = env::var("APP_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let ops_addr = env::var("OPS_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
     let ops = Ops::builder("hyper").ops_addr(ops_addr).build()?;

@@ -319,6 +319,7 @@ async fn take_over(first: &Instance, second: &Instance) -> Result<(), BoxError> 
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    tracing_subscriber::fmt::init();
     let first = Instance::start(true).await?;
     let second = Instance::start(false).await?;
     println!("four clients write to {}", first.url(""));

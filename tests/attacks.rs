@@ -26,6 +26,9 @@ const CONNECTIONS: usize = 2_000;
 /// How long slowhttptest goes on, unless all its connections are gone before.
 const LASTS: Duration = Duration::from_secs(60);
 
+/// How long others are measured before an attack.
+const BEFORE: Duration = Duration::from_secs(5);
+
 /// What the playground allows: 30 seconds for a head, 10 without progress; a pass
 /// of the reaper on top, and the time that 2,000 connections take to come.
 const HEAD: Duration = Duration::from_secs(30 + 8);
@@ -86,10 +89,13 @@ async fn slow_clients_are_closed_and_nobody_else_feels_them() {
         let gone = felt.gone.unwrap_or_else(|| panic!("{name}: still there"));
         assert!(gone <= attack.gone_within, "{name}: gone after {gone:?}");
         assert_eq!(felt.failed, 0, "{name}");
+        // Against the same before the attack, on the same machine.
+        let limit = Duration::from_millis(50).max(5 * felt.before);
         assert!(
-            felt.p99 < Duration::from_millis(50),
-            "{name}: {:?}",
-            felt.p99
+            felt.p99 < limit,
+            "{name}: {:?}, and {:?} before",
+            felt.p99,
+            felt.before
         );
     }
 }
@@ -97,12 +103,19 @@ async fn slow_clients_are_closed_and_nobody_else_feels_them() {
 struct Felt {
     most: usize,
     gone: Option<Duration>,
+    /// The same 99th percentile, before the attack.
+    before: Duration,
     p99: Duration,
     failed: usize,
 }
 
 impl Attack {
     async fn run(&self, addr: SocketAddr, server: &Process) -> Felt {
+        let others = Others::start(addr);
+        sleep(BEFORE).await;
+        let mut before = others.stop().await.latencies;
+        before.sort_unstable();
+        let before = before[(before.len() - 1) * 99 / 100];
         let others = Others::start(addr);
         let mut command = Command::new("slowhttptest");
         command
@@ -140,6 +153,7 @@ impl Attack {
         Felt {
             most,
             gone,
+            before,
             p99: at(99),
             failed: others.failed,
         }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
 use std::fs;
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -100,6 +101,19 @@ async fn to_be_out_of_file_descriptors_is_survived_and_said() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
+/// How many requests are in flight, by the operations endpoint.
+async fn in_flight(ops: SocketAddr) -> u64 {
+    let mut client = RawHttp1::connect(ops).await.unwrap();
+    client
+        .send_request("GET", "/requests", &[], "")
+        .await
+        .unwrap();
+    let head = client.read_head().await.unwrap();
+    let body = client.read_body(&head).await.unwrap().data;
+    let listed: Value = serde_json::from_slice(&body).unwrap();
+    listed["in_flight"].as_u64().unwrap()
+}
+
 /// An HTTP/2 client that is not hyper's: told to go while five requests are in
 /// flight, it gets every answer, and hears which stream was the last.
 #[tokio::test]
@@ -124,12 +138,14 @@ async fn nghttp_hears_goaway_and_loses_nothing() {
         let scheme = if tls { "https" } else { "http" };
         let mut client = Command::new("nghttp");
         client.args(["--verbose", "--no-dep", "--timeout=20"]);
-        for ms in [900, 1_100, 1_000, 1_200, 800] {
+        for ms in [2_900, 3_100, 3_000, 3_200, 2_800] {
             client.arg(format!("{scheme}://{app}/slow/{ms}"));
         }
         let client = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let client = client.unwrap();
-        sleep(Duration::from_millis(400)).await;
+        while in_flight(ops).await < 5 {
+            sleep(Duration::from_millis(10)).await;
+        }
         playground.terminate().unwrap();
         let said = tokio::task::spawn_blocking(|| client.wait_with_output().unwrap());
         let said = String::from_utf8(said.await.unwrap().stdout).unwrap();

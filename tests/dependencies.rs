@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::process::Command;
 
 #[test]
@@ -71,6 +72,33 @@ fn no_crate_depends_on_its_own_floor_or_above() {
                 !ours || allowed.contains(&found.as_str()),
                 "{name} needs {found}"
             );
+        }
+    }
+}
+
+/// What `cargo publish` would upload: the licences ask for their text to come along.
+#[test]
+fn every_package_carries_both_licence_texts() {
+    let crates = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates");
+    for entry in fs::read_dir(crates).unwrap() {
+        let path = entry.unwrap().path();
+        let manifest = fs::read_to_string(path.join("Cargo.toml")).unwrap();
+        if manifest.contains("publish = false") {
+            continue;
+        }
+        let output = Command::new(env!("CARGO"))
+            .args(["package", "--list", "--offline", "--allow-dirty"])
+            .current_dir(&path)
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {error}", path.display());
+        let listed = String::from_utf8(output.stdout).unwrap();
+        for file in ["LICENSE-MIT", "LICENSE-APACHE", "README.md"] {
+            let there = listed.lines().any(|line| line == file);
+            assert!(there, "{}: {file} is not in {listed}", path.display());
+            // A link whose target is there, and not one that a copy would break.
+            assert!(!fs::read_to_string(path.join(file)).unwrap().is_empty());
         }
     }
 }

@@ -117,6 +117,7 @@ use self::settings::Settings;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt::init();
     let settings = Settings::from_env()?;
     let counters = Counters::default();
     let ops = operations(&settings, counters.clone())?;

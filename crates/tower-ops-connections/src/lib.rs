@@ -220,6 +220,7 @@ pub use self::tracked::Tracked;
 pub use self::unix::UnixSocket;
 pub use tower_ops_config::ConfigError;
 
-#[cfg(doctest)]
+// Its first example is of the accept loop.
+#[cfg(all(doctest, feature = "hyper-util"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -26,11 +26,11 @@ use frames::{
     DATA, END_HEADERS, END_STREAM, HEADERS, Http2, PREFACE, frame, get_block, initial_window,
 };
 
-const LIMIT: Duration = Duration::from_secs(1);
+const LIMIT: Duration = Duration::from_secs(2);
 const PASS: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_millis(500);
 /// What a busy machine may add.
-const SLACK: Duration = Duration::from_millis(400);
+const SLACK: Duration = Duration::from_secs(4);
 
 /// What was closed, by the client's address.
 type Closed = Arc<Mutex<HashMap<SocketAddr, (CloseReason, Duration)>>>;
@@ -221,7 +221,7 @@ impl Client {
             Self::DoesNotRead => {
                 send(&mut stream, b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n").await;
                 // Whether the server hung up cannot be seen without reading.
-                sleep(self.gone().1).await;
+                sleep(3 * LIMIT).await;
             }
             Self::HalfCloses => {
                 ask(&mut stream).await;
@@ -368,8 +368,14 @@ async fn hostile_clients_are_closed_in_time_and_for_the_right_reason() {
         }
         cases.push(tokio::spawn(async move {
             // Once all are gone, nothing is counted any more.
-            sleep(2 * (Client::DoesNotRead.gone().1 + SLACK)).await;
-            assert!(connections.is_empty(), "{stack:?} {connections:?}");
+            let emptied = async {
+                sleep(2 * LIMIT).await;
+                while !connections.is_empty() {
+                    sleep(PASS).await;
+                }
+            };
+            let emptied = timeout(4 * (LIMIT + SLACK), emptied).await;
+            assert!(emptied.is_ok(), "{stack:?} {connections:?}");
             server.abort();
         }));
     }
@@ -389,7 +395,7 @@ async fn those_who_mean_well_are_left_alone() {
         cases.push(tokio::spawn(async move {
             // Longer than every limit.
             let mut stream = TcpStream::connect(addr).await.unwrap();
-            send(&mut stream, b"GET /slow/2500 HTTP/1.1\r\nhost: x\r\n\r\n").await;
+            send(&mut stream, b"GET /slow/5000 HTTP/1.1\r\nhost: x\r\n\r\n").await;
             let mut seen = Vec::new();
             while !seen.ends_with(b"waited") {
                 let read = stream.read_buf(&mut seen).await.unwrap();

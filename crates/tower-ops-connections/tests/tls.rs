@@ -163,7 +163,7 @@ async fn a_handshake_that_fails_or_takes_too_long_is_one_reason() {
     assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
     let took = begun.elapsed();
     assert!(
-        took >= Duration::from_millis(290) && took < Duration::from_secs(2),
+        took >= Duration::from_millis(290) && took < Duration::from_secs(20),
         "{took:?}"
     );
     let seen = reasons.lock().unwrap().clone();

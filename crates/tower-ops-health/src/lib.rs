@@ -172,6 +172,7 @@ mod render;
 mod report;
 mod response;
 mod result;
+mod route;
 mod scheduler;
 mod shared;
 mod shed;

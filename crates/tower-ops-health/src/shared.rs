@@ -16,6 +16,7 @@ use crate::events::{Change, Listeners};
 use crate::group::Group;
 use crate::heartbeat::Heart;
 use crate::meters::Meters;
+use crate::route::Route;
 use crate::status::Status;
 
 pub(crate) type Entries = BTreeMap<Arc<str>, Arc<Entry>>;
@@ -345,22 +346,14 @@ impl Shed {
     }
 
     /// The check because of which `route` is shed now.
-    pub(crate) fn because_of(&self, route: &str) -> Option<Arc<Entry>> {
+    pub(crate) fn because_of(&self, route: Route<'_>) -> Option<Arc<Entry>> {
         let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
         // Not one that nobody looks after any more.
         let is_down = |entry: &Entry| entry.status() == Status::Down;
         let shed = routes
             .iter()
-            .find(|(named, entry)| matches(named, route) && is_down(entry))?;
+            .find(|(named, entry)| route.is_meant_by(named) && is_down(entry))?;
         Some(Arc::clone(&shed.1))
-    }
-}
-
-fn matches(named: &str, route: &str) -> bool {
-    match named.strip_suffix('*') {
-        // An axum wildcard, "/files/{*path}", is a template like any other.
-        Some(prefix) => route.starts_with(prefix),
-        None => named == route,
     }
 }
 

@@ -6,9 +6,10 @@ use http::header::RETRY_AFTER;
 use http::{HeaderValue, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
-use tower_ops_observe::{GrpcCode, GrpcProtocol, original_path};
+use tower_ops_observe::{GrpcCode, GrpcProtocol};
 use tower_service::Service;
 
+use crate::route::Route;
 use crate::state::Health;
 
 impl Health {
@@ -30,8 +31,9 @@ impl Health {
 /// is nobody's business.
 ///
 /// The route is axum's `MatchedPath` with the feature `axum`, where it is known: inside of
-/// `Router::layer` or `Router::route_layer`. Otherwise it is the request's path. Made by
-/// [`Health::shed_layer`].
+/// `Router::layer` or `Router::route_layer`. Otherwise the request's path is compared, which
+/// fits a template too: `/orders/7` fits `/orders/{id}`, and so does `/orders/new`, even if that
+/// is a route of its own. Made by [`Health::shed_layer`].
 ///
 /// # Examples
 ///
@@ -88,7 +90,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let shed = &self.health.shared.shed;
-        let shed = shed.any().then(|| shed.because_of(route(&request)));
+        let shed = shed.any().then(|| shed.because_of(Route::of(&request)));
         let state = match shed.flatten() {
             Some(entry) => State::Shed {
                 // Rounded up: at once would be too soon.
@@ -101,17 +103,6 @@ where
         };
         ShedFuture { state }
     }
-}
-
-#[cfg(feature = "axum")]
-fn route<B>(request: &Request<B>) -> &str {
-    let matched = request.extensions().get::<axum::extract::MatchedPath>();
-    matched.map_or_else(|| original_path(request), |path| path.as_str())
-}
-
-#[cfg(not(feature = "axum"))]
-fn route<B>(request: &Request<B>) -> &str {
-    original_path(request)
 }
 
 pin_project! {

@@ -15,8 +15,10 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Instant, sleep};
 use tower_ops_health::{Check, Details, Health};
 
-const STALLED: Duration = Duration::from_millis(400);
-const BLOCKED: Duration = Duration::from_millis(200);
+const STALLED: Duration = Duration::from_secs(1);
+const BLOCKED: Duration = Duration::from_millis(500);
+/// For what has to happen at some time, on a machine that has more to do.
+const LONG: Duration = Duration::from_secs(20);
 
 fn health() -> Health {
     Health::builder()
@@ -77,7 +79,7 @@ async fn a_runtime_blocked_on_all_workers_is_not_live_until_it_runs_again() {
         );
 
         let release = block(&runtime, workers);
-        let took = wait_for(&health, (503, "down"), STALLED * 3).await;
+        let took = wait_for(&health, (503, "down"), LONG).await;
         println!("{workers} workers blocked: 503 after {took:?} (threshold {STALLED:?})");
         assert!(took >= STALLED / 2, "after {took:?}");
         let details = ask::get(&health, "/health?auth=0123456789abcdef")
@@ -85,18 +87,18 @@ async fn a_runtime_blocked_on_all_workers_is_not_live_until_it_runs_again() {
             .json();
         let detail = details["detail"].as_str().unwrap();
         assert!(
-            detail.starts_with("the runtime has not run a task for 0."),
+            detail.starts_with("the runtime has not run a task for "),
             "{detail}"
         );
 
         drop(release);
-        let took = wait_for(&health, (200, "ok"), STALLED).await;
+        let took = wait_for(&health, (200, "ok"), LONG).await;
         println!("{workers} workers free: 200 after {took:?}");
         // Without a watch nobody could take the answer back.
         let _release = block(&runtime, workers);
-        wait_for(&health, (503, "down"), STALLED * 3).await;
+        wait_for(&health, (503, "down"), LONG).await;
         watch.abort();
-        wait_for(&health, (200, "ok"), STALLED).await;
+        wait_for(&health, (200, "ok"), LONG).await;
         runtime.shutdown_background();
     }
 }
@@ -107,7 +109,7 @@ async fn one_blocked_worker_degrades_and_no_more() {
     runtime.spawn(health.run());
     tokio::spawn(health.watch());
     let release = block(&runtime, 1);
-    let took = wait_for(&health, (200, "degraded"), Duration::from_secs(2)).await;
+    let took = wait_for(&health, (200, "degraded"), LONG).await;
     println!("one worker of three blocked: degraded after {took:?} (threshold {BLOCKED:?})");
     let details = ask::get(&health, "/health?auth=0123456789abcdef")
         .await
@@ -122,7 +124,7 @@ async fn one_blocked_worker_degrades_and_no_more() {
         sleep(Duration::from_millis(5)).await;
     }
     drop(release);
-    wait_for(&health, (200, "ok"), Duration::from_secs(2)).await;
+    wait_for(&health, (200, "ok"), LONG).await;
     runtime.shutdown_background();
 }
 
@@ -184,9 +186,9 @@ fn who_listens_and_blocks_does_not_block_the_probes() {
         });
     });
     // Longer than it takes the watch to look at all checks.
-    std::thread::sleep(Duration::from_millis(2_500));
+    std::thread::sleep(STALLED + Duration::from_millis(2_500));
     while answers.try_recv().is_ok() {}
-    let answered = answers.recv_timeout(Duration::from_secs(1));
+    let answered = answers.recv_timeout(LONG);
     assert_eq!(
         answered,
         Ok(503),

@@ -90,6 +90,25 @@ async fn a_down_check_sheds_the_routes_that_it_names() {
     assert_eq!(code("/pay").await, 200);
 }
 
+/// As without the feature `axum`: nobody says which route it is.
+#[tokio::test(start_paused = true)]
+async fn a_template_means_the_paths_that_fit_it_where_no_router_tells_the_route() {
+    let payments = Script::new();
+    payments.set(Mood::Down);
+    let check = payments.check("payments").affects("/orders/{id}");
+    let health = Health::builder().check(check).build().unwrap();
+    tokio::spawn(health.run());
+    sleep(Duration::from_secs(1)).await;
+    let inner = service_fn(|_: Request<String>| async {
+        Ok::<_, Infallible>(Response::new("served".to_owned()))
+    });
+    let service = health.shed_layer().layer(inner);
+    for (path, expected) in [("/orders/7", 503), ("/orders/7/x", 200), ("/other/7", 200)] {
+        let code = ask(service.clone(), path, "text/plain").await.0;
+        assert_eq!(code, expected, "{path}");
+    }
+}
+
 #[cfg(feature = "axum")]
 #[tokio::test(start_paused = true)]
 async fn routes_are_templates_in_axum() {

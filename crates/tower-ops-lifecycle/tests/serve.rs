@@ -3,12 +3,13 @@
 
 use std::future::pending;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::get;
 use http::header::CONNECTION;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
 use tower_ops_lifecycle::{Lifecycle, ParticipantOutcome, Phase, Trigger};
 use tower_ops_testing::RawHttp1;
@@ -109,8 +110,9 @@ async fn a_second_signal_ends_the_server_as_well() {
 /// Real sockets and a real clock: what a rolling restart looks like from outside.
 #[tokio::test]
 async fn a_shutdown_of_axum_loses_nothing() {
-    let lifecycle = builder().pre_drain(ms(400)).build().unwrap();
-    let (addr, server) = serve(&lifecycle).await;
+    let lifecycle = builder().pre_drain(ms(2_000)).build().unwrap();
+    let go_on = Arc::new(Notify::new());
+    let (addr, server) = serve(&lifecycle, &go_on).await;
     lifecycle.mark_ready();
     let stopped = lifecycle.run();
 
@@ -127,6 +129,11 @@ async fn a_shutdown_of_axum_loses_nothing() {
     assert_eq!(ask(&mut idle).await, (200, close));
 
     // The slow one is answered in the drain.
+    while lifecycle.phase() != Phase::Draining {
+        sleep(ms(5)).await;
+    }
+    sleep(ms(100)).await;
+    go_on.notify_one();
     let head = slow.read_head().await.unwrap();
     assert_eq!(head.status, 200);
     assert_eq!(slow.read_body(&head).await.unwrap().data, "slow");
@@ -137,11 +144,15 @@ async fn a_shutdown_of_axum_loses_nothing() {
     RawHttp1::connect(addr).await.unwrap_err();
 }
 
-async fn serve(lifecycle: &Lifecycle) -> (SocketAddr, tokio::task::JoinHandle<()>) {
+async fn serve(
+    lifecycle: &Lifecycle,
+    go_on: &Arc<Notify>,
+) -> (SocketAddr, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let slow = get(|| async {
-        sleep(ms(800)).await;
+    let go_on = Arc::clone(go_on);
+    let slow = get(|| async move {
+        go_on.notified().await;
         "slow"
     });
     let app = Router::new()

@@ -2,13 +2,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use metrics::Recorder;
+#[cfg(feature = "prometheus")]
+use metrics_exporter_prometheus::PrometheusBuilder;
 use tower_ops_config::ConfigError;
 
 #[cfg(feature = "prometheus")]
 use crate::names;
 use crate::observer::Metrics;
 #[cfg(feature = "prometheus")]
-use crate::prometheus::Prometheus;
+use crate::prometheus::{Prometheus, with_buckets};
 use crate::registry::Registry;
 use crate::set::HistogramSeries;
 
@@ -161,22 +163,60 @@ impl MetricsBuilder {
     #[cfg_attr(docsrs, doc(cfg(feature = "prometheus")))]
     pub fn build_prometheus(self) -> Result<(Metrics, Prometheus), ConfigError> {
         self.check_prometheus()?;
-        let durations = [names::DURATION, names::FIRST_BYTE, names::RPC_DURATION];
-        let sizes = [names::REQUEST_SIZE, names::RESPONSE_SIZE];
-        let prometheus = Prometheus::new(
-            durations
-                .map(|name| (name, &self.duration_buckets[..]))
-                .into_iter()
-                .chain(sizes.map(|name| (name, &self.size_buckets[..])))
-                .chain(
-                    self.other_buckets
-                        .iter()
-                        .map(|(name, bounds)| (&**name, &bounds[..])),
-                ),
-        );
+        let prometheus = Prometheus::new(self.buckets());
         let mut builder = self;
         builder.recorder = prometheus.recorder();
         Ok((builder.into_metrics(), prometheus))
+    }
+
+    /// Gives these buckets to a recorder that you build and install yourself: the exporter
+    /// makes summaries of histograms that it has no buckets for.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration is invalid; the error lists every problem.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use metrics_exporter_prometheus::PrometheusBuilder;
+    /// use tower_ops_metrics::{Metrics, Prometheus};
+    ///
+    /// let exporter = Metrics::builder().apply_buckets(PrometheusBuilder::new())?;
+    /// let handle = exporter.install_recorder()?;
+    /// // For `Ops::builder(..).prometheus(..)`, or to be served on `/metrics`:
+    /// let prometheus = Prometheus::from_handle(handle);
+    /// # drop(prometheus);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "prometheus")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "prometheus")))]
+    pub fn apply_buckets(
+        &self,
+        exporter: PrometheusBuilder,
+    ) -> Result<PrometheusBuilder, ConfigError> {
+        self.check()?;
+        Ok(with_buckets(exporter, self.buckets()))
+    }
+
+    /// Whether histograms of both have the same buckets.
+    #[must_use]
+    pub fn has_same_buckets(&self, other: &Self) -> bool {
+        self.duration_buckets == other.duration_buckets
+            && self.size_buckets == other.size_buckets
+            && self.other_buckets == other.other_buckets
+    }
+
+    #[cfg(feature = "prometheus")]
+    fn buckets(&self) -> impl Iterator<Item = (&str, &[f64])> {
+        let durations = [names::DURATION, names::FIRST_BYTE, names::RPC_DURATION];
+        let sizes = [names::REQUEST_SIZE, names::RESPONSE_SIZE];
+        let others = self.other_buckets.iter();
+        durations
+            .map(|name| (name, &self.duration_buckets[..]))
+            .into_iter()
+            .chain(sizes.map(|name| (name, &self.size_buckets[..])))
+            .chain(others.map(|(name, bounds)| (&**name, &bounds[..])))
     }
 
     fn into_metrics(self) -> Metrics {

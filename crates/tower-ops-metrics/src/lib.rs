@@ -53,6 +53,12 @@
 //! list or `_OTHER`, routes are those that matched or `{unmatched}`. A hard cap
 //! on series ([`MetricsBuilder::max_series`]) holds against the rest.
 //!
+//! # Metrics of your own
+//!
+//! [`counter!`], [`gauge!`], [`histogram!`] and what describes them are those of the crate
+//! `metrics`, in the version that the recorder here belongs to. Use these: what another version of
+//! `metrics` counts finds no recorder, and is lost without a word.
+//!
 //! # Features
 //!
 //! | feature | adds |
@@ -77,6 +83,10 @@ pub use self::builder::{DEFAULT_MAX_SERIES, DURATION_BUCKETS, MetricsBuilder, SI
 pub use self::observer::{Metrics, MetricsExchange, MetricsLayer};
 #[cfg(feature = "prometheus")]
 pub use self::prometheus::{AlreadyInstalled, MetricsService, Prometheus};
+pub use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
+};
 pub use tower_ops_config::ConfigError;
 
 #[cfg(doctest)]

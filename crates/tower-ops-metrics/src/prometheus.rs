@@ -53,11 +53,7 @@ impl Prometheus {
     /// their prefix: other metrics of the process, with another one, may come to
     /// it, and the exporter makes summaries of what it has no buckets for.
     pub(crate) fn new<'a>(buckets: impl Iterator<Item = (&'a str, &'a [f64])>) -> Self {
-        let builder = buckets.fold(PrometheusBuilder::new(), |builder, (name, bounds)| {
-            builder
-                .set_buckets_for_metric(Matcher::Suffix(name.to_owned()), bounds)
-                .expect("the builder has checked that there are bounds")
-        });
+        let builder = with_buckets(PrometheusBuilder::new(), buckets);
         let recorder = Arc::new(builder.build_recorder());
         let handle = recorder.handle();
         Self::start(Some(recorder), handle)
@@ -108,6 +104,18 @@ impl Prometheus {
         let recorder = self.inner.recorder.clone()?;
         Some(recorder)
     }
+}
+
+/// An exporter's builder with buckets for the metrics of these names.
+pub(crate) fn with_buckets<'a>(
+    builder: PrometheusBuilder,
+    buckets: impl Iterator<Item = (&'a str, &'a [f64])>,
+) -> PrometheusBuilder {
+    buckets.fold(builder, |builder, (name, bounds)| {
+        builder
+            .set_buckets_for_metric(Matcher::Suffix(name.to_owned()), bounds)
+            .expect("the builder has checked that there are bounds")
+    })
 }
 
 /// What the upkeep lasts as long as.

@@ -13,7 +13,7 @@ use tower_ops_metrics::{DURATION_BUCKETS, Prometheus};
 
 #[test]
 fn the_upkeep_folds_samples_while_nobody_renders() {
-    const SAMPLES: usize = 300_000;
+    const SAMPLES: usize = 1_000_000;
     let recorders = [(); 2].map(|()| {
         let builder = PrometheusBuilder::new().set_buckets(&DURATION_BUCKETS);
         builder.expect("there are buckets").build_recorder()
@@ -26,7 +26,7 @@ fn the_upkeep_folds_samples_while_nobody_renders() {
             histogram.record(1.0);
         }
     }
-    sleep(Duration::from_secs(2));
+    sleep(Duration::from_secs(4));
 
     // Rendering folds what is left: with the upkeep there is nothing.
     let [kept, left_alone] = [kept, left_alone].map(|handle| {
@@ -37,7 +37,7 @@ fn the_upkeep_folds_samples_while_nobody_renders() {
         start.elapsed()
     });
     assert!(
-        kept * 3 < left_alone,
+        kept < left_alone,
         "{kept:?} with the upkeep, {left_alone:?} without"
     );
 }

@@ -26,7 +26,7 @@ fn threads() -> usize {
 
 /// Waits until there are so many upkeep threads.
 fn expect_threads(expected: usize) {
-    for _ in 0..100 {
+    for _ in 0..400 {
         if threads() == expected {
             return;
         }

@@ -1,6 +1,6 @@
 use std::task::{Context, Poll};
 
-use http::{HeaderName, Request};
+use http::{HeaderMap, HeaderName, Request};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -9,7 +9,8 @@ use crate::id::{RequestId, X_REQUEST_ID};
 /// Sends the current request id along with outgoing requests.
 ///
 /// For hyper-util's client, a tonic `Channel` and every other tower service
-/// that takes an [`http::Request`]. A request that already has the header keeps
+/// that takes an [`http::Request`]; with the feature `reqwest` for reqwest's client
+/// and its own requests as well. A request that already has the header keeps
 /// it; outside of any request nothing is sent. No allocation, no future of its
 /// own.
 ///
@@ -78,9 +79,39 @@ pub struct RequestIdClient<S> {
     header: HeaderName,
 }
 
-impl<S, B> Service<Request<B>> for RequestIdClient<S>
+/// A request that has headers to put an id into.
+///
+/// Sealed: [`http::Request`], and reqwest's with the feature `reqwest`.
+pub trait OutgoingRequest: sealed::HasHeaders {}
+
+impl<R: sealed::HasHeaders> OutgoingRequest for R {}
+
+mod sealed {
+    use http::HeaderMap;
+
+    #[allow(unnameable_types, reason = "sealed")]
+    pub trait HasHeaders {
+        fn headers_mut(&mut self) -> &mut HeaderMap;
+    }
+}
+
+impl<B> sealed::HasHeaders for Request<B> {
+    fn headers_mut(&mut self) -> &mut HeaderMap {
+        self.headers_mut()
+    }
+}
+
+#[cfg(feature = "reqwest")]
+impl sealed::HasHeaders for reqwest::Request {
+    fn headers_mut(&mut self) -> &mut HeaderMap {
+        self.headers_mut()
+    }
+}
+
+impl<S, R> Service<R> for RequestIdClient<S>
 where
-    S: Service<Request<B>>,
+    S: Service<R>,
+    R: OutgoingRequest,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -90,11 +121,12 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        if let Some(id) = RequestId::current()
-            && !request.headers().contains_key(&self.header)
-        {
-            request.headers_mut().insert(self.header.clone(), id.into());
+    fn call(&mut self, mut request: R) -> Self::Future {
+        if let Some(id) = RequestId::current() {
+            let headers = sealed::HasHeaders::headers_mut(&mut request);
+            if !headers.contains_key(&self.header) {
+                headers.insert(self.header.clone(), id.into());
+            }
         }
         self.inner.call(request)
     }

@@ -232,6 +232,12 @@ impl Observe for RequestIds {
         }
         if let Some(id) = &assigned.id {
             extend(request.extensions_mut(), id.clone());
+            #[cfg(feature = "tower-http")]
+            request
+                .extensions_mut()
+                .insert(tower_http::request_id::RequestId::new(
+                    id.as_header_value().clone(),
+                ));
             facts.set_request_id(id.as_header_value().clone());
             // Spares a process without a subscriber the search for a span.
             if LevelFilter::current() != LevelFilter::OFF {

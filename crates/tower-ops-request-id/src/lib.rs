@@ -64,7 +64,7 @@ mod layer;
 #[cfg(feature = "tonic")]
 mod tonic;
 
-pub use self::client::{RequestIdClient, RequestIdClientLayer};
+pub use self::client::{OutgoingRequest, RequestIdClient, RequestIdClientLayer};
 pub use self::current::{Scoped, spawn};
 pub use self::generate::Generator;
 pub use self::id::{InvalidRequestId, MAX_LEN, RequestId, X_REQUEST_ID};

@@ -1,5 +1,7 @@
 //! What the service is asked.
 
+use std::time::Duration;
+
 use tower_ops_answer::{BadQuery, Query};
 use tower_ops_observe::Class;
 
@@ -31,10 +33,56 @@ pub(crate) fn filter(query: &Query<'_>) -> Result<Filter, BadQuery> {
             BadQuery::new(format!("outcome: not one of {}", Ended::names().join(", ")))
         })?,
     };
+    let class = match query.get("class") {
+        None => None,
+        Some(text) => Some(class(text).ok_or_else(|| {
+            let names = Class::ALL.map(|class| class.as_str()).join(", ");
+            BadQuery::new(format!("class: not one of {names}"))
+        })?),
+    };
+    let at_least = match query.get("min_ms") {
+        None => None,
+        Some(text) => Some(millis(text).ok_or_else(|| {
+            BadQuery::new("min_ms: not a number of milliseconds, such as 250 or 0.5")
+        })?),
+    };
     Ok(Filter {
         outcome,
+        class,
+        at_least,
+        request_id: query.get("request_id").map(Into::into),
         route: query.get("route").map(Into::into),
     })
+}
+
+/// Where in the history to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    Anywhere,
+    Slowest,
+    Failed,
+}
+
+pub(crate) fn kept(query: &Query<'_>) -> Result<Kept, BadQuery> {
+    match query.get("kept") {
+        None => Ok(Kept::Anywhere),
+        Some("slowest") => Ok(Kept::Slowest),
+        Some("failed") => Ok(Kept::Failed),
+        Some(_) => Err(BadQuery::new("kept: not one of slowest, failed")),
+    }
+}
+
+fn class(text: &str) -> Option<Class> {
+    { Class::ALL.iter() }
+        .find(|class| class.as_str() == text)
+        .copied()
+}
+
+fn millis(text: &str) -> Option<Duration> {
+    // Digits first: "inf", "NaN" and signs are numbers to Rust.
+    let number = text.starts_with(|first: char| first.is_ascii_digit());
+    let millis: f64 = number.then(|| text.parse().ok())??;
+    Duration::try_from_secs_f64(millis / 1_000.0).ok()
 }
 
 /// A place in the listing of what is in flight: after the work that started so
@@ -55,6 +103,9 @@ impl Cursor {
 /// What of the history is asked for.
 pub(crate) struct Filter {
     outcome: Ended,
+    class: Option<Class>,
+    at_least: Option<Duration>,
+    request_id: Option<String>,
     route: Option<String>,
 }
 
@@ -68,24 +119,33 @@ enum Ended {
 }
 
 impl Filter {
+    /// Whether it asks for what only those may know who see details.
+    pub(crate) const fn needs_details(&self) -> bool {
+        self.request_id.is_some()
+    }
+
     pub(crate) fn matches(&self, snapshot: &RequestSnapshot) -> bool {
         let ended = match self.outcome {
             Ended::Anyhow => true,
             Ended::With(outcome) => snapshot.outcome == Some(outcome),
             Ended::In(class) => snapshot.class == Some(class),
         };
+        let class = self.class.is_none_or(|class| snapshot.class == Some(class));
+        let duration = snapshot.duration.unwrap_or_default();
+        let slow = self.at_least.is_none_or(|least| duration >= least);
+        let id = self.request_id.as_deref();
+        let id = id.is_none_or(|id| snapshot.request_id.as_deref() == Some(id));
         let route = self.route.as_deref();
-        ended && route.is_none_or(|route| route == snapshot.route_or_name())
+        ended && class && slow && id && route.is_none_or(|route| route == snapshot.route_or_name())
     }
 }
 
 impl Ended {
     fn parse(text: &str) -> Option<Self> {
-        let class = Class::ALL.iter().find(|class| class.as_str() == text);
         let outcomes = TrackedOutcome::ALL;
         let outcome = || outcomes.iter().find(|outcome| outcome.as_str() == text);
-        class
-            .map(|class| Self::In(*class))
+        class(text)
+            .map(Self::In)
             .or_else(|| outcome().map(|outcome| Self::With(*outcome)))
     }
 

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use serde::Serialize;
 use tower_ops_answer::{Answer, AnswerBody, Query, is_read, path};
 use tower_service::Service;
 
-use crate::query::{self, Cursor};
+use crate::query::{self, Cursor, Kept};
+use crate::record::Record;
 use crate::snapshot::RequestSnapshot;
 use crate::tracker::RequestTracker;
 
@@ -20,17 +21,22 @@ use crate::tracker::RequestTracker;
 /// | path | answers | parameters |
 /// |---|---|---|
 /// | `/requests` | in flight, the oldest first | `limit`, `after` |
-/// | `/requests/history` | ended, the latest first | `outcome`, `route`, `limit` |
+/// | `/requests/history` | ended, the latest first | `request_id`, `kept`, `outcome`, `class`, `route`, `min_ms`, `limit` |
 /// | `/requests/stats` | [`Stats`](crate::Stats) | |
 ///
 /// `limit` is 100 unless given, and 1,000 at most. Where there is more in flight,
 /// the answer has a `next`: give it as `after` to get the following page. Pages
 /// stay in step when requests end in between. `outcome` is an
 /// [outcome](crate::TrackedOutcome) or a [class](tower_ops_observe::Class);
-/// `route` is a route's template or a task's name, percent-encoded. After the
-/// [last endings](RequestTracker::history) the history lists those of the
+/// `class` is a class alone. `route` is a route's template or a task's name,
+/// percent-encoded. `min_ms` is the least duration, in milliseconds. `request_id`
+/// is the whole id; who may not see details gets 403 for it. They combine: all have
+/// to hold.
+///
+/// After the [last endings](RequestTracker::history) the history lists those of the
 /// [failed](RequestTracker::failed) and of the [slowest](RequestTracker::slowest)
-/// that are no longer among them.
+/// that are no longer among them. `kept=slowest` and `kept=failed` list these alone,
+/// the slowest and the latest first.
 ///
 /// Who may not see [details](Self::details) gets the same listings with what a
 /// client sent, who it is and what was noted about it left out, as `null`.
@@ -121,20 +127,35 @@ impl RequestsService {
     }
 
     fn history(&self, parts: &Parts) -> Answer {
-        const PARAMETERS: &[&str] = &["outcome", "route", "limit"];
-        let asked = Query::parse(asked(parts), PARAMETERS)
-            .and_then(|query| Ok((query::filter(&query)?, query.limit()?)));
-        let (filter, limit) = match asked {
+        const PARAMETERS: &[&str] = &[
+            "request_id",
+            "kept",
+            "outcome",
+            "class",
+            "route",
+            "min_ms",
+            "limit",
+        ];
+        let asked = Query::parse(asked(parts), PARAMETERS).and_then(|query| {
+            let filter = query::filter(&query)?;
+            Ok((filter, query::kept(&query)?, query.limit()?))
+        });
+        let (filter, kept, limit) = match asked {
             Ok(asked) => asked,
             Err(bad) => return Answer::bad_query(&bad, PARAMETERS),
         };
+        if filter.needs_details() && !self.may_see_details(parts) {
+            return Answer::problem(
+                StatusCode::FORBIDDEN,
+                "request_id: only who may see details may look for it",
+            );
+        }
         let registry = &self.tracker.inner.registry;
-        let mut records = registry.history();
-        let mut seen: HashSet<u64> = records.iter().map(|record| record.id).collect();
-        let mut apart = [registry.failed(), registry.slowest()].concat();
-        apart.retain(|record| seen.insert(record.id));
-        apart.sort_by_cached_key(|record| std::cmp::Reverse((record.ended(), record.id)));
-        records.extend(apart);
+        let records = match kept {
+            Kept::Anywhere => self.kept_anywhere(),
+            Kept::Slowest => registry.slowest(),
+            Kept::Failed => registry.failed(),
+        };
         let now = registry.now();
         let matching = records
             .iter()
@@ -147,6 +168,18 @@ impl RequestsService {
         })
     }
 
+    /// The last endings, and after them what is kept apart and no longer among them.
+    fn kept_anywhere(&self) -> Vec<Arc<Record>> {
+        let registry = &self.tracker.inner.registry;
+        let mut records = registry.history();
+        let mut seen: HashSet<u64> = records.iter().map(|record| record.id).collect();
+        let mut apart = [registry.failed(), registry.slowest()].concat();
+        apart.retain(|record| seen.insert(record.id));
+        apart.sort_by_cached_key(|record| std::cmp::Reverse((record.ended(), record.id)));
+        records.extend(apart);
+        records
+    }
+
     fn stats(&self, parts: &Parts) -> Answer {
         match Query::parse(asked(parts), &[]) {
             Ok(_) => Answer::ok(&self.tracker.stats()),
@@ -155,15 +188,18 @@ impl RequestsService {
     }
 
     fn shown(&self, requests: Vec<RequestSnapshot>, parts: &Parts) -> Vec<RequestSnapshot> {
-        let all = match &self.details {
-            Details::Always(all) => *all,
-            Details::If(may) => may(parts),
-        };
-        if all {
+        if self.may_see_details(parts) {
             return requests;
         }
         let without = requests.into_iter().map(RequestSnapshot::without_details);
         without.collect()
+    }
+
+    fn may_see_details(&self, parts: &Parts) -> bool {
+        match &self.details {
+            Details::Always(all) => *all,
+            Details::If(may) => may(parts),
+        }
     }
 }
 

@@ -55,7 +55,15 @@ fn open(tracker: &RequestTracker, path: &str) -> Response<Tracked> {
 async fn each_question_gets_its_status_and_never_what_was_asked() {
     let service = all(&RequestTracker::new());
     let limits = json!(["limit", "after"]);
-    let filters = json!(["outcome", "route", "limit"]);
+    let filters = json!([
+        "request_id",
+        "kept",
+        "outcome",
+        "class",
+        "route",
+        "min_ms",
+        "limit"
+    ]);
     for (method, uri, status, key, told) in [
         ("GET", "/requests", 200, "requests", json!([])),
         ("GET", "/requests?limit=1000", 200, "requests", json!([])),

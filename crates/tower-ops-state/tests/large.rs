@@ -145,6 +145,15 @@ async fn capturing_100_mib_does_not_disturb_the_service() {
     }))
     .await;
 
+    // The same while nothing is captured: what the machine costs.
+    let is_over = Arc::new(Mutex::new(false));
+    let asking = tokio::spawn(ask(service.addr(), Arc::clone(&is_over)));
+    sleep(Duration::from_secs(1)).await;
+    *is_over.lock().unwrap() = true;
+    let alone = asking.await.unwrap();
+    let alone = alone[alone.len() * 99 / 100];
+    let limit = Duration::from_millis(20).max(5 * alone);
+
     for encoding in ["identity", "gzip"] {
         let is_over = Arc::new(Mutex::new(false));
         let asking = tokio::spawn(ask(service.addr(), Arc::clone(&is_over)));
@@ -169,7 +178,7 @@ async fn capturing_100_mib_does_not_disturb_the_service() {
             took[took.len() - 1],
         );
         assert!(took.len() > 100);
-        assert!(p99 < Duration::from_millis(20), "{p99:?}");
+        assert!(p99 < limit, "{p99:?}, and {alone:?} without");
         assert!(times <= 2.2, "{times}");
     }
 }

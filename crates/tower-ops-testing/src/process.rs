@@ -44,7 +44,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Returns the command of an example that was built next to the running test.
+    /// Returns the command of an example, or of a program, that was built next to the running
+    /// test.
     ///
     /// # Panics
     ///
@@ -54,16 +55,15 @@ impl Process {
         let test = std::env::current_exe().expect("the path of the running test");
         // Tests lie in `<profile>/deps`, examples in `<profile>/examples`.
         let profile = test.parent().and_then(|deps| deps.parent());
-        let example = profile
-            .expect("a test within a target directory")
-            .join("examples")
-            .join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-        assert!(
-            example.is_file(),
-            "no example at {}: build it first, with cargo build --examples",
-            example.display()
-        );
-        Command::new(example)
+        let profile = profile.expect("a test within a target directory");
+        let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+        let places = [profile.join("examples").join(&file), profile.join(&file)];
+        let built = places.iter().find(|place| place.is_file());
+        Command::new(built.unwrap_or_else(|| {
+            panic!(
+                "neither of {places:?}: build it first, with cargo build --workspace --examples --bins"
+            )
+        }))
     }
 
     /// Starts the command, its output captured and its input empty.

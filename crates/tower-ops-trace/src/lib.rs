@@ -23,6 +23,12 @@
 //! [`ObserveLayer`](tower_ops_observe::ObserveLayer), after the one that assigns
 //! the request id.
 //!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `axum` | routes from `MatchedPath`, inside of `Router::layer` |
+//!
 //! # Limits
 //!
 //! This is the first part: no OpenTelemetry export, no trace context, no access

@@ -7,6 +7,7 @@ use tower_ops_request_id::RequestIds;
 use tower_ops_requests::{RequestTracker, RequestTrackerBuilder};
 use tower_ops_state::StateBuilder;
 
+use crate::addr::{OpsAddr, into_text};
 use crate::recorder::Recorder;
 use crate::restoring::StateChanges;
 
@@ -87,13 +88,14 @@ impl OpsBuilder {
         }
     }
 
-    /// Where the operations endpoint listens: an IP address and a port.
+    /// Where the operations endpoint listens: an IP address and a port, as text or as
+    /// an address.
     /// `[::]:8080` by default, which is IPv4 as well, since probes come to the pod's
     /// address. Port 0 takes a free one from 8080 to 9000, or any with
     /// [`ephemeral_port`](tower_ops_admin::AdminBuilder::ephemeral_port).
     #[must_use]
-    pub fn ops_addr(mut self, addr: impl Into<String>) -> Self {
-        self.ops_addr = addr.into();
+    pub fn ops_addr(mut self, addr: impl OpsAddr) -> Self {
+        self.ops_addr = into_text(addr);
         self
     }
 
@@ -135,7 +137,10 @@ impl OpsBuilder {
 
     /// Records into the recorder that the application has installed, and serves
     /// it on `/metrics`: `Prometheus::from_handle(handle)`. Its upkeep is driven
-    /// from here on.
+    /// from here on. Give it buckets before, with
+    /// [`apply_buckets`](MetricsBuilder::apply_buckets), or it makes summaries. Whoever
+    /// installs a recorder themselves, such as axum-prometheus, has to do so before
+    /// [`build`](Self::build), which installs one otherwise.
     #[must_use]
     pub fn prometheus(mut self, application: Prometheus) -> Self {
         self.recorder = Recorder::Application(application);

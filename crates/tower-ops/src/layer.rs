@@ -56,6 +56,31 @@ pub struct OpsLayer<L = Identity> {
     inner: L,
 }
 
+/// What [`OpsLayer::with_timeout`] puts inside, so that the layer can be named:
+/// `OpsLayer<WithTimeout>`.
+pub type WithTimeout<L = Identity> = Stack<L, TimeoutLayer>;
+
+/// What [`OpsLayer::with_catch_panic`] puts inside, so that the layer can be named:
+/// `OpsLayer<WithCatchPanic<WithTimeout>>` has both.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_ops::{Ops, OpsLayer, WithCatchPanic, WithTimeout};
+///
+/// struct App {
+///     layer: OpsLayer<WithCatchPanic<WithTimeout>>,
+/// }
+///
+/// let ops = Ops::builder("orders").private_recorder().build()?;
+/// let layer = ops.layer().with_timeout(Duration::from_secs(30)).with_catch_panic();
+/// let app = App { layer };
+/// # drop(app.layer);
+/// # Ok::<_, tower_ops::ConfigError>(())
+/// ```
+pub type WithCatchPanic<L = Identity> = Stack<L, CatchPanicLayer>;
+
 impl OpsLayer {
     pub(crate) const fn new(observe: ObserveLayer<Observers>) -> Self {
         Self {
@@ -72,7 +97,7 @@ impl<L> OpsLayer<L> {
     /// The handler's future is dropped then. It is inside of the observers: its answer is counted
     /// and carries the request id. A limit that no clock can hold is none.
     #[must_use]
-    pub fn with_timeout(self, limit: Duration) -> OpsLayer<Stack<L, TimeoutLayer>> {
+    pub fn with_timeout(self, limit: Duration) -> OpsLayer<WithTimeout<L>> {
         OpsLayer {
             observe: self.observe,
             inner: Stack::new(self.inner, TimeoutLayer::new(limit)),
@@ -85,7 +110,7 @@ impl<L> OpsLayer<L> {
     ///
     /// It is inside of the observers. A caught panic counts as panicked.
     #[must_use]
-    pub fn with_catch_panic(self) -> OpsLayer<Stack<L, CatchPanicLayer>> {
+    pub fn with_catch_panic(self) -> OpsLayer<WithCatchPanic<L>> {
         OpsLayer {
             observe: self.observe,
             inner: Stack::new(self.inner, CatchPanicLayer::new()),

@@ -21,7 +21,8 @@
 //!     let app = Router::new()
 //!         .route("/orders/{id}", get(|| async { "an order" }))
 //!         .layer(ops.layer());
-//!     ops.serve(TcpListener::bind("0.0.0.0:3000").await?, app).await?;
+//!     let report = ops.serve(TcpListener::bind("0.0.0.0:3000").await?, app).await?;
+//!     println!("{report}");
 //!     Ok(())
 //! }
 //! ```
@@ -54,10 +55,17 @@
 //! | `axum` (default) | routes from `MatchedPath`, the request id and the connection as extractors, a listener for `axum::serve` |
 //! | `tonic` | interceptors for the request id, incoming connections for tonic's server; with `axum`, both on one port: `axum_and_grpc` |
 //! | `tls` | TLS by rustls: `OpsBuilder::tls` |
+//! | `systemd` | `READY=1` and `STOPPING=1`, and the sockets that systemd opened |
+//! | `compression` | gzip at `/state` |
+//! | `sqlx`, `redis` | checks of pools of any database of sqlx, and of Redis, in [`health::checks`] |
+//! | `check-certificates`, `check-disk`, `check-dns`, `check-file`, `check-http`, `check-memory`, `check-runtime`, `check-tcp` | more of them |
+//! | `reqwest` | the request id through reqwest's client |
+//! | `tower-http` | `Extension<tower_http::request_id::RequestId>` beside our own |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod activity_listener;
+mod addr;
 #[cfg(all(feature = "axum", feature = "tonic"))]
 mod axum_and_grpc;
 mod build;
@@ -83,6 +91,7 @@ mod timeout;
 mod trusted_proxies;
 
 pub use self::activity_listener::ActivityListener;
+pub use self::addr::OpsAddr;
 #[cfg(all(feature = "axum", feature = "tonic"))]
 pub use self::axum_and_grpc::axum_and_grpc;
 pub use self::builder::OpsBuilder;
@@ -90,7 +99,7 @@ pub use self::client_addr::ClientAddr;
 pub use self::connection_facts::ConnectionFacts;
 pub use self::endpoint::Endpoint;
 pub use self::grpc_timeout::{GrpcTimeout, GrpcTimeoutBody, GrpcTimeoutFuture};
-pub use self::layer::{Observers, OpsLayer};
+pub use self::layer::{Observers, OpsLayer, WithCatchPanic, WithTimeout};
 pub use self::ops::Ops;
 pub use self::servers::Servers;
 pub use self::timeout::{Timeout, TimeoutFuture, TimeoutLayer};

@@ -1,5 +1,7 @@
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -14,15 +16,52 @@ use tower_service::Service;
 /// `/metrics`: with the uptime of this moment, or how to have any metrics here.
 #[derive(Clone, Debug)]
 pub(crate) struct MetricsPage {
+    prometheus: Option<Prometheus>,
+    buckets: Arc<Buckets>,
     metrics: Option<MetricsService>,
     lifecycle: Lifecycle,
 }
 
 impl MetricsPage {
     pub(crate) fn new(prometheus: Option<&Prometheus>, lifecycle: &Lifecycle) -> Self {
+        // A recorder of ours has buckets for everything of ours.
+        let foreign = prometheus.filter(|it| it.recorder().is_none());
         Self {
+            prometheus: foreign.cloned(),
+            buckets: Arc::default(),
             metrics: prometheus.map(Prometheus::service),
             lifecycle: lifecycle.clone(),
+        }
+    }
+}
+
+/// Whether the application's recorder was seen to make summaries of our histograms.
+#[derive(Debug, Default)]
+struct Buckets {
+    warned: AtomicBool,
+    /// Looking costs as much as a scrape, so that only the first ones look.
+    looked: AtomicU8,
+}
+
+impl Buckets {
+    fn is_due(&self) -> bool {
+        const SCRAPES: u8 = 20;
+        !self.warned.load(Ordering::Relaxed)
+            && self.looked.load(Ordering::Relaxed) < SCRAPES
+            && self.looked.fetch_add(1, Ordering::Relaxed) < SCRAPES
+    }
+
+    fn look(&self, prometheus: &Prometheus) {
+        let is_summary = |line: &str| {
+            line.starts_with("# TYPE ") && line.ends_with("_request_duration_seconds summary")
+        };
+        if prometheus.render().lines().any(is_summary) && !self.warned.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                "durations and sizes are summaries on /metrics and not histograms: the recorder of \
+                 the application has no buckets for them; build it with \
+                 Metrics::builder().apply_buckets(PrometheusBuilder::new())"
+            );
         }
     }
 }
@@ -58,6 +97,9 @@ impl<B> Service<Request<B>> for MetricsPage {
             return ready(Ok(response));
         };
         self.lifecycle.record_uptime();
+        if let Some(prometheus) = self.prometheus.as_ref().filter(|_| self.buckets.is_due()) {
+            self.buckets.look(prometheus);
+        }
         metrics.call(request)
     }
 }

@@ -47,7 +47,8 @@ use crate::probes;
 ///     let app = Router::new()
 ///         .route("/", get(|| async { "hello" }))
 ///         .layer(ops.layer());
-///     ops.serve(TcpListener::bind("0.0.0.0:3000").await?, app).await?;
+///     let report = ops.serve(TcpListener::bind("0.0.0.0:3000").await?, app).await?;
+///     println!("{report}");
 ///     Ok(())
 /// }
 /// ```

@@ -14,6 +14,10 @@ use tower_ops::Ops;
 use tower_ops::metrics::{Metrics, Prometheus};
 use tower_ops_testing::{Readied, ScriptedBody};
 
+#[path = "support/log.rs"]
+mod log;
+use log::Log;
+
 async fn exchange(ops: &Ops) {
     let service = ServiceBuilder::new()
         .layer(ops.layer())
@@ -38,7 +42,9 @@ async fn metrics_go_to_the_recorder_of_the_application_and_are_shown_if_it_is_to
     let (_, theirs): (_, Prometheus) = Metrics::builder().build_prometheus().unwrap();
     theirs.install().unwrap();
 
-    let untold = Ops::builder("untold").build().unwrap();
+    let log = Log::default();
+    let untold = log.of(|| Ops::builder("untold").build().unwrap());
+    assert!(log.has("WARN", "Ops::builder(..).prometheus("), "{log:?}");
     exchange(&untold).await;
     assert!(untold.prometheus().is_none());
     let (status, text) = scrape(&untold).await;

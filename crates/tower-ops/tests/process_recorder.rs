@@ -3,17 +3,34 @@
 use axum::body::Body;
 use axum::{Router, routing::get};
 use http::Request;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use tower::ServiceExt;
 use tower_ops::Ops;
 
+#[path = "support/log.rs"]
+mod log;
+use log::Log;
+
 #[tokio::test]
 async fn every_ops_of_a_process_shares_the_recorder_that_the_first_installed() {
-    let first = Ops::builder("first").build().unwrap();
+    let log = Log::default();
+    let first = log.of(|| Ops::builder("first").build().unwrap());
+    // What would panic later, and what to do about it.
+    assert!(log.has("INFO", "axum-prometheus"), "{log:?}");
+    assert!(log.has("INFO", "private_recorder()"), "{log:?}");
+    assert!(PrometheusBuilder::new().install_recorder().is_err());
     let second = Ops::builder("second").build().unwrap();
     let other_prefix = Ops::builder("third").metrics(|it| it.prefix("third_"));
-    let third = other_prefix.build().unwrap();
+    let third = log.of(|| other_prefix.build().unwrap());
+    assert!(!log.has("WARN", ""), "{log:?}");
+    let buckets = Ops::builder("fourth").metrics(|it| it.duration_buckets([1.0]));
+    log.of(|| buckets.build().unwrap());
+    assert!(
+        log.has("WARN", "buckets of this Ops are ignored"),
+        "{log:?}"
+    );
     let private = Ops::builder("private").private_recorder().build().unwrap();
-    metrics::counter!("orders_total").increment(1);
+    tower_ops::metrics::counter!("orders_total").increment(1);
     for ops in [&first, &second, &third, &private] {
         let app: Router = Router::new()
             .route("/", get(async || ""))

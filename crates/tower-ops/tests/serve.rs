@@ -16,18 +16,25 @@ use http_body_util::BodyExt;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{pause, timeout};
-use tower_ops::Ops;
+use tokio::time::timeout;
 use tower_ops::lifecycle::ShutdownReport;
+use tower_ops::{Ops, OpsBuilder};
 use tower_ops_testing::{Head, Http2Client, RawHttp1, free_addr};
 
 const LONG: Duration = Duration::from_secs(10);
 const VERSION: &str = "x-tower-ops-version";
 
-fn ops(ops_addr: SocketAddr) -> Ops {
+/// What a deadline under test is set to: the clock is the real one beside real sockets.
+const SOON: Duration = Duration::from_millis(300);
+
+fn builder(ops_addr: SocketAddr) -> OpsBuilder {
     let builder = Ops::builder("test").private_recorder();
     let builder = builder.lifecycle(|life| life.pre_drain(Duration::ZERO).signals(false));
-    builder.ops_addr(ops_addr.to_string()).build().unwrap()
+    builder.ops_addr(ops_addr.to_string())
+}
+
+fn ops(ops_addr: SocketAddr) -> Ops {
+    builder(ops_addr).build().unwrap()
 }
 
 fn any_port() -> SocketAddr {
@@ -45,8 +52,12 @@ struct Serving {
 
 impl Serving {
     async fn start(routes: Router) -> Self {
+        Self::start_with(routes, |builder| builder).await
+    }
+
+    async fn start_with(routes: Router, change: impl FnOnce(OpsBuilder) -> OpsBuilder) -> Self {
         let operations = free_addr();
-        let ops = ops(operations);
+        let ops = change(builder(operations)).build().unwrap();
         let routes = routes.layer(ops.layer());
         let listener = TcpListener::bind(any_port()).await.unwrap();
         let app = listener.local_addr().unwrap();
@@ -277,19 +288,21 @@ async fn requests_in_flight_at_shutdown_finish_while_new_connections_are_refused
     drop(idle);
 }
 
+fn drains_soon(builder: OpsBuilder) -> OpsBuilder {
+    builder.lifecycle(|life| life.drain(SOON))
+}
+
 #[tokio::test]
 async fn what_does_not_finish_is_aborted_when_the_time_to_drain_is_over() {
     let (routes, mut begins, _) = held();
-    let serving = Serving::start(routes).await;
+    let serving = Serving::start_with(routes, drains_soon).await;
     let mut http1 = RawHttp1::connect(serving.app).await.unwrap();
     http1.send_request("GET", "/held", &[], "").await.unwrap();
     timeout(LONG, begins.recv()).await.unwrap();
-    // From here on time passes as soon as there is nothing else to do.
-    pause();
     let start = tokio::time::Instant::now();
-    let report = serving.stop().await;
+    let report = timeout(LONG, serving.stop()).await.expect("an end");
     let took = start.elapsed();
-    assert!((14..=16).contains(&took.as_secs()), "{took:?}");
+    assert!(took >= SOON, "{took:?}");
     assert_eq!(report.aborted(), 1, "{report}");
     let text = report.to_string();
     assert!(text.contains("GET /held for "), "{text}");
@@ -299,7 +312,7 @@ async fn what_does_not_finish_is_aborted_when_the_time_to_drain_is_over() {
 async fn each_request_that_is_cut_off_counts_once() {
     const MANY: usize = 250;
     let (routes, mut begins, _) = held();
-    let serving = Serving::start(routes).await;
+    let serving = Serving::start_with(routes, drains_soon).await;
     let mut clients = Vec::new();
     for _ in 0..MANY {
         let mut client = RawHttp1::connect(serving.app).await.unwrap();
@@ -307,8 +320,7 @@ async fn each_request_that_is_cut_off_counts_once() {
         timeout(LONG, begins.recv()).await.unwrap();
         clients.push(client);
     }
-    pause();
-    let report = serving.stop().await;
+    let report = timeout(LONG, serving.stop()).await.expect("an end");
     assert_eq!(report.aborted(), MANY as u64, "{report}");
 }
 
@@ -380,32 +392,37 @@ async fn the_endpoint_has_given_its_port_back_when_it_is_dropped() {
 async fn a_blocked_application_does_not_keep_the_probes_from_answering() {
     let operations = free_addr();
     let (blocked, is_blocked) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = Arc::new(std::sync::Mutex::new(released));
     let (told, app) = oneshot::channel();
+    let (end, ended) = oneshot::channel::<()>();
     let application = thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = { runtime }.enable_all().build().unwrap();
         runtime.block_on(async {
             let handler = async move || {
                 blocked.send(()).unwrap();
-                thread::sleep(Duration::from_secs(1));
+                // Blocks its thread, on purpose, until the probes are answered.
+                released.lock().unwrap().recv().unwrap();
             };
             let listener = TcpListener::bind(any_port()).await.unwrap();
             told.send(listener.local_addr().unwrap()).unwrap();
             let ops = ops(operations);
             let routes = Router::new().route("/block", get(handler));
-            let end = tokio::time::sleep(Duration::from_millis(900));
+            let end = async { drop(ended.await) };
             ops.serve_until(listener, routes, end).await.unwrap();
         });
     });
     let mut client = RawHttp1::connect(app.await.unwrap()).await.unwrap();
     client.send_request("GET", "/block", &[], "").await.unwrap();
     is_blocked.recv().unwrap();
-    let start = tokio::time::Instant::now();
+    // It is blocked until all of them are answered.
     for path in ["/health", "/ready", "/startup", "/metrics"] {
-        assert_eq!(ask(operations, "GET", path).await.0.status, 200, "{path}");
+        let answered = timeout(LONG, ask(operations, "GET", path)).await;
+        assert_eq!(answered.expect(path).0.status, 200, "{path}");
     }
-    let took = start.elapsed();
-    assert!(took < Duration::from_millis(700), "answered after {took:?}");
+    release.send(()).unwrap();
+    end.send(()).unwrap();
     application.join().unwrap();
 }
 
@@ -430,20 +447,21 @@ async fn panics() {
 
 /// Sends this and no more, and waits for the server to close the connection.
 async fn closed_after(bytes: &str) {
-    let serving = Serving::start(Router::new()).await;
+    let serving = Serving::start_with(Router::new(), |builder| {
+        builder.connections(|it| it.first_byte_timeout(SOON).header_timeout(SOON))
+    })
+    .await;
     let client = RawHttp1::connect(serving.app).await.unwrap();
-    let mut client = client.with_deadline(Duration::from_secs(200));
+    let mut client = client.with_deadline(LONG);
+    let begun = tokio::time::Instant::now();
     client.send(bytes).await.unwrap();
-    // By now the server has taken it in.
-    ask(serving.app, "GET", "/").await;
-    pause();
     assert!(client.read_some().await.unwrap().is_empty());
+    assert!(begun.elapsed() >= SOON / 2, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
 async fn a_client_that_begins_a_request_and_stops_is_closed() {
     closed_after("G").await;
-    tokio::time::resume();
     closed_after("GET / HTTP/1.1\r\nhost:").await;
 }
 

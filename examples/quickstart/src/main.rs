@@ -1,11 +1,12 @@
 //! An axum service with request ids, Prometheus metrics and probes.
 //!
 //! ```text
-//! cargo run --example quickstart
+//! cargo run -p quickstart
 //! ```
 //!
 //! The application listens on `APP_ADDR` (127.0.0.1:3000), its operations endpoint on `OPS_ADDR`
-//! (127.0.0.1:8080). From a second terminal:
+//! (127.0.0.1:8080). What it logs goes to the standard output, from level info on unless `RUST_LOG`
+//! sets another. From a second terminal:
 //!
 //! ```text
 //! $ curl -i http://127.0.0.1:3000/users/42 -H 'x-request-id: demo-1'
@@ -29,6 +30,7 @@ use tower_ops::Ops;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt::init();
     let app_addr = env::var("APP_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let ops_addr = env::var("OPS_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
     let ops = Ops::builder("quickstart").ops_addr(&ops_addr).build()?;
