@@ -70,6 +70,7 @@ mod builder;
 mod connection_facts;
 mod drain;
 mod endpoint;
+mod for_tests;
 mod layer;
 mod metrics_page;
 mod mounts;
