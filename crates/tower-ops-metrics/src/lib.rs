@@ -84,8 +84,8 @@ pub use self::observer::{Metrics, MetricsExchange, MetricsLayer};
 #[cfg(feature = "prometheus")]
 pub use self::prometheus::{AlreadyInstalled, MetricsService, Prometheus};
 pub use metrics::{
-    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
-    gauge, histogram,
+    Counter, Gauge, Histogram, LocalRecorderGuard, Unit, counter, describe_counter, describe_gauge,
+    describe_histogram, gauge, histogram, set_default_local_recorder, with_local_recorder,
 };
 pub use tower_ops_config::ConfigError;
 

@@ -74,6 +74,7 @@ mod client_addr;
 mod connection_facts;
 mod drain;
 mod endpoint;
+mod for_tests;
 mod grpc_timeout;
 mod layer;
 mod metrics_page;
