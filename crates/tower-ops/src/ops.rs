@@ -163,8 +163,8 @@ impl Ops {
     }
 
     /// The connections that [`serve`](Self::serve) has accepted, and those of
-    /// [`listener`](Self::listener) and [`incoming`](Self::incoming): to look at, to
-    /// close, to drain.
+    /// `listener` and `incoming`, where a feature adds them: to look at, to close, to
+    /// drain.
     #[must_use]
     pub fn connections(&self) -> &Connections {
         &self.inner.connections
