@@ -29,14 +29,15 @@ async fn accepting_goes_on_with_the_first_free_descriptor() {
     for _ in 0..120 {
         kept.push(TcpStream::connect(app).await.unwrap());
     }
-    // Long enough for the longest wait between two tries.
+    // Those that there is no room for wait in the kernel's queue. Long enough for the longest
+    // wait between two tries.
     sleep(2_000 * MILLI).await;
     // One ends now and then: each of them must not begin the wait anew.
     for _ in 0..4 {
         drop(kept.remove(0));
         sleep(400 * MILLI).await;
     }
-    drop(kept.drain(..60));
+    drop(kept.drain(..96));
     let freed = Instant::now();
     let mut client = RawHttp1::connect(app).await.unwrap();
     client.send_request("GET", "/", &[], "").await.unwrap();

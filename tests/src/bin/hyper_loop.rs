@@ -44,7 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             "tracked" => tracked(listener, app).await,
             "server" => {
                 let never = std::future::pending();
-                let connections = Connections::new();
+                let connections = unlimited();
                 let _ = connections.server().serve(listener, app, never).await;
                 Ok(())
             }
@@ -55,6 +55,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         served = serve => served,
         _ = terminate.recv() => Ok(()),
     }
+}
+
+/// As many connections as the system gives: what it costs to be out of descriptors is measured,
+/// too.
+fn unlimited() -> Connections {
+    let builder = Connections::builder().max_connections(None);
+    builder.build().expect("a valid setting")
 }
 
 async fn bare(listener: TcpListener, app: Router) -> Result<(), Box<dyn Error>> {
@@ -73,7 +80,7 @@ async fn bare(listener: TcpListener, app: Router) -> Result<(), Box<dyn Error>> 
 }
 
 async fn tracked(listener: TcpListener, app: Router) -> Result<(), Box<dyn Error>> {
-    let connections = Connections::new();
+    let connections = unlimited();
     loop {
         let room = connections.room().await;
         let (stream, peer) = listener.accept().await?;
