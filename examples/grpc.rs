@@ -85,7 +85,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let life = ops.lifecycle();
     let server = Server::builder()
         .layer(ops.layer())
-        .add_service(ops.health().grpc())
+        .add_service(ops.health().grpc().with_services(["playground.Echo"]))
         .add_service(EchoServer::new(Playground))
         .add_service(reflection_v1)
         .add_service(reflection_v1alpha)

@@ -21,10 +21,10 @@
 //! 0 orders
 //! ```
 //!
-//! With `HEALTH_TOKEN=demo`:
+//! With `HEALTH_TOKEN=demo-demo-demo-demo` (16 characters at least):
 //!
 //! ```text
-//! $ curl 'http://127.0.0.1:8080/checks?auth=demo' -H 'accept: text/plain'
+//! $ curl 'http://127.0.0.1:8080/checks?auth=demo-demo-demo-demo' -H 'accept: text/plain'
 //! [+]database ok
 //! [!]jobs degraded: 17 items, and 10 are many
 //! degraded

@@ -45,5 +45,6 @@ pub(crate) fn app(own: SocketAddr) -> Router {
 /// gRPC and, for browsers, gRPC-Web.
 pub(crate) fn grpc(ops: &Ops) -> Routes {
     let web = ServiceBuilder::new().layer(GrpcWebLayer::new());
-    Routes::new(web.service(EchoServer::new(Playground))).add_service(ops.health().grpc())
+    Routes::new(web.service(EchoServer::new(Playground)))
+        .add_service(ops.health().grpc().with_services(["playground.Echo"]))
 }
