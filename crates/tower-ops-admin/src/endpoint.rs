@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::oneshot;
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use self::accept::accept_all;
@@ -165,8 +164,16 @@ impl Endpoint {
         let Some(running) = self.running.take() else {
             return;
         };
-        // A thread that may block, for as long as `end` takes; dropped, it goes on.
-        let _ = spawn_blocking(move || running.end()).await;
+        // Not on the runtime's blocking pool, which may be what hangs; dropped, it goes on.
+        let (ends, ended) = oneshot::channel::<()>();
+        let waits = thread::Builder::new().name("admin-close".to_owned());
+        let waits = waits.spawn(move || {
+            running.end();
+            drop(ends);
+        });
+        if waits.is_ok() {
+            let _ = ended.await;
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a request is refused for, whoever sent it: before tokens are looked at.
 
-use http::header::{HeaderName, ORIGIN};
+use http::header::{HeaderName, ORIGIN, USER_AGENT};
 use http::uri::Uri;
 use http::{HeaderMap, StatusCode, Version};
 use tower_ops_answer::Host;
@@ -97,6 +97,15 @@ fn is_from_elsewhere(headers: &HeaderMap) -> bool {
         let host = host.and_then(|host| host.to_str().ok());
         matches!((named, host), (Some(named), Some(host)) if named.eq_ignore_ascii_case(host))
     };
+    // Over plain HTTP to another host than its own, a browser says nothing of the page that has
+    // it ask. Tools and probes are no browsers.
+    let is_browser = headers
+        .get(USER_AGENT)
+        .is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"));
+    let is_silent = !headers.contains_key(ORIGIN) && !headers.contains_key(SEC_FETCH_SITE);
+    if is_browser && is_silent {
+        return true;
+    }
     let mut origins = headers.get_all(ORIGIN).iter();
     let mut sites = headers.get_all(SEC_FETCH_SITE).iter();
     origins.any(|origin| !origin.to_str().is_ok_and(is_own))

@@ -52,7 +52,9 @@ impl Record {
             }
             Protocol::Unknown | Protocol::Http1 | Protocol::Http2 => {
                 let in_use = self.is_in_use(self.shared.clock.now());
-                if in_use || self.head_begun().is_some() {
+                // hyper drops a response's body before it has written its last bytes.
+                let unwritten = self.is_write_blocked() && reason != CloseReason::Idle;
+                if in_use || unwritten || self.head_begun().is_some() {
                     Next::Wait
                 } else if reason == CloseReason::Idle {
                     Next::Close

@@ -202,7 +202,17 @@ impl Limits {
         }
         // The last bytes of an exchange that has only just ended may not be written.
         let just_ended = record.idle_since() >= now;
-        if just_ended || now.saturating_sub(record.grace_since(seen)) < self.grace {
+        // hyper has taken the last answer from the service before it is written.
+        let unwritten = record.is_write_blocked()
+            && record.protocol() == Protocol::Http1
+            && seen.reason() != Some(CloseReason::Manual);
+        // Another thread may have set the reason just now, and not yet the time.
+        let just_closing = record.closing_since().is_zero();
+        if just_ended
+            || unwritten
+            || just_closing
+            || now.saturating_sub(record.grace_since(seen)) < self.grace
+        {
             Verdict::Leave
         } else if !record.is_in_use(now) {
             Verdict::ForceIdle

@@ -64,7 +64,9 @@ impl Drop for Listed {
             record.state.break_off();
         }
         record.state.commit();
-        if lost > 0 {
+        // What a drain has cut off at its deadline is named as that.
+        let cut = forced && record.state.seen().reason() == Some(CloseReason::Drain);
+        if lost > 0 && !cut {
             record.shared.note_lost(&self.connection, lost);
         }
         let reason = record.state.seen().reason().unwrap_or(self.end);

@@ -12,6 +12,10 @@
 //!   what there is in the first half, and leave room for those that come later, or are
 //!   read.
 //!
+//! Where the socket takes all that it is given, a stream that holds nothing goes on beyond
+//! that, up to [`MOST`]: what is held then waits for windows of streams, and streams that
+//! are not read must not stop one that is.
+//!
 //! One chunk more is in hand: it exists once it was polled, however large it is.
 
 mod charge;
@@ -38,6 +42,9 @@ pub(crate) const STREAM: usize = 128 * 1024;
 pub(crate) const CONNECTION: usize = 384 * 1024;
 /// From here on, only those go on that hold less than [`LIGHT`].
 pub(crate) const CROWDED: usize = CONNECTION / 2;
+/// What the connection may hold in all where the socket takes everything, and only the
+/// windows of streams are closed.
+pub(crate) const MOST: usize = 1536 * 1024;
 /// No frame.
 pub(crate) const LIGHT: usize = FRAME;
 /// What is left of a body of known size, if it is no more than this, does not wait:
@@ -112,6 +119,20 @@ impl Meter {
         self.wake_next();
     }
 
+    /// The socket takes what it is given: whatever is held now waits for windows of
+    /// streams. Who holds next to nothing may go on beyond the bound of the
+    /// connection, one at a time, or streams that are not read could stop those that
+    /// are for good.
+    pub(crate) fn grant(&self) {
+        if self.waiting.load(Ordering::SeqCst) == 0 || self.held.load(Ordering::SeqCst) >= MOST {
+            return;
+        }
+        let light = self.queue().first_light();
+        if let Some(flow) = light {
+            flow.grant();
+        }
+    }
+
     /// Wakes the first that may go on. It stays in line until it has what it waits
     /// for, so that nobody who comes later overtakes it.
     fn wake_next(&self) {
@@ -169,6 +190,16 @@ impl Outflow {
         }
         // Before anything is looked at that a release may change, and wake for.
         self.flow.register(cx);
+        if let Some(place) = self.place
+            && self.flow.take_grant()
+        {
+            meter.queue().leave(place);
+            meter.waiting.fetch_sub(1, Ordering::SeqCst);
+            self.place = None;
+            meter.add(expected);
+            self.reserved = expected;
+            return Poll::Ready(());
+        }
         let bound = self.flow.bound();
         let next = {
             let mut queue = meter.queue();

@@ -437,6 +437,14 @@ impl Record {
         }
     }
 
+    /// All that was written on HTTP/2 is out.
+    #[inline]
+    pub(crate) fn note_flushed(&self) {
+        if let Some(meter) = self.meter.get() {
+            meter.grant();
+        }
+    }
+
     #[inline]
     pub(crate) fn note_not_blocked(&self) {
         if self.is_write_blocked() {

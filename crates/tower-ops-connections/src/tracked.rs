@@ -97,6 +97,18 @@ impl<I> Tracked<I> {
         matches!(&self.spoken, Spoken::Http2(wire) if wire.is_staged())
     }
 
+    /// Whether to read no more until the client has read. What goes into a tunnel on
+    /// HTTP/2 is held by hyper, and out of the meter's reach: a client that sends and
+    /// never reads would have its echoes held without a bound. On HTTP/1 a tunnel
+    /// that cannot write stops to read as well. The task that writes is this one, and
+    /// comes back when it can.
+    fn holds_back(&self) -> bool {
+        let record = &self.listed.connection.record;
+        matches!(self.spoken, Spoken::Http2(_))
+            && record.http2.has_tunnels()
+            && record.is_write_blocked()
+    }
+
     /// Whether closing is up to this wrapper.
     fn closes_itself(&self) -> bool {
         let record = &self.listed.connection.record;
@@ -451,6 +463,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tracked<I> {
         if !open && let Poll::Ready(end) = this.poll_forced() {
             return Poll::Ready(end);
         }
+        if this.holds_back() {
+            this.listed.connection.record.reader.register(cx.waker());
+            return this.poll_close(cx);
+        }
         let before = buf.filled().len();
         let full = buf.remaining() == 0;
         let polled = if staged && !full {
@@ -510,6 +526,9 @@ impl<I: AsyncWrite + Unpin> Tracked<I> {
             return Poll::Ready(Err(error));
         }
         let out = self.poll_out(cx);
+        if let Poll::Ready(Err(_)) = &out {
+            self.listed.breaks();
+        }
         if out.is_pending() {
             self.note_blocked();
             // The reaper has to be able to end the wait.
@@ -571,6 +590,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Tracked<I> {
             this.note_blocked();
         } else {
             this.listed.connection.record.note_not_blocked();
+            this.listed.connection.record.note_flushed();
         }
         this.or_forced(cx, flushed)
     }

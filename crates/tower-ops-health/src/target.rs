@@ -179,7 +179,10 @@ impl Question<'_> {
         let unknown = self.asked.unknown_excluded(known);
         let unknown = unknown.into_iter().take(MOST_WARNINGS);
         unknown
-            .map(|name| format!("exclude: there is no check {name:.64?} here"))
+            .map(|name| {
+                let name: String = name.chars().take(64).collect();
+                format!("exclude: there is no check {name:?} here")
+            })
             .collect()
     }
 

@@ -180,7 +180,7 @@ impl OpsBuilder {
             .transpose()?;
         let lifecycle = lifecycle.build()?;
         drain::take_part(&lifecycle, &connections, tracker.as_ref());
-        process.is(&lifecycle, &health);
+        let process = process.bind(&lifecycle, &health);
         let state = state.map(StateBuilder::build).transpose()?;
         if let Some(state) = &state
             && state.file().is_some()
@@ -223,6 +223,7 @@ impl OpsBuilder {
             tls: self.tls,
             tracker,
             state,
+            _process: process,
             admin,
         }))
     }

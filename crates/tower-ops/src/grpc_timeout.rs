@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -224,7 +224,19 @@ where
             this.inner.set(None);
             return Poll::Ready(last.map(Ok));
         }
-        inner.poll_frame(cx)
+        let polled = inner.poll_frame(cx);
+        if let (Some(deadline), Poll::Ready(Some(Ok(frame)))) = (&*this.deadline, &polled) {
+            let is_web = deadline.protocol != GrpcProtocol::Grpc;
+            let is_last = match frame.data_ref() {
+                Some(data) => is_web && is_status(data),
+                None => true,
+            };
+            if is_last {
+                // The call has its status: a deadline after it would add another.
+                *this.deadline = None;
+            }
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -239,6 +251,18 @@ where
             None => SizeHint::with_exact(0),
         }
     }
+}
+
+/// Whether the data begins with the flag of gRPC-Web's trailers, as bytes or as text.
+///
+/// A message of gRPC never begins so: its flag is 0 or 1.
+fn is_status(data: &impl Buf) -> bool {
+    const TRAILERS: u8 = 0x80;
+    /// The first letter of a byte from 0x80 on, up to 0x83, in base64.
+    const TEXT: u8 = b'g';
+    data.chunk()
+        .first()
+        .is_some_and(|first| matches!(*first, TRAILERS | TEXT))
 }
 
 impl<F> fmt::Debug for GrpcTimeoutFuture<F> {

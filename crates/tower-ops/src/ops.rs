@@ -31,6 +31,7 @@ use crate::builder::OpsBuilder;
 use crate::endpoint::Endpoint;
 use crate::layer::OpsLayer;
 use crate::probes;
+use crate::restoring::ForgetOnDrop;
 
 /// What a service needs to be operated, in one handle. Cheap to clone.
 ///
@@ -73,6 +74,7 @@ pub(crate) struct Parts {
     pub(crate) tls: Option<tower_ops_connections::Tls>,
     pub(crate) tracker: Option<RequestTracker>,
     pub(crate) state: Option<State>,
+    pub(crate) _process: ForgetOnDrop,
     pub(crate) admin: Admin,
 }
 

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::future::ready;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
 use tower_ops_health::Health;
@@ -42,36 +42,57 @@ impl fmt::Debug for StateChanges {
 }
 
 /// The process that the state belongs to, which is built after the state is configured.
+///
+/// The process has a hook that has the state, which asks this: it is forgotten with the bundle,
+/// or the three would keep each other for ever, and the lifecycle the signals.
 #[derive(Clone, Default)]
-pub(crate) struct Process(Arc<OnceLock<(Lifecycle, Health)>>);
+pub(crate) struct Process(Arc<Mutex<Option<(Lifecycle, Health)>>>);
+
+/// Forgets the process when it is dropped.
+pub(crate) struct ForgetOnDrop(Process);
+
+impl Drop for ForgetOnDrop {
+    fn drop(&mut self) {
+        // Not under the lock: the last handle runs what the user has given.
+        let forgotten = self.0.known().take();
+        drop(forgotten);
+    }
+}
 
 impl Process {
-    pub(crate) fn is(&self, lifecycle: &Lifecycle, health: &Health) {
-        // Set once, by the one who made it.
-        let _ = self.0.set((lifecycle.clone(), health.clone()));
+    pub(crate) fn bind(&self, lifecycle: &Lifecycle, health: &Health) -> ForgetOnDrop {
+        *self.known() = Some((lifecycle.clone(), health.clone()));
+        ForgetOnDrop(self.clone())
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Option<(Lifecycle, Health)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self) -> Option<(Lifecycle, Health)> {
+        self.known().clone()
     }
 
     /// Whether nobody is served: before it is ready, or while somebody has taken it out of
     /// service. While it stops is too late.
     pub(crate) fn may_be_restored(&self) -> bool {
-        self.0.get().is_some_and(|(lifecycle, health)| {
+        self.get().is_some_and(|(lifecycle, health)| {
             matches!(lifecycle.phase(), Phase::Starting | Phase::Ready) && !health.is_ready()
         })
     }
 
     /// Nobody is to be served by parts of two states.
     pub(crate) fn is_inconsistent(&self) {
-        if let Some((_, health)) = self.0.get() {
+        if let Some((_, health)) = self.get() {
             health.mark_not_ready();
         }
     }
 
     /// The step is done that it waited for.
     pub(crate) fn is_restored(&self) {
-        let (Some((lifecycle, _)), Ok(runtime)) = (self.0.get(), Handle::try_current()) else {
+        let (Some((lifecycle, _)), Ok(runtime)) = (self.get(), Handle::try_current()) else {
             return;
         };
-        let lifecycle = lifecycle.clone();
         runtime.spawn(async move {
             let done = ready(Ok::<_, std::convert::Infallible>(()));
             // Interrupted, if the process is told to stop meanwhile.

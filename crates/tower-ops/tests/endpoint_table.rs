@@ -195,7 +195,12 @@ async fn every_path_method_and_caller_is_as_the_table_says() {
         for method in METHODS {
             let mut row = format!("| `{path}` | {method} |");
             for caller in CALLERS {
-                let status = ask(instance.operations, method, path, caller).await;
+                let mut status = ask(instance.operations, method, path, caller).await;
+                // One capture at a time: the one before was dropped after its head.
+                while status == 409 && method == "GET" {
+                    sleep(Duration::from_millis(5)).await;
+                    status = ask(instance.operations, method, path, caller).await;
+                }
                 let mut effect = instance.effect().await;
                 if status == 202 {
                     effect = instance.closes().await.then_some("closes");

@@ -97,6 +97,8 @@ pub(crate) struct Streams {
     open: Vec<Stream>,
     /// The highest number that there was.
     highest: u32,
+    /// The highest that the server serves.
+    last: u32,
     initial_window: i64,
     /// The connection's.
     window: i64,
@@ -115,6 +117,7 @@ impl Streams {
         Self {
             open: Vec::new(),
             highest: 0,
+            last: u32::MAX,
             initial_window: INITIAL_WINDOW,
             window: INITIAL_WINDOW,
             sent: 0,
@@ -250,6 +253,7 @@ impl Streams {
 
     /// The server serves no stream above `last`.
     pub(crate) fn refuse_above(&mut self, last: u32, now: u64) {
+        self.last = self.last.min(last);
         while self.open.last().is_some_and(|stream| stream.id > last) {
             self.remove(self.open.len() - 1, now);
         }

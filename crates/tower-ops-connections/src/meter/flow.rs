@@ -14,6 +14,8 @@ pub(crate) struct Flow {
     held: AtomicUsize,
     /// It had its bound, and waits until half of that is left.
     paused: AtomicBool,
+    /// It may go on whatever its connection holds, once.
+    granted: AtomicBool,
     /// The task of the response's body.
     task: AtomicWaker,
 }
@@ -25,6 +27,7 @@ impl Flow {
             connection,
             held: AtomicUsize::new(0),
             paused: AtomicBool::new(false),
+            granted: AtomicBool::new(false),
             task: AtomicWaker::new(),
         }
     }
@@ -44,6 +47,15 @@ impl Flow {
         } else {
             CROWDED
         }
+    }
+
+    pub(super) fn grant(&self) {
+        self.granted.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    pub(super) fn take_grant(&self) -> bool {
+        self.granted.load(Ordering::Relaxed) && self.granted.swap(false, Ordering::SeqCst)
     }
 
     pub(super) fn wake(&self) {

@@ -56,6 +56,11 @@ impl Queue {
         }
     }
 
+    /// Who is first of those that hold next to nothing.
+    pub(super) fn first_light(&self) -> Option<Arc<Flow>> {
+        self.light.front().map(|waiter| Arc::clone(&waiter.flow))
+    }
+
     /// Who is first of those that may go on when that much is held.
     pub(super) fn first(&self, held: usize) -> Option<Arc<Flow>> {
         let light = self.light.front().filter(|_| held < CONNECTION);

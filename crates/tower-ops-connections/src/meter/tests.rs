@@ -396,3 +396,47 @@ fn every_stream_comes_to_its_end_on_several_threads() {
     assert_eq!(connection.record.meter().held(), 0);
     assert_eq!(connection.in_flight(), 0);
 }
+
+#[tokio::test]
+async fn streams_that_are_not_read_do_not_stop_others_where_the_socket_takes_all() {
+    for (size, unread) in [(1024 * 1024, 1), (64 * 1024, 6)] {
+        let listed = listed();
+        let connection = &listed.connection;
+        let mut held = Vec::new();
+        for _ in 0..unread {
+            let mut stream = Stream::open(connection, Endless(size)).await;
+            stream.fill();
+            held.push(stream);
+        }
+        let mut read = Stream::open(connection, Endless(size)).await;
+        for _ in 0..10 {
+            if !read.take() {
+                read.was_woken();
+                connection.record.note_flushed();
+                assert!(read.was_woken() && read.take(), "{size}");
+            }
+            read.held.clear();
+        }
+        drop((held, read));
+        assert_eq!(connection.record.meter().held(), 0);
+    }
+}
+
+#[tokio::test]
+async fn whoever_may_go_on_beyond_the_bound_has_one_of_its_own() {
+    const SIZE: usize = 64 * 1024;
+    let listed = listed();
+    let connection = &listed.connection;
+    let mut streams = Vec::new();
+    for _ in 0..200 {
+        streams.push(Stream::open(connection, Endless(SIZE)).await);
+    }
+    for _ in 0..200 {
+        for stream in &mut streams {
+            stream.take();
+        }
+        connection.record.note_flushed();
+    }
+    let held = connection.record.meter().held();
+    assert!(held < MOST + SIZE + FRAME, "{held}");
+}

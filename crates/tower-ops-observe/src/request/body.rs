@@ -52,7 +52,14 @@ where
                 }
                 self.progress.finish();
             }
-            None => self.progress.finish(),
+            None => {
+                // hyper takes a reset without an error for the end, also where more
+                // was announced: its hint is what is left of that.
+                if self.inner.size_hint().lower() > 0 {
+                    self.progress.break_off();
+                }
+                self.progress.finish();
+            }
         }
         Poll::Ready(frame)
     }
