@@ -426,3 +426,40 @@ async fn what_the_kernel_has_accepted_is_served_when_the_server_stops() {
     assert_eq!((report.forced, report.left), (0, 0), "{report}");
     std::net::TcpStream::connect(addr).unwrap_err();
 }
+
+/// hyper drops a body that is there as a whole as soon as it has it: nothing is in flight then,
+/// and most of it is not written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_is_written_to_its_end_however_slowly_it_is_read() {
+    const BYTES: usize = 16 * 1024 * 1024;
+    for stack in Stack::ALL {
+        for drains in [true, false] {
+            let builder = Connections::builder().grace(500 * MILLI);
+            let builder = builder.check_interval(50 * MILLI).max_age(300 * MILLI);
+            let connections = builder.build().unwrap();
+            let whole = axum::routing::get(async || vec![b'.'; BYTES]);
+            let app = axum::Router::new().route("/whole", whole);
+            let (addr, _server) = stack.serve_app(&connections, app).await;
+            let mut stream = TcpStream::connect(addr).await.unwrap();
+            let request = b"GET /whole HTTP/1.1\r\nhost: x\r\n\r\n";
+            stream.write_all(request).await.unwrap();
+            let mut seen = vec![0; 1024];
+            let mut got = stream.read(&mut seen).await.unwrap();
+            let drain = drains.then(|| tokio::spawn(connections.drain(LONG)));
+            // Longer than the linger, and the grace.
+            sleep(LINGER + 1_000 * MILLI).await;
+            let mut buffer = vec![0; 64 * 1024];
+            while got < BYTES {
+                let read = timeout(LONG, stream.read(&mut buffer)).await;
+                let read = read.expect("it goes on").unwrap_or(0);
+                assert!(read > 0, "{stack:?}: cut after {got} of {BYTES}");
+                got += read;
+            }
+            if let Some(drain) = drain {
+                drop(stream);
+                let report = drain.await.unwrap();
+                assert_eq!((report.forced, report.lost), (0, 0), "{stack:?}");
+            }
+        }
+    }
+}

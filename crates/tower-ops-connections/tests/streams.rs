@@ -179,6 +179,57 @@ async fn a_drain_waits_for_a_websocket_over_http2_and_names_it_if_it_is_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tunnels_are_read_no_faster_than_their_client_reads() {
+    const TUNNELS: u32 = 50;
+    /// Less than what a connection may send before any of it is taken, which is 1 MiB.
+    const MOST: u64 = 900_000;
+    each_stack(tunnelling(), async |stack| {
+        let (connections, _) = connections(|it| it);
+        let (addr, _server) = stack.serve(&connections).await;
+        let window = initial_window(0x7fff_ffff);
+        let mut client = Http2::connect_with(addr, &window).await;
+        client.update(0, 0x7000_0000).await;
+        for tunnel in 0..TUNNELS {
+            client.websocket(2 * tunnel + 1, "/ws").await;
+        }
+        // A WebSocket's text of 120 masked bytes, which is echoed.
+        let mut message = vec![0x81, 0x80 | 120, 0, 0, 0, 0];
+        message.resize(6 + 120, b'x');
+        let round: Vec<u8> = (0..TUNNELS)
+            .flat_map(|tunnel| frame(DATA, 0, 2 * tunnel + 1, &message))
+            .collect();
+        eventually("tunnels", || {
+            let open = connections.snapshot(0, 1);
+            open.first()
+                .is_some_and(|it| it.exchanges == u64::from(TUNNELS))
+        })
+        .await;
+        let read = || connections.snapshot(0, 1)[0].bytes_read;
+        // Nothing is read. Until the server does not read either.
+        let mut sent = read();
+        'sending: while sent < MOST {
+            if timeout(LIMIT, client.stream.write_all(&round))
+                .await
+                .is_err()
+            {
+                break;
+            }
+            sent += round.len() as u64;
+            let waits = Instant::now();
+            while read() + 64 * 1024 < sent {
+                if waits.elapsed() > LIMIT {
+                    break 'sending;
+                }
+                sleep(MILLI).await;
+            }
+        }
+        assert!(sent < MOST, "{stack:?}: {sent} bytes were read");
+        assert_eq!(connections.len(), 1, "{stack:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_is_announced_as_idle_after_its_last_stream() {
     each_stack(tunnelling(), async |stack| {
         let events = Arc::new(Mutex::new(Vec::new()));
