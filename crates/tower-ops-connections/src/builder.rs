@@ -177,7 +177,7 @@ impl ConnectionsBuilder {
     }
 
     /// After which silence a client of HTTP/2 gets a PING, also while a request is in
-    /// flight; on the [`Server`](crate::Server). 60 seconds by default.
+    /// flight; on the `Server`. 60 seconds by default.
     pub fn http2_ping_interval(mut self, after: impl Into<Option<Duration>>) -> Self {
         self.limits.keep_alive.ping_after = after.into();
         self

@@ -86,7 +86,7 @@ impl Connection {
     }
 
     /// Returns whether it is encrypted by this server's TLS: known of connections of the
-    /// [`Server`](crate::Server), and `None` for those of others, which may do TLS below.
+    /// `Server`, and `None` for those of others, which may do TLS below.
     #[must_use]
     pub fn is_tls(&self) -> Option<bool> {
         self.record.is_driven().then(|| self.record.is_tls())

@@ -329,7 +329,7 @@ impl Ops {
     /// # }
     /// ```
     ///
-    /// With the connections of [`listener`](Self::listener) or [`incoming`](Self::incoming), give
+    /// With the connections of `listener` or `incoming`, give
     /// [`connections().drained()`](Connections::drained) to the server instead: the server's own
     /// shutdown ends a connection between two requests at once, and the drain first has it hear
     /// `Connection: close`.
