@@ -166,7 +166,11 @@ async fn python_grpc_client_and_metrics_see_the_same() {
         ("rpc_method", "playground.Echo/ServerStream"),
         ("error_type", "cancelled"),
     ];
-    assert_eq!(samples.count(CALLS, &cancelled), 2, "late and cut");
+    // Server and client keep the deadline both: whoever is first ends the late one.
+    let late = calls("playground.Echo/ServerStream", "DEADLINE_EXCEEDED");
+    let cut = samples.count(CALLS, &cancelled);
+    assert!(late <= 1 && cut >= 1, "{late} late, {cut} cut");
+    assert_eq!(late + cut, 2, "late and cut");
     assert_eq!(
         samples.count(CALLS, &[]),
         samples.count("server_requests_total", &[])
