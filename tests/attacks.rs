@@ -50,7 +50,9 @@ const ATTACKS: [Attack; 3] = [
     },
     Attack {
         name: "slow body",
-        options: &["-B", "-i", "5", "-s", "8192", "-x", "10"],
+        // With pauses longer than the stall timeout: who sends a little now and then may be an
+        // honest client on a bad link, and has the time of the handler.
+        options: &["-B", "-i", "15", "-s", "8192", "-x", "10"],
         path: "/echo",
         gone_within: STALL,
     },
