@@ -44,7 +44,7 @@ pub(crate) const CONNECTION: usize = 384 * 1024;
 pub(crate) const CROWDED: usize = CONNECTION / 2;
 /// What the connection may hold in all where the socket takes everything, and only the
 /// windows of streams are closed.
-pub(crate) const MOST: usize = 1536 * 1024;
+pub(crate) const MOST: usize = 1024 * 1024;
 /// No frame.
 pub(crate) const LIGHT: usize = FRAME;
 /// What is left of a body of known size, if it is no more than this, does not wait:

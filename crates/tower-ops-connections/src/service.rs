@@ -40,8 +40,8 @@ use crate::{Connection, Protocol};
 /// go on in the order in which they came; where some hold much, the others go first. A
 /// chunk is handed on as a whole, however large: what is held is up to one chunk more.
 /// Where the socket takes all that it is given, and only windows of streams are closed, a
-/// stream that holds nothing goes on up to 1.5 MiB in all: an unread stream does not stop
-/// one that is read.
+/// stream that holds nothing goes on up to 1 MiB in all: unread streams with chunks of
+/// less do not stop one that is read.
 ///
 /// A body that is known to be 16 KiB or shorter does not wait, and one that comes in
 /// one piece counts as no more than 128 KiB: they are there already.

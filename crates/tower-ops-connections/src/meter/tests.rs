@@ -399,7 +399,7 @@ fn every_stream_comes_to_its_end_on_several_threads() {
 
 #[tokio::test]
 async fn streams_that_are_not_read_do_not_stop_others_where_the_socket_takes_all() {
-    for (size, unread) in [(1024 * 1024, 1), (64 * 1024, 6)] {
+    for (size, unread) in [(768 * 1024, 1), (64 * 1024, 6)] {
         let listed = listed();
         let connection = &listed.connection;
         let mut held = Vec::new();
