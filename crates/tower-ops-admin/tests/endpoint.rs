@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -30,16 +30,19 @@ fn start(mounts: impl IntoIterator<Item = Mount>) -> Endpoint {
     builder.build().unwrap().start(any).unwrap()
 }
 
-/// How many requests have come to what is [`slow`].
-static BEGUN: AtomicUsize = AtomicUsize::new(0);
-
 fn slow(path: &'static str, millis: u64) -> Mount {
-    let service = service_fn(move |_: Request<AdminRequestBody>| async move {
-        if millis > 1 {
-            BEGUN.fetch_add(1, Ordering::Relaxed);
+    slow_counted(path, millis, &Arc::default())
+}
+
+/// As [`slow`], counting in `begun` how many requests have come.
+fn slow_counted(path: &'static str, millis: u64, begun: &Arc<AtomicUsize>) -> Mount {
+    let begun = Arc::clone(begun);
+    let service = service_fn(move |_: Request<AdminRequestBody>| {
+        begun.fetch_add(1, Ordering::Relaxed);
+        async move {
+            sleep(Duration::from_millis(millis)).await;
+            Ok::<_, Infallible>(Response::new("slow".to_owned()))
         }
-        sleep(Duration::from_millis(millis)).await;
-        Ok::<_, Infallible>(Response::new("slow".to_owned()))
     });
     Mount::new(path, service)
 }
@@ -96,11 +99,16 @@ async fn the_port_is_free_when_it_is_dropped_or_closed() {
 
 #[tokio::test]
 async fn answers_that_are_being_made_at_the_end_get_a_second() {
-    let endpoint = start([slow("/soon", 300), slow("/late", 60_000)]);
+    // Of this test alone: others ask for what is slow at the same time.
+    let begun = Arc::default();
+    let endpoint = start([
+        slow_counted("/soon", 50, &begun),
+        slow_counted("/late", 60_000, &begun),
+    ]);
     let addr = endpoint.addr();
     let soon = tokio::spawn(async move { ask(addr, "/soon").await });
     let late = tokio::spawn(async move { ask(addr, "/late").await });
-    while BEGUN.load(Ordering::Relaxed) < 2 {
+    while begun.load(Ordering::Relaxed) < 2 {
         sleep(Duration::from_millis(1)).await;
     }
     let began = Instant::now();
@@ -141,9 +149,9 @@ fn it_answers_as_quickly_while_the_application_is_stuck() {
     let free = times(&endpoint);
     let (told, tell) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
-    let released = std::sync::Arc::new(std::sync::Mutex::new(released));
+    let released = Arc::new(std::sync::Mutex::new(released));
     for _ in 0..2 {
-        let (told, released) = (told.clone(), std::sync::Arc::clone(&released));
+        let (told, released) = (told.clone(), Arc::clone(&released));
         application.spawn(async move {
             told.send(()).unwrap();
             // Blocks a worker, on purpose, until the sender is dropped.
@@ -210,7 +218,7 @@ async fn hostile_clients_cost_only_themselves() {
 fn blocked(path: &'static str, own: bool) -> (Mount, mpsc::Sender<()>, mpsc::Receiver<()>) {
     let (release, released) = mpsc::channel::<()>();
     let (here, is_here) = mpsc::channel();
-    let released = std::sync::Arc::new(std::sync::Mutex::new(released));
+    let released = Arc::new(std::sync::Mutex::new(released));
     let service = service_fn(move |_: Request<AdminRequestBody>| {
         let (released, here) = (released.clone(), here.clone());
         let block = move || {
