@@ -28,6 +28,8 @@ const TOKEN: &str = "a-token-of-more-than-16-characters";
 /// As long as a kubelet waits.
 const PROBE: Duration = Duration::from_secs(1);
 const PROBES: usize = 1_000;
+/// The endpoint is there for as long: more than all probes take.
+const PRE_DRAIN: Duration = Duration::from_secs(15);
 
 /// Sockets that were made before there were no descriptors left.
 fn sockets(count: usize) -> Vec<OwnedFd> {
@@ -94,7 +96,11 @@ fn a_thousand_probes_during_all_that_can_be() {
     let ops = Ops::builder("orders")
         .private_recorder()
         .ops_addr(addr.to_string())
-        .lifecycle(|life| life.pre_drain(Duration::from_secs(5)).signals(false))
+        .lifecycle(|life| {
+            life.pre_drain(PRE_DRAIN)
+                .drain(Duration::from_secs(5))
+                .signals(false)
+        })
         .health(|health| health.stalled_after(Duration::from_secs(600)))
         .state(move |state| {
             state
@@ -163,9 +169,22 @@ fn a_thousand_probes_during_all_that_can_be() {
         .for_each(|scraper| scraper.join().unwrap());
 
     let capture = format!("GET /state HTTP/1.0\r\nauthorization: Bearer {TOKEN}\r\n\r\n");
-    let capturing = thread::spawn(move || ask(addr, &capture).len());
-    probes(addr, "a capture of 100 MiB", sockets(PROBES));
-    assert!(capturing.join().unwrap() > 100_000_000);
+    let stop = Arc::new(AtomicBool::new(false));
+    let capturing = thread::spawn({
+        let stop = Arc::clone(&stop);
+        move || {
+            // At least one, and the next one for as long as there are probes.
+            let mut captures = 0;
+            while captures == 0 || !stop.load(Ordering::Relaxed) {
+                assert!(ask(addr, &capture).len() > 100_000_000);
+                captures += 1;
+            }
+            captures
+        }
+    });
+    probes(addr, "captures of 100 MiB", sockets(PROBES));
+    stop.store(true, Ordering::Relaxed);
+    println!("{} captures", capturing.join().unwrap());
 
     let stop = Arc::new(AtomicBool::new(false));
     for _ in 0..2 {
@@ -181,8 +200,7 @@ fn a_thousand_probes_during_all_that_can_be() {
     stop.store(true, Ordering::Relaxed);
 
     assert!(ops.lifecycle().shutdown());
-    // As long as the endpoint is there: the pre-drain.
-    probes(addr, "a drain", sockets(400));
+    probes(addr, "a drain", sockets(PROBES));
     let _ = runtime.block_on(serving);
     setrlimit(Resource::Nofile, limit).unwrap();
 }
