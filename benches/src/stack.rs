@@ -56,6 +56,10 @@ impl Stack {
 pub const STACKS: &[Stack] = &[
     Stack::new("bare", "bare router", Workload::bare).over("bare"),
     Stack::new("identity", "identity layer", peers::identity).over("bare"),
+    Stack::new("identity-inbound", "identity layer, an id comes in", || {
+        peers::identity().with_inbound_id()
+    })
+    .over("bare"),
     Stack::new(
         "request-id-pair",
         "tower-http request-id pair",
@@ -116,6 +120,12 @@ pub const STACKS: &[Stack] = &[
         crate::ours::without_requests,
     ),
     Stack::new("ours", "**tower-ops** bundle", crate::ours::bundle),
+    Stack::new(
+        "ours-inbound",
+        "**tower-ops** bundle, an id comes in",
+        || crate::ours::bundle().with_inbound_id(),
+    )
+    .over("identity-inbound"),
     Stack::new(
         "ours-whole",
         "**tower-ops** bundle, timeout, catch-panic",

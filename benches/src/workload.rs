@@ -66,6 +66,12 @@ impl Workload {
         }
     }
 
+    /// The requests bring an id, as behind a proxy that sets one.
+    pub(crate) fn with_inbound_id(mut self) -> Self {
+        self.service.send(Head::with_id());
+        self
+    }
+
     fn new<S, B>(service: S) -> Self
     where
         S: Service<Request, Response = http::Response<B>, Error: Debug> + Clone + 'static,
@@ -121,6 +127,9 @@ fn router() -> Router {
 
 /// Hides the type of the service once per run, so that no request pays for it.
 trait Answer {
+    /// Sends this head from now on.
+    fn send(&mut self, head: Head);
+
     fn run(&self, runtime: &Runtime, requests: usize, upkeep: &dyn Fn());
 }
 
@@ -134,6 +143,10 @@ where
     S: Service<Request, Response = http::Response<B>, Error: Debug> + Clone,
     B: http_body::Body<Data = Bytes, Error: Debug>,
 {
+    fn send(&mut self, head: Head) {
+        self.head = head;
+    }
+
     fn run(&self, runtime: &Runtime, requests: usize, upkeep: &dyn Fn()) {
         runtime.block_on(async {
             for sent in 1..=requests {
@@ -188,11 +201,19 @@ impl Head {
     ];
 
     fn new() -> Self {
+        Self::of(&Self::FIELDS)
+    }
+
+    fn with_id() -> Self {
+        let id = ("X-Request-Id", "0b5c2ad6-5f3e-4c1b-9d58-7f3a2c9e1d40");
+        let fields: Vec<_> = Self::FIELDS.into_iter().chain([id]).collect();
+        Self::of(&fields)
+    }
+
+    fn of(fields: &[(&str, &str)]) -> Self {
         let mut buffer = Vec::new();
         let mut spans = Vec::new();
-        let texts = Self::FIELDS
-            .iter()
-            .flat_map(|(name, value)| [*name, *value]);
+        let texts = fields.iter().flat_map(|(name, value)| [*name, *value]);
         for text in ["/users/42"].into_iter().chain(texts) {
             let start = buffer.len();
             buffer.extend_from_slice(text.as_bytes());

@@ -166,19 +166,26 @@ impl RequestIds {
         let outer = current::is_set()
             .then(|| request.extensions().get::<RequestId>().cloned())
             .flatten();
-        if !self.traceparent
-            && let Entry::Vacant(entry) = request.headers_mut().entry(&self.header)
-        {
-            let id = outer.unwrap_or_else(|| self.generator.generate());
-            entry.insert(id.as_header_value().clone());
-            return Assigned {
-                id: Some(id),
-                ..Assigned::default()
-            };
-        }
+        let headers = request.headers_mut();
+        // An entry makes room for itself before it looks: of a full map, which is the
+        // rule with an id that came in, it would copy every header for nothing.
+        let inbound = if headers.len() == headers.capacity() || self.traceparent {
+            headers.contains_key(&self.header)
+        } else {
+            match headers.entry(&self.header) {
+                Entry::Occupied(_) => true,
+                Entry::Vacant(entry) => {
+                    let id = outer.unwrap_or_else(|| self.generator.generate());
+                    entry.insert(id.as_header_value().clone());
+                    return Assigned {
+                        id: Some(id),
+                        ..Assigned::default()
+                    };
+                }
+            }
+        };
 
         let mut assigned = Assigned::default();
-        let inbound = request.headers().contains_key(&self.header);
         let accepted = self.inbound.accepts(request);
         if inbound && accepted {
             assigned.id = RequestId::extract_from(request.headers(), &self.header);
