@@ -10,7 +10,7 @@ use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::body::{AdminBody, AdminRequestBody, BoxError};
@@ -21,10 +21,6 @@ const THREADS: usize = 2;
 
 /// How many answers are being made at once; more are asked to come again.
 const MAKING: usize = 32;
-
-/// How many answers are being made or sent at once. Less than the endpoint takes connections, so
-/// that slow readers of long answers leave room for probes.
-const OPEN: usize = 128;
 
 /// Two threads for everything but probes.
 pub(crate) struct Workers {
@@ -37,7 +33,6 @@ pub(crate) struct Workers {
 pub(crate) struct Worker {
     handle: Handle,
     making: Arc<Semaphore>,
-    open: Arc<Semaphore>,
 }
 
 /// As many answers are being made as can be.
@@ -53,7 +48,6 @@ impl Workers {
         let handle = Worker {
             handle: runtime.handle().clone(),
             making: Arc::new(Semaphore::new(MAKING)),
-            open: Arc::new(Semaphore::new(OPEN)),
         };
         Ok(Self {
             runtime: Some(runtime),
@@ -86,29 +80,27 @@ impl Worker {
         request: Request<AdminRequestBody>,
     ) -> Result<impl Future<Output = Answered> + Send + use<>, Busy> {
         let making = Arc::clone(&self.making).try_acquire_owned();
-        let open = Arc::clone(&self.open).try_acquire_owned();
-        let (Ok(making), Ok(open)) = (making, open) else {
+        let Ok(making) = making else {
             return Err(Busy);
         };
         let (service, handle) = (service.clone(), self.handle.clone());
         let task = self.handle.spawn(async move {
             let answered = service.serve(request).await;
             drop(making);
-            answered.map(|response| response.map(|body| carried(&handle, body, open)))
+            answered.map(|response| response.map(|body| carried(&handle, body)))
         });
         Ok(AbortOnDrop(task))
     }
 }
 
 /// The body, whose frames are made on the threads as well.
-fn carried(handle: &Handle, mut body: AdminBody, open: OwnedSemaphorePermit) -> AdminBody {
+fn carried(handle: &Handle, mut body: AdminBody) -> AdminBody {
     if body.is_end_stream() {
         return body;
     }
     let hint = body.size_hint();
     let (sender, frames) = mpsc::channel(1);
     let task = handle.spawn(async move {
-        let _open = open;
         while let Some(frame) = body.frame().await {
             let is_last = frame.is_err();
             if sender.send(Some(frame)).await.is_err() || is_last {

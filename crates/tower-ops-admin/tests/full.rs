@@ -22,6 +22,8 @@ use tower_ops_admin::{Access, Admin, AdminRequestBody, Endpoint, Mount};
 /// As long as a kubelet waits.
 const PROBE: Duration = Duration::from_secs(1);
 
+const LONG: Duration = Duration::from_secs(20);
+
 fn ping() -> Mount {
     let service = service_fn(async |_: Request<AdminRequestBody>| {
         Ok::<_, Infallible>(Response::new("pong".to_owned()))
@@ -164,21 +166,33 @@ fn long_answers_are_made_beside_the_thread_that_answers_probes() {
 }
 
 #[test]
-fn slow_readers_of_long_answers_leave_room_for_probes() {
-    let page = service_fn(async |_: Request<AdminRequestBody>| {
-        Ok::<_, Infallible>(Response::new("x".repeat(8 << 20)))
+fn slow_readers_of_long_answers_give_way_the_slowest_first() {
+    let page = bytes::Bytes::from(vec![b'x'; 16 << 20]);
+    let page = service_fn(move |_: Request<AdminRequestBody>| {
+        let body = http_body_util::Full::new(page.clone());
+        std::future::ready(Ok::<_, Infallible>(Response::new(body)))
     });
     let endpoint = start([Mount::new("/page", page)]);
     let addr = endpoint.addr();
-    let readers: Vec<_> = (0..300)
+    let mut readers: Vec<_> = (0..300)
         .map(|_| {
             let mut client = TcpStream::connect(addr).unwrap();
             client.write_all(b"GET /page HTTP/1.0\r\n\r\n").unwrap();
+            client.set_read_timeout(Some(LONG)).unwrap();
+            // Its answer has been made, and is no longer among those that are.
+            let first = client.read(&mut [0; 1]);
+            assert!(matches!(first, Ok(1)), "{first:?}");
             client
         })
         .collect();
     probe(addr, 50);
-    drop(readers);
+    // The first one was closed in the midst of its answer, and the last one gets all of it.
+    let mut answer = Vec::new();
+    let _ = readers[0].read_to_end(&mut answer);
+    assert!(answer.len() < 16 << 20, "{}", answer.len());
+    answer.clear();
+    readers[299].read_to_end(&mut answer).unwrap();
+    assert!(answer.len() > 16 << 20, "{}", answer.len());
 }
 
 #[test]

@@ -25,15 +25,12 @@ pub(super) async fn accept_all(
     admin: &Admin,
     answering: &Answering,
 ) {
-    let connections = Connections::default();
-    let mut incidents = Incidents::new(admin.recorder());
+    let connections = Connections::new(Incidents::new(admin.recorder()));
     let mut refill_at = Instant::now();
     loop {
         while connections.is_full() {
-            if connections.evict_oldest() {
-                incidents.evicted();
-            } else {
-                // All are being answered, which is bounded in time.
+            if !connections.evict_oldest() {
+                // For all an answer is being made, which is bounded in time.
                 connections.fewer().await;
             }
         }
@@ -61,13 +58,12 @@ pub(super) async fn accept_all(
             }
             Err(error) => {
                 let is_shortage = is_shortage(&error);
-                incidents.accept_failed(&error, is_shortage);
+                connections.accept_failed(&error, is_shortage);
                 if is_shortage && reserve.release() {
                     refill_at = Instant::now() + REFILL;
                     continue;
                 }
                 if is_shortage && connections.evict_oldest() {
-                    incidents.evicted();
                     let _ = timeout(BACK_OFF, connections.fewer()).await;
                     continue;
                 }

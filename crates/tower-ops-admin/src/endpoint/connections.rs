@@ -1,33 +1,92 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-/// Probes and scrapers are few; whoever opens more loses the oldest that has not asked anything.
+use crate::endpoint::incidents::Incidents;
+
+/// Probes and scrapers are few; whoever opens more loses the oldest that has not asked anything,
+/// and then the one that has been reading its answer for longest.
 pub(super) const MAX_CONNECTIONS: usize = 256;
 
-/// The connections of the endpoint: how many are open, and which have not sent a whole head.
-#[derive(Clone, Default)]
+/// How many answers are being sent at once. Each may be held in memory as a whole, and a client
+/// that does not read needs nothing to have it held.
+pub(super) const MAX_SENDING: usize = 128;
+
+/// The connections of the endpoint: how many are open, which have not sent a whole head, and which
+/// only have to read their answer.
+#[derive(Clone)]
 pub(super) struct Connections {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
     inner: Mutex<Inner>,
     fewer: Notify,
 }
 
-#[derive(Default)]
 struct Inner {
-    open: HashSet<u64>,
+    open: HashMap<u64, Entry>,
     next: u64,
-    /// Those without a whole head, the oldest first.
-    waiting: BTreeMap<u64, Option<AbortHandle>>,
+    /// Those without a whole head; the least number is the oldest.
+    waiting: BTreeSet<u64>,
+    /// Those whose answer was made, in the order in which that happened.
+    sending: BTreeMap<u64, u64>,
+    incidents: Incidents,
+}
+
+#[derive(Default)]
+struct Entry {
+    /// Ends it: known once its task was spawned.
+    handle: Option<AbortHandle>,
+    /// Its key in `sending`.
+    sending: Option<u64>,
+}
+
+impl Inner {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Entry> {
+        let entry = self.open.remove(&id)?;
+        self.waiting.remove(&id);
+        if let Some(key) = entry.sending {
+            self.sending.remove(&key);
+        }
+        Some(entry)
+    }
+
+    /// Ends the connection for others. It counts no longer from then on.
+    fn evict(&mut self, id: u64) {
+        if let Some(Entry { handle, .. }) = self.remove(id) {
+            if let Some(handle) = handle {
+                handle.abort();
+            }
+            self.incidents.evicted();
+        }
+    }
 }
 
 impl Connections {
+    pub(super) fn new(incidents: Incidents) -> Self {
+        let inner = Inner {
+            open: HashMap::new(),
+            next: 0,
+            waiting: BTreeSet::new(),
+            sending: BTreeMap::new(),
+            incidents,
+        };
+        Self {
+            shared: Arc::new(Shared {
+                inner: Mutex::new(inner),
+                fewer: Notify::new(),
+            }),
+        }
+    }
+
     /// Locked for a few instructions; only the endpoint's own thread does.
     fn inner(&self) -> MutexGuard<'_, Inner> {
         let inner = self.shared.inner.lock();
@@ -36,10 +95,9 @@ impl Connections {
 
     pub(super) fn open(&self) -> Open {
         let mut inner = self.inner();
-        inner.next += 1;
-        let id = inner.next;
-        inner.open.insert(id);
-        inner.waiting.insert(id, None);
+        let id = inner.number();
+        inner.open.insert(id, Entry::default());
+        inner.waiting.insert(id);
         drop(inner);
         Open {
             connections: self.clone(),
@@ -47,10 +105,10 @@ impl Connections {
         }
     }
 
-    /// How the connection can be ended: known once its task was spawned.
+    /// How the connection can be ended.
     pub(super) fn ended_by(&self, id: u64, handle: AbortHandle) {
-        if let Some(known) = self.inner().waiting.get_mut(&id) {
-            *known = Some(handle);
+        if let Some(entry) = self.inner().open.get_mut(&id) {
+            entry.handle = Some(handle);
         }
     }
 
@@ -58,20 +116,21 @@ impl Connections {
         self.inner().open.len() >= MAX_CONNECTIONS
     }
 
-    /// Ends the oldest connection that has not sent a whole head, if there is one. It counts no
-    /// longer from then on; its descriptor is free when its task had a turn: see
-    /// [`fewer`](Self::fewer).
+    /// Ends the oldest connection that has not sent a whole head or, if all have, the one that has
+    /// been reading its answer for longest; `false` if all are waiting for theirs. Its descriptor
+    /// is free when its task had a turn: see [`fewer`](Self::fewer).
     pub(super) fn evict_oldest(&self) -> bool {
         let mut inner = self.inner();
-        let Some((id, handle)) = inner.waiting.pop_first() else {
+        let oldest = inner.waiting.first().copied();
+        let Some(id) = oldest.or_else(|| inner.sending.values().next().copied()) else {
             return false;
         };
-        inner.open.remove(&id);
-        drop(inner);
-        if let Some(handle) = handle {
-            handle.abort();
-        }
+        inner.evict(id);
         true
+    }
+
+    pub(super) fn accept_failed(&self, error: &std::io::Error, is_shortage: bool) {
+        self.inner().incidents.accept_failed(error, is_shortage);
     }
 
     /// Waits until a connection has ended. One task may wait.
@@ -91,18 +150,34 @@ impl Open {
         self.id
     }
 
-    /// From now on it is not ended for others.
+    /// From now on it is not ended for others, until it has its answer.
     pub(super) fn has_head(&self) {
         self.connections.inner().waiting.remove(&self.id);
+    }
+
+    /// Its answer was made and is to be sent: from now on it may be ended for others again.
+    pub(super) fn has_answer(&self) {
+        let mut inner = self.connections.inner();
+        let key = inner.number();
+        let Some(entry) = inner.open.get_mut(&self.id) else {
+            return;
+        };
+        entry.sending = Some(key);
+        inner.sending.insert(key, self.id);
+        if inner.sending.len() > MAX_SENDING
+            && let Some(oldest) = inner.sending.values().next().copied()
+        {
+            inner.evict(oldest);
+        }
+        drop(inner);
+        // The accept loop may be waiting for somebody whom it may end.
+        self.connections.shared.fewer.notify_one();
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let mut inner = self.connections.inner();
-        inner.open.remove(&self.id);
-        inner.waiting.remove(&self.id);
-        drop(inner);
+        self.connections.inner().remove(self.id);
         self.connections.shared.fewer.notify_one();
     }
 }

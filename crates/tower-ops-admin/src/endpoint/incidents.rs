@@ -52,8 +52,8 @@ impl Incidents {
         if let Some(connections) = self.evicted.count() {
             tracing::warn!(
                 connections,
-                "the operations endpoint was full and closed the connections that had waited \
-                 longest without sending a request"
+                "the operations endpoint was full and closed the connections that had gone longest \
+                 without sending a request, or without reading their answer"
             );
         }
     }

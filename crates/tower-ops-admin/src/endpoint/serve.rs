@@ -51,11 +51,17 @@ pub(super) async fn serve(
     let one = OnceLock::new();
     let service = service_fn(|mut request: Request<Incoming>| {
         open.has_head();
+        let open = &open;
         request.extensions_mut().insert(RemoteAddr::new(peer));
         let _ = one.set(answering.begin());
         let time = admin.time_for(request.uri().path());
         moved.move_to(time.map(|time| time.saturating_add(SENDING)));
-        admin.clone().call(request)
+        let answer = admin.clone().call(request);
+        async move {
+            let answer = answer.await;
+            open.has_answer();
+            answer
+        }
     });
     let connection = http.serve_connection(TokioIo::new(stream), service);
     // A prober that goes away is no event.
