@@ -4,6 +4,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Request, Version, uri::Scheme};
 use tokio::time::Instant;
 
+use crate::current::RequestFacts;
 use crate::request::RequestProgress;
 use crate::route::Route;
 
@@ -107,15 +108,12 @@ pub struct Facts {
     pub(crate) side: Side,
     pub(crate) method: KnownMethod,
     pub(crate) version: Version,
-    pub(crate) secure: bool,
     pub(crate) route: Option<Route>,
     pub(crate) rpc: Rpc,
     pub(crate) request: Option<Arc<RequestProgress>>,
-    request_id: Option<HeaderValue>,
+    /// Lies in the thread's slot while code of the service runs.
+    pub(crate) known: RequestFacts,
     request_id_replaced: bool,
-    trace_id: Option<u128>,
-    peer: Option<SocketAddr>,
-    connection: Option<u64>,
 }
 
 /// Whether an exchange is a gRPC call, and of which method.
@@ -138,15 +136,11 @@ impl Facts {
             side,
             method: KnownMethod::from(request.method()),
             version: request.version(),
-            secure: says_https(side, request),
             route: Route::of(request),
             rpc: Rpc::No,
             request: None,
-            request_id: None,
+            known: known(side, request),
             request_id_replaced: false,
-            trace_id: None,
-            peer: None,
-            connection: None,
         }
     }
 
@@ -182,7 +176,7 @@ impl Facts {
     /// came in counts as `http`: its target is the client's choice.
     #[must_use]
     pub const fn scheme(&self) -> &'static str {
-        if self.secure { "https" } else { "http" }
+        if self.known.secure { "https" } else { "http" }
     }
 
     /// Sets the scheme, for who knows whether the connection is encrypted.
@@ -190,7 +184,7 @@ impl Facts {
     /// Must come before the observers that read it, in a tuple of observers: call
     /// it in [`on_request`](crate::Observe::on_request), not later.
     pub fn set_scheme(&mut self, scheme: &Scheme) {
-        self.secure = *scheme == Scheme::HTTPS;
+        self.known.secure = *scheme == Scheme::HTTPS;
     }
 
     /// The route: a template, `package.Service/Method` for gRPC, or `None` if
@@ -268,12 +262,12 @@ impl Facts {
     /// The request id, as it stands in the headers.
     #[must_use]
     pub const fn request_id(&self) -> Option<&HeaderValue> {
-        self.request_id.as_ref()
+        self.known.request_id.as_ref()
     }
 
     /// Sets the request id.
     pub fn set_request_id(&mut self, id: HeaderValue) {
-        self.request_id = Some(id);
+        self.known.request_id = Some(id);
     }
 
     /// Whether an invalid inbound request id was replaced.
@@ -290,35 +284,52 @@ impl Facts {
     /// The W3C trace id.
     #[must_use]
     pub const fn trace_id(&self) -> Option<u128> {
-        self.trace_id
+        self.known.trace_id
     }
 
     /// Sets the W3C trace id.
     pub const fn set_trace_id(&mut self, id: u128) {
-        self.trace_id = Some(id);
+        self.known.trace_id = Some(id);
     }
 
     /// The socket address of the peer, if an observer told it.
     #[must_use]
     pub const fn peer(&self) -> Option<SocketAddr> {
-        self.peer
+        self.known.peer
     }
 
     /// Sets the socket address of the peer.
     pub const fn set_peer(&mut self, peer: SocketAddr) {
-        self.peer = Some(peer);
+        self.known.peer = Some(peer);
     }
 
     /// The id of the connection.
     #[must_use]
     pub const fn connection(&self) -> Option<u64> {
-        self.connection
+        self.known.connection
     }
 
     /// Sets the id of the connection.
     pub const fn set_connection(&mut self, id: u64) {
-        self.connection = Some(id);
+        self.known.connection = Some(id);
     }
+}
+
+/// What an exchange begins with: what is known around it, of the request that it is part of. Who the
+/// peer of a request that goes out is and whether it is encrypted is another matter.
+fn known<B>(side: Side, request: &Request<B>) -> RequestFacts {
+    let around = RequestFacts::current();
+    let mut known = around.unwrap_or_default();
+    let is_nested = known.are_some;
+    if side == Side::Client {
+        known.peer = None;
+        known.connection = None;
+    }
+    if !is_nested || side == Side::Client {
+        known.secure = says_https(side, request);
+    }
+    known.are_some = true;
+    known
 }
 
 fn says_https<B>(side: Side, request: &Request<B>) -> bool {

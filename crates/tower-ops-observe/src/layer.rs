@@ -4,6 +4,7 @@ use std::sync::Arc;
 use tower_layer::Layer;
 
 use crate::facts::Side;
+use crate::grpc::GrpcMethods;
 use crate::life::Watch;
 use crate::observe::Observe;
 use crate::service::ObserveService;
@@ -74,6 +75,16 @@ impl<O: Observe> ObserveLayer<O> {
         self
     }
 
+    /// Returns a layer with another observer, made of this one's, that shares with this one which
+    /// gRPC methods are known.
+    #[must_use]
+    pub fn map_observer<P: Observe>(&self, make: impl FnOnce(&O) -> P) -> ObserveLayer<P> {
+        let (side, methods) = (self.watch.side, Arc::clone(&self.watch.methods));
+        ObserveLayer {
+            watch: Arc::new(Watch::new(make(&self.watch.observer), side, methods)),
+        }
+    }
+
     /// The observer.
     #[must_use]
     pub fn observer(&self) -> &O {
@@ -82,7 +93,7 @@ impl<O: Observe> ObserveLayer<O> {
 
     fn watching(observer: O, side: Side) -> Self {
         Self {
-            watch: Arc::new(Watch::new(observer, side)),
+            watch: Arc::new(Watch::new(observer, side, Arc::new(GrpcMethods::new()))),
         }
     }
 }

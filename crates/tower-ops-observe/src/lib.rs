@@ -75,7 +75,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `axum` | routes from `MatchedPath`, `RouteHook::new`, sizes of axum's request bodies |
+//! | `axum` | routes from `MatchedPath`, `RouteHook::new`, sizes of axum's request bodies, `RequestFacts` as an extractor |
 //! | `tonic` | sizes of tonic's request bodies |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -83,6 +83,7 @@
 mod body;
 mod catch_panic;
 mod cause;
+mod current;
 mod ending;
 mod facts;
 mod future;
@@ -100,6 +101,7 @@ mod service;
 pub use self::body::ResponseBody;
 pub use self::catch_panic::{CatchPanic, CatchPanicFuture, CatchPanicLayer, CaughtPanic};
 pub use self::cause::is_timeout;
+pub use self::current::RequestFacts;
 pub use self::ending::{Class, Ending, Outcome, Phase};
 pub use self::facts::{Facts, KnownMethod, Side};
 pub use self::future::ResponseFuture;

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::catch_panic::CaughtPanic;
 use crate::cause;
+use crate::current::FactsScope;
 use crate::ending::{Ending, Outcome};
 use crate::facts::{Facts, KnownMethod, Rpc, Side};
 use crate::grpc::{self, GrpcCode, GrpcMethods, GrpcProtocol, WebStatus};
@@ -22,7 +23,7 @@ use crate::route::{Route, RouteScope, Routing};
 pub(crate) struct Watch<O: Observe> {
     pub(crate) observer: O,
     pub(crate) side: Side,
-    pub(crate) methods: GrpcMethods,
+    pub(crate) methods: Arc<GrpcMethods>,
     states: Pool<State<O>>,
 }
 
@@ -202,11 +203,13 @@ impl<O: Observe> Drop for Life<O> {
 impl<O: Observe> State<O> {
     #[inline]
     fn in_scope<R>(&mut self, watch: &Watch<O>, step: impl FnOnce() -> R) -> R {
-        // With the head out, the routing is done.
-        let _scope = self
-            .head_at
-            .is_none()
-            .then(|| RouteScope::enter(&mut self.facts.route, self.routing));
+        // With the head out, the routing is done, and whoever asks has asked.
+        let _scopes = self.head_at.is_none().then(|| {
+            (
+                RouteScope::enter(&mut self.facts.route, self.routing),
+                FactsScope::enter(&mut self.facts.known),
+            )
+        });
         watch.observer.in_scope(&mut self.exchange, step)
     }
 
@@ -395,11 +398,11 @@ impl<O: Observe> State<O> {
 }
 
 impl<O: Observe> Watch<O> {
-    pub(crate) fn new(observer: O, side: Side) -> Self {
+    pub(crate) fn new(observer: O, side: Side, methods: Arc<GrpcMethods>) -> Self {
         Self {
             observer,
             side,
-            methods: GrpcMethods::new(),
+            methods,
             states: Pool::new(),
         }
     }

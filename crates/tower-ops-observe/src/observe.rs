@@ -20,7 +20,7 @@ use crate::facts::Facts;
 /// should not panic. A panic of `on_end` is caught; of any other method, it ends
 /// the exchange as [`Panicked`](crate::Outcome::Panicked).
 ///
-/// Tuples of two to eight observers, `Option<O>` and `Arc<O>` are observers. The
+/// Tuples of two to eight observers, `()`, `Option<O>` and `Arc<O>` are observers. The
 /// members of a tuple are called in order, and for `in_scope` the first one is
 /// the outermost. Every member that has begun gets its end, also when another one
 /// panics.
@@ -112,6 +112,15 @@ impl<O: Observe> Observe for Arc<O> {
     fn in_scope<R>(&self, exchange: &mut Self::Exchange, step: impl FnOnce() -> R) -> R {
         O::in_scope(self, exchange, step)
     }
+}
+
+/// Observes nothing.
+impl Observe for () {
+    type Exchange = ();
+
+    fn on_request<B>(&self, _: &mut Request<B>, _: &mut Facts) {}
+
+    fn on_end(&self, (): &mut (), _: &Ending<'_>, _: &Facts) {}
 }
 
 /// Observes if it is `Some`: for an observer that configuration can turn off.

@@ -18,6 +18,7 @@ use crate::drain;
 use crate::layer::OpsLayer;
 use crate::mounts::{self, Mounted};
 use crate::names::{is_grpc_method, is_of_http};
+use crate::observers::Observers;
 use crate::ops::{Ops, Parts};
 use crate::recorder::{Recorder, build_metrics};
 use crate::restoring::{self, Process};
@@ -201,7 +202,7 @@ impl OpsBuilder {
         };
         let admin = mounted.on(admin).build()?;
         let spans = self.spans.then(Spans::new);
-        let observe = ObserveLayer::new((
+        let observe = ObserveLayer::new(Observers::new(
             ConnectionFacts { proxies },
             request_ids,
             tracker.clone(),

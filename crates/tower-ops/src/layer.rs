@@ -2,25 +2,11 @@ use std::fmt;
 use std::time::Duration;
 
 use tower_layer::{Identity, Layer, Stack};
-use tower_ops_metrics::Metrics;
-use tower_ops_observe::{CatchPanicLayer, ObserveLayer, ObserveService};
-use tower_ops_request_id::RequestIds;
-use tower_ops_requests::RequestTracker;
-use tower_ops_trace::Spans;
+use tower_ops_observe::{CatchPanicLayer, Observe, ObserveLayer, ObserveService};
 
-use crate::connection_facts::ConnectionFacts;
 use crate::grpc_timeout::GrpcTimeout;
+use crate::observers::Observers;
 use crate::timeout::TimeoutLayer;
-
-/// The connection, request ids, tracking, metrics and a span: the observers of the
-/// bundle, in one pass.
-pub type Observers = (
-    ConnectionFacts,
-    RequestIds,
-    Option<RequestTracker>,
-    Metrics,
-    Option<Spans>,
-);
 
 /// The layer of the bundle. Made by [`Ops::layer`](crate::Ops::layer).
 ///
@@ -50,9 +36,8 @@ pub type Observers = (
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
-pub struct OpsLayer<L = Identity> {
-    observe: ObserveLayer<Observers>,
+pub struct OpsLayer<L = Identity, O: Observe = ()> {
+    observe: ObserveLayer<Observers<O>>,
     inner: L,
 }
 
@@ -90,14 +75,62 @@ impl OpsLayer {
     }
 }
 
-impl<L> OpsLayer<L> {
+impl<L, O: Observe> OpsLayer<L, O> {
+    /// Adds an observer of your own, after those of the bundle: it finds the request id, the peer
+    /// and the connection in [`Facts`](tower_ops_observe::Facts), and costs no wrapper of its own.
+    ///
+    /// Put one that cannot be cloned into an `Arc`. Several nest.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use http::Request;
+    /// use tower_ops::Ops;
+    /// use tower_ops::observe::{Ending, Facts, Observe};
+    ///
+    /// #[derive(Clone)]
+    /// struct SlowLog;
+    ///
+    /// impl Observe for SlowLog {
+    ///     type Exchange = ();
+    ///     fn on_request<B>(&self, _: &mut Request<B>, _: &mut Facts) {}
+    ///     fn on_end(&self, _: &mut (), ending: &Ending<'_>, facts: &Facts) {
+    ///         if ending.duration().as_secs() > 1 {
+    ///             eprintln!("{:?} from {:?} was slow", facts.request_id(), facts.peer());
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let ops = Ops::builder("orders").private_recorder().build()?;
+    /// let app: axum::Router = axum::Router::new()
+    ///     .route("/", axum::routing::get(|| async { "hello" }))
+    ///     .layer(ops.layer().with_observer(SlowLog));
+    /// # let _ = app;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_observer<P>(self, observer: P) -> OpsLayer<L, (O, P)>
+    where
+        O: Clone,
+        P: Observe,
+    {
+        let observe = self.observe.map_observer(|all| all.with(observer));
+        OpsLayer {
+            observe,
+            inner: self.inner,
+        }
+    }
+
     /// Answers `504 Gateway Timeout`, or `DEADLINE_EXCEEDED` to a gRPC call, if there is no
     /// response head after `limit`. The body may take longer.
     ///
     /// The handler's future is dropped then. It is inside of the observers: its answer is counted
     /// and carries the request id. A limit that no clock can hold is none.
     #[must_use]
-    pub fn with_timeout(self, limit: Duration) -> OpsLayer<WithTimeout<L>> {
+    pub fn with_timeout(self, limit: Duration) -> OpsLayer<WithTimeout<L>, O> {
         OpsLayer {
             observe: self.observe,
             inner: Stack::new(self.inner, TimeoutLayer::new(limit)),
@@ -110,7 +143,7 @@ impl<L> OpsLayer<L> {
     ///
     /// It is inside of the observers. A caught panic counts as panicked.
     #[must_use]
-    pub fn with_catch_panic(self) -> OpsLayer<WithCatchPanic<L>> {
+    pub fn with_catch_panic(self) -> OpsLayer<WithCatchPanic<L>, O> {
         OpsLayer {
             observe: self.observe,
             inner: Stack::new(self.inner, CatchPanicLayer::new()),
@@ -118,8 +151,8 @@ impl<L> OpsLayer<L> {
     }
 }
 
-impl<S, L: Layer<S>> Layer<S> for OpsLayer<L> {
-    type Service = ObserveService<GrpcTimeout<L::Service>, Observers>;
+impl<S, L: Layer<S>, O: Observe> Layer<S> for OpsLayer<L, O> {
+    type Service = ObserveService<GrpcTimeout<L::Service>, Observers<O>>;
 
     fn layer(&self, service: S) -> Self::Service {
         let service = self.inner.layer(service);
@@ -127,7 +160,16 @@ impl<S, L: Layer<S>> Layer<S> for OpsLayer<L> {
     }
 }
 
-impl<L> fmt::Debug for OpsLayer<L> {
+impl<L: Clone, O: Observe> Clone for OpsLayer<L, O> {
+    fn clone(&self) -> Self {
+        Self {
+            observe: self.observe.clone(),
+            inner: self.inner.clone(),
+        }
+    }
+}
+
+impl<L, O: Observe> fmt::Debug for OpsLayer<L, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OpsLayer").finish_non_exhaustive()
     }
