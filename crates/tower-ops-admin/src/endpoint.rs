@@ -1,6 +1,5 @@
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread;
@@ -16,6 +15,7 @@ use self::answering::Answering;
 use self::reserve::Reserve;
 use crate::admin::Admin;
 use crate::ports;
+use crate::start_error::StartError;
 use crate::workers::Workers;
 
 mod accept;
@@ -57,13 +57,13 @@ impl Admin {
     /// # Examples
     ///
     /// ```no_run
-    /// # fn example(admin: tower_ops_admin::Admin) -> std::io::Result<()> {
+    /// # fn example(admin: tower_ops_admin::Admin) -> Result<(), tower_ops_admin::StartError> {
     /// let endpoint = admin.start((std::net::Ipv6Addr::UNSPECIFIED, 8080))?;
     /// println!("operations on http://{}", endpoint.addr());
     /// # Ok(())
     /// # }
     /// ```
-    pub fn start(&self, addr: impl Into<SocketAddr>) -> io::Result<Endpoint> {
+    pub fn start(&self, addr: impl Into<SocketAddr>) -> Result<Endpoint, StartError> {
         self.start_with(addr, std::future::ready(()))
     }
 
@@ -77,7 +77,7 @@ impl Admin {
         &self,
         addr: impl Into<SocketAddr>,
         beside: impl Future<Output = ()> + Send + 'static,
-    ) -> io::Result<Endpoint> {
+    ) -> Result<Endpoint, StartError> {
         let listener = ports::listen(addr.into(), self.takes_any_port())?;
         let addr = listener.local_addr()?;
         let runtime = runtime::Builder::new_current_thread()

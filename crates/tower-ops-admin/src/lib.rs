@@ -105,6 +105,8 @@ mod options;
 mod ports;
 mod remote;
 mod serve;
+#[cfg(feature = "server")]
+mod start_error;
 mod tokens;
 #[cfg(feature = "server")]
 mod workers;
@@ -119,6 +121,9 @@ pub use self::endpoint::Endpoint;
 pub use self::layer::{AdminLayer, AdminService, LayerFuture};
 pub use self::mount::{DEFAULT_BODY, DEFAULT_TIMEOUT, Mount};
 pub use self::remote::RemoteAddr;
+#[cfg(feature = "server")]
+#[cfg_attr(docsrs, doc(cfg(feature = "server")))]
+pub use self::start_error::StartError;
 pub use self::tokens::{Tokens, TokensBuilder};
 pub use tower_ops_answer::Secret;
 pub use tower_ops_config::ConfigError;

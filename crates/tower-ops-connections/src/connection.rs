@@ -60,6 +60,14 @@ impl Connection {
         taken.0.as_ref().map(look)
     }
 
+    /// Records that a request of this connection has reached the layer that watches requests, or
+    /// needs none. For [`Connections::unwatched`](crate::Connections::unwatched), which finds out
+    /// where that layer is missing.
+    #[inline]
+    pub fn set_watched(&self) {
+        self.record.set_watched();
+    }
+
     /// Its number: counted from 1, never used again in this process's
     /// [`Connections`](crate::Connections).
     #[must_use]

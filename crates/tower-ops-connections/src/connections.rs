@@ -219,6 +219,26 @@ impl Connections {
         self.len() == 0
     }
 
+    /// Returns on how many connections requests were answered of which none was
+    /// [watched](Connection::set_watched). As long as none at all was, it looks through those that
+    /// are open; after that it counts those that have ended, which costs nothing.
+    #[must_use]
+    pub fn unwatched(&self) -> u64 {
+        let ended = self.shared.watched.ended_unwatched();
+        if self.shared.watched.any() {
+            return ended;
+        }
+        let open = self.shared.shards.all();
+        let open = open.filter(|connection| connection.record.is_unwatched());
+        ended + open.count() as u64
+    }
+
+    /// Returns whether any request was [watched](Connection::set_watched).
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.shared.watched.any()
+    }
+
     /// The connection of that number, if it is open. Looks through a 64th of them.
     #[must_use]
     pub fn get(&self, id: u64) -> Option<Connection> {

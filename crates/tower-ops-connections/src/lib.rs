@@ -182,6 +182,7 @@ mod tonic;
 mod tracked;
 #[cfg(unix)]
 mod unix;
+mod watched;
 
 pub use self::accept::{Acceptor, Listener};
 #[cfg(feature = "axum")]

@@ -69,6 +69,9 @@ impl Drop for Listed {
         if lost > 0 && !cut {
             record.shared.note_lost(&self.connection, lost);
         }
+        if record.is_unwatched() {
+            record.shared.watched.count_unwatched();
+        }
         let reason = record.state.seen().reason().unwrap_or(self.end);
         record.closing.notify_waiters();
         record.shared.remove(&self.connection, self.key, reason);

@@ -51,6 +51,8 @@ pub(crate) struct Record {
     last_byte: AtomicU64,
     closing_since: AtomicU64,
     exchanges: AtomicU64,
+    /// Whether the layer that watches requests has seen one of these.
+    watched: AtomicBool,
     /// By the system's clock, for whoever asks.
     pub(crate) opened_at: Instant,
     pub(crate) id: u64,
@@ -159,6 +161,7 @@ impl Record {
             protocol: AtomicU8::new(0),
             flags: Flags::default(),
             exchanges: AtomicU64::new(0),
+            watched: AtomicBool::new(false),
             bytes_read: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
             head_begun: AtomicU64::new(0),
@@ -321,6 +324,19 @@ impl Record {
 
     pub(crate) fn exchanges(&self) -> u64 {
         self.exchanges.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn set_watched(&self) {
+        if !self.watched.load(Ordering::Relaxed) {
+            self.watched.store(true, Ordering::Relaxed);
+            self.shared.watched.set();
+        }
+    }
+
+    /// Whether exchanges have come to their end, and no layer has seen one.
+    pub(crate) fn is_unwatched(&self) -> bool {
+        self.exchanges() > u64::from(self.in_flight()) && !self.watched.load(Ordering::Relaxed)
     }
 
     pub(crate) fn bytes_read(&self) -> u64 {

@@ -17,6 +17,7 @@ use crate::metrics::{ListenerMetrics, Sink};
 use crate::reaper::STEPS;
 use crate::record::Record;
 use crate::shards::Shards;
+use crate::watched::Watched;
 use crate::{CloseReason, Connection, ConnectionEvent, Peer, RejectReason};
 
 pub(crate) type OnEvent = Arc<dyn Fn(&ConnectionEvent<'_>) + Send + Sync>;
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) pass: Histogram,
     jitter: RandomState,
     pub(crate) warned_unseen: AtomicBool,
+    pub(crate) watched: Watched,
     /// A layer notes the exchanges of tonic's connections, also of those that had none
     /// yet.
     #[cfg(feature = "tonic")]
@@ -76,6 +78,7 @@ impl Shared {
             listeners: Mutex::default(),
             jitter: RandomState::new(),
             warned_unseen: AtomicBool::new(false),
+            watched: Watched::default(),
             #[cfg(feature = "tonic")]
             layered: AtomicBool::new(false),
             lost: Mutex::default(),

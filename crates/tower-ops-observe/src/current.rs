@@ -48,6 +48,11 @@ impl RequestFacts {
         facts.ok().flatten()
     }
 
+    pub(crate) fn is_within() -> bool {
+        let within = CURRENT.try_with(|slot| slot.try_borrow().is_ok_and(|facts| facts.are_some));
+        within.unwrap_or(false)
+    }
+
     /// Returns the request id, as it stands in the headers.
     #[must_use]
     pub const fn request_id(&self) -> Option<&HeaderValue> {

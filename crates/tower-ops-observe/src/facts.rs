@@ -114,6 +114,7 @@ pub struct Facts {
     /// Lies in the thread's slot while code of the service runs.
     pub(crate) known: RequestFacts,
     request_id_replaced: bool,
+    nested: bool,
 }
 
 /// Whether an exchange is a gRPC call, and of which method.
@@ -139,9 +140,17 @@ impl Facts {
             route: Route::of(request),
             rpc: Rpc::No,
             request: None,
+            nested: RequestFacts::is_within(),
             known: known(side, request),
             request_id_replaced: false,
         }
+    }
+
+    /// Whether another layer that observes is around this one: then the request is part of that
+    /// one's exchange, or is one that is sent while it is served.
+    #[must_use]
+    pub const fn is_nested(&self) -> bool {
+        self.nested
     }
 
     /// When the request's head was there.

@@ -149,8 +149,14 @@ impl OpsBuilder {
         if let Some(version) = self.version {
             admin = admin.version(version);
         }
-        admin = admin
-            .peer(|_| Connection::with_current(|connection| connection.peer().addr()).flatten());
+        admin = admin.peer(|_| {
+            let peer = Connection::with_current(|connection| {
+                // The layer is not meant to watch requests to the operations.
+                connection.set_watched();
+                connection.peer().addr()
+            });
+            peer.flatten()
+        });
         add(
             &mut problems,
             "operations",
@@ -203,7 +209,7 @@ impl OpsBuilder {
         let admin = mounted.on(admin).build()?;
         let spans = self.spans.then(Spans::new);
         let observe = ObserveLayer::new(Observers::new(
-            ConnectionFacts { proxies },
+            ConnectionFacts::new(proxies),
             request_ids,
             tracker.clone(),
             metrics,

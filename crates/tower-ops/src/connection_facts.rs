@@ -1,10 +1,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::uri::Scheme;
 use http::{Extensions, Request};
 use tower_ops_connections::Connection;
 use tower_ops_observe::{Ending, Facts, Observe};
+use tower_ops_request_id::RequestId;
 
 use crate::client_addr::ClientAddr;
 use crate::trusted_proxies::TrustedProxies;
@@ -18,6 +20,29 @@ use crate::trusted_proxies::TrustedProxies;
 #[non_exhaustive]
 pub struct ConnectionFacts {
     pub(crate) proxies: Option<Arc<TrustedProxies>>,
+    /// Whether it was said that the layer stands twice.
+    warned: Arc<AtomicBool>,
+}
+
+impl ConnectionFacts {
+    pub(crate) fn new(proxies: Option<Arc<TrustedProxies>>) -> Self {
+        Self {
+            proxies,
+            warned: Arc::default(),
+        }
+    }
+
+    /// Whether a layer of ours further out has had this very request: it left the request's id in
+    /// there. A request of its own that a handler sends through a router has none.
+    #[cold]
+    fn check_nested(&self, extensions: &Extensions) {
+        if extensions.get::<RequestId>().is_some() && !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "a request passes ops.layer() within another layer that gives it an id, and is \
+                 counted twice if that is ops.layer() as well: keep the outermost"
+            );
+        }
+    }
 }
 
 impl Observe for ConnectionFacts {
@@ -25,7 +50,11 @@ impl Observe for ConnectionFacts {
 
     #[inline]
     fn on_request<B>(&self, request: &mut Request<B>, facts: &mut Facts) {
+        if facts.is_nested() {
+            self.check_nested(request.extensions());
+        }
         let peer = Connection::with_current(|connection| {
+            connection.set_watched();
             facts.set_connection(connection.id());
             if let Some(is_tls) = connection.is_tls() {
                 let scheme = if is_tls { Scheme::HTTPS } else { Scheme::HTTP };

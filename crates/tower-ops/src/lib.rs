@@ -66,6 +66,7 @@
 
 mod activity_listener;
 mod addr;
+mod advice;
 #[cfg(all(feature = "axum", feature = "tonic"))]
 mod axum_and_grpc;
 mod build;
@@ -106,6 +107,7 @@ pub use self::observers::{Observers, ObserversExchange};
 pub use self::ops::Ops;
 pub use self::servers::Servers;
 pub use self::timeout::{Timeout, TimeoutFuture, TimeoutLayer};
+pub use tower_ops_admin::StartError;
 
 pub use tower_ops_config::ConfigError;
 

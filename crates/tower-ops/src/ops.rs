@@ -10,6 +10,7 @@ use axum::serve::{Listener as AxumListener, TapIo};
 use futures_util::Stream;
 use tokio::runtime::Handle;
 use tower_ops_admin::Admin;
+use tower_ops_admin::StartError;
 #[cfg(feature = "tonic")]
 use tower_ops_connections::ConnectionLayer;
 #[cfg(feature = "tonic")]
@@ -25,8 +26,9 @@ use tower_ops_metrics::Prometheus;
 use tower_ops_requests::RequestTracker;
 use tower_ops_state::State;
 
-#[cfg(any(feature = "axum", feature = "tonic"))]
 use crate::activity_listener::ActivityListener;
+#[cfg(any(feature = "axum", feature = "tonic"))]
+use crate::advice;
 use crate::builder::OpsBuilder;
 use crate::endpoint::Endpoint;
 use crate::layer::OpsLayer;
@@ -338,7 +340,17 @@ impl Ops {
     ///
     /// If the address is taken, the thread cannot be started, or this is called
     /// outside of a tokio runtime.
-    pub fn start_operations(&self) -> io::Result<Endpoint> {
+    pub fn start_operations(&self) -> Result<Endpoint, StartError> {
+        let endpoint = self.start_endpoint()?;
+        tracing::info!(
+            name = self.name(),
+            operations = endpoint.addr().to_string(),
+            "the operations endpoint listens"
+        );
+        Ok(endpoint)
+    }
+
+    pub(crate) fn start_endpoint(&self) -> Result<Endpoint, StartError> {
         let application = Handle::try_current().map_err(|_| {
             io::Error::other(
                 "start_operations was called outside of a tokio runtime, and health checks need \
@@ -357,7 +369,12 @@ impl Ops {
         })?;
         let listens = self.inner.listens.lock();
         *listens.unwrap_or_else(PoisonError::into_inner) = Some(endpoint.addr());
-        let checks = application.spawn(self.inner.health.run());
+        let health = self.inner.health.run();
+        let layer = advice::watch_layer(self.inner.connections.clone());
+        let readiness = advice::watch_readiness(self.inner.lifecycle.clone());
+        let checks = application.spawn(async move {
+            tokio::join!(health, layer, readiness);
+        });
         // Carried out by a task of its own: what is returned only waits for it.
         drop(self.inner.lifecycle.run());
         Ok(Endpoint::new(endpoint, checks))

@@ -1,9 +1,9 @@
 use std::error::Error;
 use std::future::Future;
-use std::io;
 
 use http::{Request, Response};
 use http_body::Body;
+use tower_ops_admin::StartError;
 use tower_ops_connections::{Listener, RequestBody};
 use tower_ops_lifecycle::ShutdownReport;
 use tower_service::Service;
@@ -45,7 +45,7 @@ impl Ops {
     ///
     /// Dropping the future closes the listener, aborts all connections and ends the
     /// operations endpoint.
-    pub async fn serve<L, S, B>(&self, listener: L, app: S) -> io::Result<ShutdownReport>
+    pub async fn serve<L, S, B>(&self, listener: L, app: S) -> Result<ShutdownReport, StartError>
     where
         L: Listener,
         S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
@@ -73,7 +73,7 @@ impl Ops {
         listener: L,
         app: S,
         shutdown: impl Future<Output = ()>,
-    ) -> io::Result<ShutdownReport>
+    ) -> Result<ShutdownReport, StartError>
     where
         L: Listener,
         S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,

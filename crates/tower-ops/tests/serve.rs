@@ -5,7 +5,7 @@
     reason = "clippy exempts the tests themselves, not their helpers"
 )]
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::sync::Arc;
 use std::thread;
@@ -18,7 +18,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tower_ops::lifecycle::ShutdownReport;
-use tower_ops::{Ops, OpsBuilder};
+use tower_ops::{Ops, OpsBuilder, StartError};
 use tower_ops_testing::{Head, Http2Client, RawHttp1, free_addr};
 
 const LONG: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ struct Serving {
     app: SocketAddr,
     operations: SocketAddr,
     stop: oneshot::Sender<()>,
-    task: JoinHandle<io::Result<ShutdownReport>>,
+    task: JoinHandle<Result<ShutdownReport, StartError>>,
 }
 
 impl Serving {
@@ -366,6 +366,9 @@ async fn a_taken_operations_port_is_an_error_that_names_the_address_and_the_sett
     let listener = TcpListener::bind(any_port()).await.unwrap();
     let error = ops.serve(listener, Router::new()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    // As `main` prints what it returns.
+    assert_eq!(format!("{error:?}"), error.to_string());
+    assert!(format!("{error:?}").starts_with("the operations endpoint cannot listen on"));
     let text = error.to_string();
     assert!(text.contains(&addr.to_string()), "{text}");
     assert!(text.contains("ops_addr"), "{text}");
