@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tower_ops_config::StartError;
 
 use self::accept::accept_all;
 use self::answering::Answering;
@@ -52,7 +53,8 @@ impl Admin {
     ///
     /// # Errors
     ///
-    /// If the address is taken, or the thread cannot be started.
+    /// If the address is taken, or the thread cannot be started. A `main` that returns the error in
+    /// a `Box<dyn Error>` prints a sentence with the address.
     ///
     /// # Examples
     ///
@@ -63,7 +65,7 @@ impl Admin {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn start(&self, addr: impl Into<SocketAddr>) -> io::Result<Endpoint> {
+    pub fn start(&self, addr: impl Into<SocketAddr>) -> Result<Endpoint, StartError> {
         self.start_with(addr, std::future::ready(()))
     }
 
@@ -77,8 +79,20 @@ impl Admin {
         &self,
         addr: impl Into<SocketAddr>,
         beside: impl Future<Output = ()> + Send + 'static,
-    ) -> io::Result<Endpoint> {
+    ) -> Result<Endpoint, StartError> {
         let listener = ports::listen(addr.into(), self.takes_any_port())?;
+        let started = self.start_on(listener, beside);
+        started.map_err(|error| {
+            let text = format!("the operations endpoint cannot be started: {error}");
+            StartError::from_source(error, text)
+        })
+    }
+
+    fn start_on(
+        &self,
+        listener: std::net::TcpListener,
+        beside: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<Endpoint> {
         let addr = listener.local_addr()?;
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()

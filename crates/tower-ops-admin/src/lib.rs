@@ -122,6 +122,9 @@ pub use self::remote::RemoteAddr;
 pub use self::tokens::{Tokens, TokensBuilder};
 pub use tower_ops_answer::Secret;
 pub use tower_ops_config::ConfigError;
+#[cfg(feature = "server")]
+#[cfg_attr(docsrs, doc(cfg(feature = "server")))]
+pub use tower_ops_config::StartError;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -1,9 +1,9 @@
 use std::error::Error;
 use std::future::Future;
-use std::io;
 
 use http::{Request, Response};
 use http_body::Body;
+use tower_ops_config::StartError;
 use tower_ops_connections::{Listener, RequestBody};
 use tower_ops_lifecycle::ShutdownReport;
 use tower_service::Service;
@@ -37,7 +37,8 @@ impl Ops {
     ///
     /// # Errors
     ///
-    /// If the operations endpoint cannot be started, or this `Ops` has served before and was
+    /// If the operations endpoint cannot be started (a `main` that returns the error in a
+    /// `Box<dyn Error>` prints a sentence with the address), or this `Ops` has served before and was
     /// stopped: its life is over then. What goes wrong on a single connection does not end the
     /// server.
     ///
@@ -45,7 +46,7 @@ impl Ops {
     ///
     /// Dropping the future closes the listener, aborts all connections and ends the
     /// operations endpoint.
-    pub async fn serve<L, S, B>(&self, listener: L, app: S) -> io::Result<ShutdownReport>
+    pub async fn serve<L, S, B>(&self, listener: L, app: S) -> Result<ShutdownReport, StartError>
     where
         L: Listener,
         S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
@@ -73,7 +74,7 @@ impl Ops {
         listener: L,
         app: S,
         shutdown: impl Future<Output = ()>,
-    ) -> io::Result<ShutdownReport>
+    ) -> Result<ShutdownReport, StartError>
     where
         L: Listener,
         S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,

@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use http::{Request, Response};
 use http_body::Body;
 use tower_layer::Layer;
+use tower_ops_config::StartError;
 use tower_ops_connections::{Listener, RequestBody};
 use tower_ops_health::Health;
 use tower_ops_lifecycle::{Phase, ShutdownReport};
@@ -100,7 +101,7 @@ impl Servers {
     ///
     /// Dropping the future closes the listeners, aborts all connections and ends the
     /// operations endpoint.
-    pub async fn run(self) -> io::Result<ShutdownReport> {
+    pub async fn run(self) -> Result<ShutdownReport, StartError> {
         self.run_until(pending()).await
     }
 
@@ -113,7 +114,10 @@ impl Servers {
     /// # Cancel safety
     ///
     /// As [`run`](Self::run).
-    pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> io::Result<ShutdownReport> {
+    pub async fn run_until(
+        self,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<ShutdownReport, StartError> {
         let Self {
             ops,
             addresses,
@@ -121,7 +125,7 @@ impl Servers {
         } = self;
         if ops.lifecycle().phase() == Phase::Stopped {
             let text = "this Ops has stopped, and its life is not begun again: build another";
-            return Err(io::Error::other(text));
+            return Err(StartError::new(io::ErrorKind::Other, text));
         }
         let endpoint = ops.start_operations()?;
         tracing::info!(

@@ -31,7 +31,7 @@ struct Life {
     ops: Ops,
     app: SocketAddr,
     operations: SocketAddr,
-    stopped: JoinHandle<std::io::Result<ShutdownReport>>,
+    stopped: JoinHandle<Result<ShutdownReport, tower_ops::StartError>>,
 }
 
 impl Life {

@@ -5,7 +5,7 @@
     reason = "clippy exempts the tests themselves, not their helpers"
 )]
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::sync::Arc;
 use std::thread;
@@ -47,7 +47,7 @@ struct Serving {
     app: SocketAddr,
     operations: SocketAddr,
     stop: oneshot::Sender<()>,
-    task: JoinHandle<io::Result<ShutdownReport>>,
+    task: JoinHandle<Result<ShutdownReport, tower_ops::StartError>>,
 }
 
 impl Serving {

@@ -28,7 +28,7 @@ struct Instance {
     ops: Ops,
     orders: Orders,
     operations: SocketAddr,
-    stopped: JoinHandle<std::io::Result<ShutdownReport>>,
+    stopped: JoinHandle<Result<ShutdownReport, tower_ops::StartError>>,
 }
 
 impl Instance {
