@@ -17,7 +17,7 @@ use http::{Request, Response};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::time::Instant;
 use tower::service_fn;
-use tower_ops_admin::{Access, Admin, AdminRequestBody, Endpoint, Mount};
+use tower_ops_admin::{Access, Admin, AdminRequestBody, Endpoint, Mount, Secret, Tokens};
 
 /// As long as a kubelet waits.
 const PROBE: Duration = Duration::from_secs(1);
@@ -225,6 +225,54 @@ fn what_breaks_off_beside_the_thread_is_no_whole_answer() {
     let answer = String::from_utf8_lossy(&answer);
     assert!(!answer.ends_with("0\r\n\r\n"), "{answer}");
     probe(addr, 3);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_file_of_tokens_that_hangs_keeps_nobody_waiting() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("token");
+    let (current, next) = ("the-current-token", "the-token-after-it");
+    std::fs::write(&path, current).unwrap();
+    let page = service_fn(async |_: Request<AdminRequestBody>| {
+        Ok::<_, Infallible>(Response::new(String::new()))
+    });
+    let tokens = Tokens::builder().read(Secret::from_file(&path)).build();
+    let admin = Admin::builder("test").tokens(tokens.unwrap()).mount(ping());
+    let admin = admin.mount(Mount::new("/page", page).access(Access::Read));
+    let endpoint = admin.build().unwrap().start((Ipv4Addr::LOCALHOST, 0));
+    let endpoint = endpoint.unwrap();
+    let addr = endpoint.addr();
+    let ask_with = |token: &str| {
+        let mut client = TcpStream::connect(addr).unwrap();
+        client.set_read_timeout(Some(LONG)).unwrap();
+        let head = format!("GET /page HTTP/1.0\r\nauthorization: Bearer {token}\r\n\r\n");
+        client.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        answer
+            .get(9..12)
+            .and_then(|status| status.parse::<u16>().ok())
+    };
+    assert_eq!(ask_with(next), Some(401));
+
+    // Whoever opens this for reading waits for somebody who writes.
+    std::fs::remove_file(&path).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    // It is read again after ten seconds.
+    thread::sleep(Duration::from_millis(10_100));
+    for _ in 0..20 {
+        assert_eq!(ask_with(current), Some(200), "the tokens stay as they were");
+        probe(addr, 1);
+    }
+    std::fs::write(&path, next).unwrap();
+    let began = Instant::now();
+    while ask_with(next) != Some(200) {
+        assert!(began.elapsed() < LONG, "it is never taken up");
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(ask_with(current), Some(401));
 }
 
 /// A body that panics in its midst.
