@@ -252,6 +252,11 @@ async fn a_taken_port_is_told_in_words() {
         for part in words {
             assert!(ops.contains(part), "{example}: {ops}");
         }
+        for output in [&app, &ops] {
+            for debug in ["Custom {", "Os {", "kind: "] {
+                assert!(!output.contains(debug), "{example}: {output}");
+            }
+        }
     }
 }
 

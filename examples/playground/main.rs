@@ -201,5 +201,5 @@ fn operated(app: Router, ops: &Ops, settings: &Settings) -> Router {
 }
 
 fn unix(path: &str) -> Result<UnixSocket, String> {
-    UnixSocket::bind(path).map_err(|error| format!("cannot listen on {path}: {error}"))
+    UnixSocket::bind(path).map_err(|error| error.to_string())
 }

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread;
@@ -9,13 +10,13 @@ use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tower_ops_config::StartError;
 
 use self::accept::accept_all;
 use self::answering::Answering;
 use self::reserve::Reserve;
 use crate::admin::Admin;
 use crate::ports;
-use crate::start_error::StartError;
 use crate::workers::Workers;
 
 mod accept;
@@ -52,7 +53,8 @@ impl Admin {
     ///
     /// # Errors
     ///
-    /// If the address is taken, or the thread cannot be started.
+    /// If the address is taken, or the thread cannot be started. A `main` that returns the error in
+    /// a `Box<dyn Error>` prints a sentence with the address.
     ///
     /// # Examples
     ///
@@ -79,6 +81,18 @@ impl Admin {
         beside: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Endpoint, StartError> {
         let listener = ports::listen(addr.into(), self.takes_any_port())?;
+        let started = self.start_on(listener, beside);
+        started.map_err(|error| {
+            let text = format!("the operations endpoint cannot be started: {error}");
+            StartError::from_source(error, text)
+        })
+    }
+
+    fn start_on(
+        &self,
+        listener: std::net::TcpListener,
+        beside: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<Endpoint> {
         let addr = listener.local_addr()?;
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()

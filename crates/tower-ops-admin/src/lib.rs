@@ -105,8 +105,6 @@ mod options;
 mod ports;
 mod remote;
 mod serve;
-#[cfg(feature = "server")]
-mod start_error;
 mod tokens;
 #[cfg(feature = "server")]
 mod workers;
@@ -121,12 +119,12 @@ pub use self::endpoint::Endpoint;
 pub use self::layer::{AdminLayer, AdminService, LayerFuture};
 pub use self::mount::{DEFAULT_BODY, DEFAULT_TIMEOUT, Mount};
 pub use self::remote::RemoteAddr;
-#[cfg(feature = "server")]
-#[cfg_attr(docsrs, doc(cfg(feature = "server")))]
-pub use self::start_error::StartError;
 pub use self::tokens::{Tokens, TokensBuilder};
 pub use tower_ops_answer::Secret;
 pub use tower_ops_config::ConfigError;
+#[cfg(feature = "server")]
+#[cfg_attr(docsrs, doc(cfg(feature = "server")))]
+pub use tower_ops_config::StartError;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

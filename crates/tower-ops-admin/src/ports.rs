@@ -3,6 +3,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
 
 use socket2::{Domain, Socket, Type};
+use tower_ops_config::StartError;
 
 /// Where port 0 is looked for: where people expect such an endpoint.
 const SEARCHED: RangeInclusive<u16> = 8080..=9000;
@@ -14,18 +15,16 @@ const BACKLOG: i32 = 1024;
 /// `ephemeral`, on any that the system gives.
 ///
 /// `[::]` takes IPv4 as well, and is `0.0.0.0` where the system has no IPv6.
-pub(crate) fn listen(addr: SocketAddr, ephemeral: bool) -> io::Result<TcpListener> {
-    let listener = match bind(addr, ephemeral) {
+pub(crate) fn listen(addr: SocketAddr, ephemeral: bool) -> Result<TcpListener, StartError> {
+    match bind(addr, ephemeral) {
         Err(error) if addr.ip() == SocketAddr::from(([0_u16; 8], 0)).ip() && is_no_v6(&error) => {
             bind((Ipv4Addr::UNSPECIFIED, addr.port()).into(), ephemeral)
         }
         other => other,
-    }?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    }
 }
 
-fn bind(addr: SocketAddr, ephemeral: bool) -> io::Result<TcpListener> {
+fn bind(addr: SocketAddr, ephemeral: bool) -> Result<TcpListener, StartError> {
     if addr.port() == 0 && !ephemeral {
         return search(addr);
     }
@@ -39,21 +38,19 @@ fn bind(addr: SocketAddr, ephemeral: bool) -> io::Result<TcpListener> {
             ErrorKind::AddrNotAvailable => "; this machine does not have the address",
             _ => "",
         };
-        describe(
-            &error,
-            &format!("the operations endpoint cannot listen on {addr}: {error}{advice}"),
-        )
+        let text = format!("the operations endpoint cannot listen on {addr}: {error}{advice}");
+        StartError::from_source(error, text)
     })
 }
 
-fn search(mut addr: SocketAddr) -> io::Result<TcpListener> {
+fn search(mut addr: SocketAddr) -> Result<TcpListener, StartError> {
     for port in SEARCHED {
         addr.set_port(port);
         match bind_one(addr) {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {}
             Err(error) => {
                 let text = format!("the operations endpoint cannot listen on {addr}: {error}");
-                return Err(describe(&error, &text));
+                return Err(StartError::from_source(error, text));
             }
             Ok(listener) => return Ok(listener),
         }
@@ -64,7 +61,7 @@ fn search(mut addr: SocketAddr) -> io::Result<TcpListener> {
         SEARCHED.start(),
         SEARCHED.end()
     );
-    Err(io::Error::new(ErrorKind::AddrInUse, text))
+    Err(StartError::new(ErrorKind::AddrInUse, text))
 }
 
 fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
@@ -78,17 +75,13 @@ fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
 
-/// With the words, and recognised as before.
-fn describe(error: &io::Error, text: &str) -> io::Error {
-    io::Error::new(error.kind(), text.to_owned())
-}
-
 /// Whether the system has no IPv6 at all, or has no address for it.
-fn is_no_v6(error: &io::Error) -> bool {
-    // EAFNOSUPPORT has no kind of its own, and loses its number with the words.
+fn is_no_v6(error: &StartError) -> bool {
+    // EAFNOSUPPORT has no kind of its own.
     let text = error.to_string();
     error.kind() == ErrorKind::AddrNotAvailable
         || error.kind() == ErrorKind::Unsupported

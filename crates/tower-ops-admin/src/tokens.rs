@@ -1,16 +1,11 @@
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use http::HeaderMap;
-use tokio::time::Instant;
-use tower_ops_answer::{Secret, TokenDigest};
+use tower_ops_answer::{Secret, TokenDigest, WatchedSecret};
 
 use crate::access::{Access, Role};
 use tower_ops_config::ConfigError;
-
-/// How often a file of tokens is looked at.
-const READ_EVERY: Duration = Duration::from_secs(10);
 
 /// Who may do what on the operations endpoint: the one place for its authorization.
 ///
@@ -42,18 +37,8 @@ pub struct Tokens {
 }
 
 struct Inner {
-    read: Vec<Secret>,
-    write: Vec<Secret>,
-    can_change: bool,
-    /// Held for a few comparisons, or for reading a small file: the endpoint has one thread.
-    known: Mutex<Known>,
-}
-
-struct Known {
-    read: Vec<TokenDigest>,
-    write: Vec<TokenDigest>,
-    at: Instant,
-    told: bool,
+    read: Vec<WatchedSecret>,
+    write: Vec<WatchedSecret>,
 }
 
 /// What somebody may not do, and why.
@@ -94,9 +79,9 @@ impl Tokens {
     pub fn role(&self, headers: &HeaderMap) -> Option<Role> {
         let inner = self.inner.as_ref()?;
         let given = TokenDigest::from_headers(headers)?;
-        let known = inner.known();
-        // Both, whatever the first says: how long it takes tells nothing.
-        let (may_write, may_read) = (given.is_one_of(&known.write), given.is_one_of(&known.read));
+        // Both, whatever the first says: how long it takes does not depend on it.
+        let may_write = Inner::has(&inner.write, &given);
+        let may_read = Inner::has(&inner.read, &given);
         if may_write {
             Some(Role::Write)
         } else {
@@ -150,28 +135,11 @@ impl Tokens {
 }
 
 impl Inner {
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.can_change && known.at.elapsed() >= READ_EVERY {
-            known.at = Instant::now();
-            match (read(&self.read), read(&self.write)) {
-                (Ok(read), Ok(write)) => {
-                    (known.read, known.write, known.told) = (read, write, false);
-                }
-                (Err(problem), _) | (_, Err(problem)) if !known.told => {
-                    known.told = true;
-                    tracing::warn!(problem, "the tokens stay as they were");
-                }
-                _ => {}
-            }
-        }
-        known
+    /// Compares with all of them, always.
+    fn has(secrets: &[WatchedSecret], given: &TokenDigest) -> bool {
+        let has = |found, secret: &WatchedSecret| found | secret.has(given);
+        secrets.iter().fold(false, has)
     }
-}
-
-fn read(secrets: &[Secret]) -> Result<Vec<TokenDigest>, String> {
-    let read: Result<Vec<_>, _> = secrets.iter().map(Secret::read).collect();
-    Ok(read?.concat())
 }
 
 impl fmt::Debug for Tokens {
@@ -216,33 +184,20 @@ impl TokensBuilder {
             return Ok(Tokens::none());
         }
         let mut problems = Vec::new();
-        let mut all = |name: &str, secrets: &[Secret]| {
-            let mut digests = Vec::new();
+        let mut all = |name: &str, secrets: Vec<Secret>| {
+            let mut watched = Vec::new();
             for secret in secrets {
-                match secret.read() {
-                    Ok(read) => digests.extend(read),
+                match WatchedSecret::new(secret) {
+                    Ok(secret) => watched.push(secret),
                     Err(problem) => problems.push(format!("{name} token: {problem}")),
                 }
             }
-            digests
+            watched
         };
-        let (read, write) = (all("read", &self.read), all("write", &self.write));
+        let (read, write) = (all("read", self.read), all("write", self.write));
         ConfigError::check("the operations endpoint", problems)?;
-        let mut secrets = self.read.iter().chain(&self.write);
-        let can_change = secrets.any(Secret::can_change);
-        let known = Mutex::new(Known {
-            read,
-            write,
-            at: Instant::now(),
-            told: false,
-        });
         Ok(Tokens {
-            inner: Some(Arc::new(Inner {
-                read: self.read,
-                write: self.write,
-                can_change,
-                known,
-            })),
+            inner: Some(Arc::new(Inner { read, write })),
         })
     }
 }

@@ -175,6 +175,9 @@ impl<S: tracing::Subscriber> Layer<S> for Audit {
 #[tokio::test]
 async fn each_change_leaves_one_audit_event_and_nothing_else_does() {
     let audit = Audit::default();
+    // With one subscriber alone, a thread that has none decides for all that an event which it is
+    // the first to reach interests nobody.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let subscriber = tracing_subscriber::registry().with(audit.clone());
     let _set = tracing::subscriber::set_default(subscriber);
     let tokens = Tokens::builder().write(Secret::new(TOKEN)).build().unwrap();

@@ -15,9 +15,11 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use metrics_exporter_prometheus::PrometheusBuilder;
+use socket2::{Domain, Socket, Type};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tower::service_fn;
-use tower_ops_admin::{Access, Admin, AdminRequestBody, Endpoint, Mount};
+use tower_ops_admin::{Access, Admin, AdminRequestBody, Endpoint, Mount, Secret, Tokens};
 
 /// As long as a kubelet waits.
 const PROBE: Duration = Duration::from_secs(1);
@@ -172,11 +174,20 @@ fn slow_readers_of_long_answers_give_way_the_slowest_first() {
         let body = http_body_util::Full::new(page.clone());
         std::future::ready(Ok::<_, Infallible>(Response::new(body)))
     });
-    let endpoint = start([Mount::new("/page", page)]);
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let admin = Admin::builder("test")
+        .mount(ping())
+        .recorder(Arc::new(recorder));
+    let admin = admin.mount(Mount::new("/page", page)).build().unwrap();
+    let endpoint = admin.start((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let addr = endpoint.addr();
     let mut readers: Vec<_> = (0..300)
         .map(|_| {
-            let mut client = TcpStream::connect(addr).unwrap();
+            let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            client.set_recv_buffer_size(4096).unwrap();
+            client.connect(&addr.into()).unwrap();
+            let mut client = TcpStream::from(client);
             client.write_all(b"GET /page HTTP/1.0\r\n\r\n").unwrap();
             client.set_read_timeout(Some(LONG)).unwrap();
             // Its answer has been made, and is no longer among those that are.
@@ -186,6 +197,14 @@ fn slow_readers_of_long_answers_give_way_the_slowest_first() {
         })
         .collect();
     probe(addr, 50);
+    let metrics = handle.render();
+    let evicted = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("admin_connections_evicted_total "))
+        .expect("it is counted");
+    // 128 are left, and a probe that has not gone away yet takes the place of one more.
+    let evicted: usize = evicted.parse().unwrap();
+    assert!((172..=222).contains(&evicted), "{metrics}");
     // The first one was closed in the midst of its answer, and the last one gets all of it.
     let mut answer = Vec::new();
     let _ = readers[0].read_to_end(&mut answer);
@@ -193,6 +212,42 @@ fn slow_readers_of_long_answers_give_way_the_slowest_first() {
     answer.clear();
     readers[299].read_to_end(&mut answer).unwrap();
     assert!(answer.len() > 16 << 20, "{}", answer.len());
+}
+
+#[test]
+fn an_answer_that_is_being_made_is_not_given_up_for_others() {
+    const ASKERS: usize = 30;
+    let (begun, release) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let slow = {
+        let (begun, release) = (Arc::clone(&begun), Arc::clone(&release));
+        service_fn(move |_: Request<AdminRequestBody>| {
+            let release = Arc::clone(&release);
+            begun.fetch_add(1, Ordering::SeqCst);
+            async move {
+                let _one = release.acquire().await;
+                Ok::<_, Infallible>(Response::new(String::new()))
+            }
+        })
+    };
+    let endpoint = start([Mount::new("/slow", slow)]);
+    let addr = endpoint.addr();
+    let askers: Vec<_> = (0..ASKERS)
+        .map(|_| thread::spawn(move || ask(addr, "/slow", LONG)))
+        .collect();
+    let began = Instant::now();
+    while begun.load(Ordering::SeqCst) < ASKERS {
+        assert!(began.elapsed() < LONG);
+        thread::sleep(Duration::from_millis(5));
+    }
+    let silent: Vec<_> = (0..600)
+        .map(|_| TcpStream::connect(addr).unwrap())
+        .collect();
+    probe(addr, 20);
+    release.add_permits(ASKERS);
+    for asker in askers {
+        assert_eq!(asker.join().unwrap(), Ok(200));
+    }
+    drop(silent);
 }
 
 #[test]
@@ -225,6 +280,54 @@ fn what_breaks_off_beside_the_thread_is_no_whole_answer() {
     let answer = String::from_utf8_lossy(&answer);
     assert!(!answer.ends_with("0\r\n\r\n"), "{answer}");
     probe(addr, 3);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_file_of_tokens_that_hangs_keeps_nobody_waiting() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("token");
+    let (current, next) = ("the-current-token", "the-token-after-it");
+    std::fs::write(&path, current).unwrap();
+    let page = service_fn(async |_: Request<AdminRequestBody>| {
+        Ok::<_, Infallible>(Response::new(String::new()))
+    });
+    let tokens = Tokens::builder().read(Secret::from_file(&path)).build();
+    let admin = Admin::builder("test").tokens(tokens.unwrap()).mount(ping());
+    let admin = admin.mount(Mount::new("/page", page).access(Access::Read));
+    let endpoint = admin.build().unwrap().start((Ipv4Addr::LOCALHOST, 0));
+    let endpoint = endpoint.unwrap();
+    let addr = endpoint.addr();
+    let ask_with = |token: &str| {
+        let mut client = TcpStream::connect(addr).unwrap();
+        client.set_read_timeout(Some(LONG)).unwrap();
+        let head = format!("GET /page HTTP/1.0\r\nauthorization: Bearer {token}\r\n\r\n");
+        client.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        answer
+            .get(9..12)
+            .and_then(|status| status.parse::<u16>().ok())
+    };
+    assert_eq!(ask_with(next), Some(401));
+
+    // Whoever opens this for reading waits for somebody who writes.
+    std::fs::remove_file(&path).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    // It is read again after ten seconds.
+    thread::sleep(Duration::from_millis(10_100));
+    for _ in 0..20 {
+        assert_eq!(ask_with(current), Some(200), "the tokens stay as they were");
+        probe(addr, 1);
+    }
+    std::fs::write(&path, next).unwrap();
+    let began = Instant::now();
+    while ask_with(next) != Some(200) {
+        assert!(began.elapsed() < LONG, "it is never taken up");
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(ask_with(current), Some(401));
 }
 
 /// A body that panics in its midst.

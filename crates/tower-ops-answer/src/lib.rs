@@ -25,6 +25,8 @@ mod query;
 #[cfg(feature = "bearer")]
 mod secret;
 mod used_token;
+#[cfg(feature = "bearer")]
+mod watched_secret;
 
 pub use self::accept::{Accept, codings};
 pub use self::answer::Answer;
@@ -40,6 +42,9 @@ pub use self::query::{BadQuery, DEFAULT_LIMIT, MAX_LIMIT, Query};
 #[cfg_attr(docsrs, doc(cfg(feature = "bearer")))]
 pub use self::secret::Secret;
 pub use self::used_token::UsedToken;
+#[cfg(feature = "bearer")]
+#[cfg_attr(docsrs, doc(cfg(feature = "bearer")))]
+pub use self::watched_secret::WatchedSecret;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

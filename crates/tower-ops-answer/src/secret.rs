@@ -96,6 +96,12 @@ impl From<&str> for Secret {
     }
 }
 
+impl From<&String> for Secret {
+    fn from(token: &String) -> Self {
+        Self::new(token)
+    }
+}
+
 impl From<String> for Secret {
     fn from(token: String) -> Self {
         Self::new(token)

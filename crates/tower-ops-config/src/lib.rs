@@ -1,4 +1,5 @@
-//! What the builders of tower-ops say of a configuration that is wrong: all of it at once.
+//! The errors of tower-ops that `main` returns, in words: what is wrong with a configuration, all of
+//! it at once, and why something could not be started.
 //!
 //! A part of the crates that have a builder, and of no use alone; they re-export it.
 
@@ -6,6 +7,10 @@
 
 use std::error::Error;
 use std::fmt;
+
+mod start_error;
+
+pub use self::start_error::StartError;
 
 /// What is wrong with a configuration: every problem, not just the first.
 #[derive(Clone, PartialEq, Eq)]

@@ -125,6 +125,11 @@ impl<L: Listener> Acceptor<L> {
     /// Cancel safe: no connection is lost, and a wait that was begun is not
     /// forgotten.
     pub async fn accept(&mut self) -> (L::Io, Peer) {
+        self.accept_or(|_| {}).await
+    }
+
+    /// As [`accept`](Self::accept), with what to do at each error that it waits after.
+    pub(crate) async fn accept_or(&mut self, failed: impl Fn(&io::Error) + Send) -> (L::Io, Peer) {
         loop {
             if let Some(again) = self.again {
                 sleep_until(again).await;
@@ -136,7 +141,10 @@ impl<L: Listener> Acceptor<L> {
                     return accepted;
                 }
                 Err(error) if is_of_connection(&error) => {}
-                Err(error) => self.back_off(&error),
+                Err(error) => {
+                    failed(&error);
+                    self.back_off(&error);
+                }
             }
         }
     }
@@ -156,6 +164,12 @@ impl<L: Listener> Acceptor<L> {
             );
         }
     }
+}
+
+/// Whether the process, or the system, has no descriptors left.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    // EMFILE and ENFILE, everywhere but on Windows: WSAEMFILE.
+    matches!(error.raw_os_error(), Some(23 | 24 | 10_024))
 }
 
 /// Whether the error is about the one connection that went away while it waited.

@@ -142,7 +142,10 @@ impl Connections {
         &self,
         acceptor: &mut Acceptor<L>,
     ) -> (Room, L::Io, Peer) {
-        let (room, (io, peer)) = self.with_room(acceptor.accept()).await;
+        let (room, (io, peer)) = {
+            let accepted = acceptor.accept_or(|error| self.listener.accept_failed(error));
+            self.with_room(accepted).await
+        };
         (room, io, peer)
     }
 

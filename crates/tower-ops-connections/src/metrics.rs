@@ -1,11 +1,13 @@
 //! What is counted. One set of handles for each listener, resolved when the
 //! listener is named.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 
+use crate::accept::is_shortage;
 use crate::record::Record;
 use crate::{CloseReason, Protocol, RejectReason};
 
@@ -18,6 +20,7 @@ const REJECTED: &str = "server_connections_rejected_total";
 const DURATION: &str = "server_connection_duration_seconds";
 const REQUESTS: &str = "server_connection_requests";
 const BYTES: &str = "server_connection_bytes_total";
+const ACCEPT_ERRORS: &str = "server_connections_accept_errors_total";
 const STREAMS_RESET: &str = "server_streams_reset_total";
 const PASS: &str = "server_reaper_pass_seconds";
 
@@ -34,7 +37,7 @@ impl Sink {
     }
 
     pub(crate) fn listener(&self, name: &str, index: usize) -> ListenerMetrics {
-        self.with(|recorder| ListenerMetrics::register(recorder, name, index))
+        self.with(|recorder| ListenerMetrics::register(self, recorder, name, index))
     }
 
     pub(crate) fn pass(&self) -> Histogram {
@@ -44,6 +47,29 @@ impl Sink {
 
 const METADATA: &Metadata<'static> =
     &Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+/// A counter that has a series once it has counted something.
+pub(crate) struct LateCounter {
+    sink: Sink,
+    key: Key,
+    counter: OnceLock<Counter>,
+}
+
+impl LateCounter {
+    pub(crate) fn new(sink: &Sink, key: Key) -> Self {
+        Self {
+            sink: sink.clone(),
+            key,
+            counter: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn increment(&self, by: u64) {
+        let register = |recorder: &dyn Recorder| recorder.register_counter(&self.key, METADATA);
+        let counter = self.counter.get_or_init(|| self.sink.with(register));
+        counter.increment(by);
+    }
+}
 
 /// The handles of one listener.
 pub(crate) struct ListenerMetrics {
@@ -56,17 +82,19 @@ pub(crate) struct ListenerMetrics {
     pub(crate) native: Gauge,
     opened: Counter,
     closed: [Counter; CloseReason::ALL.len()],
-    rejected: [Counter; RejectReason::ALL.len()],
+    rejected: [LateCounter; RejectReason::ALL.len()],
     duration: [Histogram; Protocol::ALL.len()],
     requests: [Histogram; Protocol::ALL.len()],
     read: Counter,
     written: Counter,
     /// Streams of HTTP/2 whose client did not read.
-    pub(crate) streams_stalled: Counter,
+    pub(crate) streams_stalled: LateCounter,
+    /// For want of descriptors, and for other reasons.
+    accept_errors: [LateCounter; 2],
 }
 
 impl ListenerMetrics {
-    fn register(recorder: &dyn Recorder, name: &str, index: usize) -> Self {
+    fn register(sink: &Sink, recorder: &dyn Recorder, name: &str, index: usize) -> Self {
         describe(recorder);
         let listener = Label::new("listener", name.to_owned());
         let key = |metric: &'static str, label: Option<(&'static str, &'static str)>| {
@@ -76,6 +104,7 @@ impl ListenerMetrics {
         };
         let protocol =
             |metric, protocol: Protocol| key(metric, Some(("protocol", protocol.as_str())));
+        let late = |metric, label, value| LateCounter::new(sink, key(metric, Some((label, value))));
         Self {
             name: name.into(),
             index,
@@ -88,10 +117,7 @@ impl ListenerMetrics {
                 let key = key(CLOSED, Some(("reason", reason.as_str())));
                 recorder.register_counter(&key, METADATA)
             }),
-            rejected: RejectReason::ALL.map(|reason| {
-                let key = key(REJECTED, Some(("reason", reason.as_str())));
-                recorder.register_counter(&key, METADATA)
-            }),
+            rejected: RejectReason::ALL.map(|it| late(REJECTED, "reason", it.as_str())),
             duration: Protocol::ALL
                 .map(|it| recorder.register_histogram(&protocol(DURATION, it), METADATA)),
             requests: Protocol::ALL
@@ -99,8 +125,8 @@ impl ListenerMetrics {
             read: recorder.register_counter(&key(BYTES, Some(("direction", "read"))), METADATA),
             written: recorder
                 .register_counter(&key(BYTES, Some(("direction", "written"))), METADATA),
-            streams_stalled: recorder
-                .register_counter(&key(STREAMS_RESET, Some(("reason", "stalled"))), METADATA),
+            streams_stalled: late(STREAMS_RESET, "reason", "stalled"),
+            accept_errors: ["descriptors", "other"].map(|it| late(ACCEPT_ERRORS, "error", it)),
         }
     }
 
@@ -116,6 +142,15 @@ impl ListenerMetrics {
 
     pub(crate) fn rejected(&self, reason: RejectReason) {
         self.rejected[reason.index()].increment(1);
+    }
+
+    pub(crate) fn accept_failed(&self, error: &io::Error) {
+        let [descriptors, other] = &self.accept_errors;
+        if is_shortage(error) {
+            descriptors.increment(1);
+        } else {
+            other.increment(1);
+        }
     }
 
     pub(crate) fn closed(&self, record: &Record, reason: CloseReason, age: Duration) {
@@ -165,6 +200,10 @@ fn describe(recorder: &dyn Recorder) {
     counter(OPENED, "Connections that were accepted");
     counter(CLOSED, "Connections that ended, by reason");
     counter(REJECTED, "Connections that were refused, by reason");
+    counter(
+        ACCEPT_ERRORS,
+        "Errors after which the accept loop waited before it tried again, by error",
+    );
     histogram(DURATION, Some(Unit::Seconds), "How long connections lived");
     histogram(REQUESTS, None, "How many requests came on one connection");
     counter(

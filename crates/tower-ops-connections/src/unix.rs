@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
+use tower_ops_config::StartError;
 
 use crate::{Listener, Peer};
 
@@ -48,12 +49,20 @@ impl UnixSocket {
     /// # Errors
     ///
     /// `AddrInUse` if somebody listens there, `AlreadyExists` if there is something
-    /// else than a socket, or whatever the system says.
+    /// else than a socket, or whatever the system says, in a sentence with the path.
     ///
     /// # Panics
     ///
     /// Outside of a tokio runtime with I/O.
-    pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
+    pub fn bind(path: impl AsRef<Path>) -> Result<Self, StartError> {
+        let path = path.as_ref();
+        Self::bind_at(path).map_err(|error| {
+            let text = format!("cannot listen on {}: {error}", path.display());
+            StartError::from_source(error, text)
+        })
+    }
+
+    fn bind_at(path: &Path) -> io::Result<Self> {
         // A relative path must not mean another file later.
         let path = std::path::absolute(path)?;
         remove_stale(&path)?;
@@ -94,15 +103,14 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    let at = path.display();
     if !before.file_type().is_socket() {
-        let message = format!("{at} exists and is not a socket");
+        let message = "it exists and is not a socket";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
     }
     match is_served(path) {
         Ok(false) => {}
         Ok(true) => {
-            let message = format!("somebody listens on {at}");
+            let message = "somebody listens there";
             return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
         }
         // It went away by itself.

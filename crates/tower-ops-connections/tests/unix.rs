@@ -70,6 +70,13 @@ async fn a_live_socket_stays() {
     let live = UnixSocket::bind(&path).unwrap();
     let error = UnixSocket::bind(&path).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddrInUse, "{error}");
+    // As main prints it.
+    let boxed: Box<dyn std::error::Error> = error.into();
+    let sentence = format!(
+        "cannot listen on {}: somebody listens there",
+        path.display()
+    );
+    assert_eq!(format!("{boxed:?}"), sentence);
     let _ = serve(live).await;
 
     // Whose queue is full, and nobody accepts.

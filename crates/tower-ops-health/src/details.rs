@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use tower_ops_answer::{Secret, TokenDigest};
+use tower_ops_answer::{Secret, TokenDigest, WatchedSecret};
 
 /// Who sees more than a status: names of checks, errors, numbers, times.
 ///
@@ -66,7 +66,7 @@ impl Details {
     }
 
     /// For holders of a token from wherever it comes, as [`token`](Self::token) is. A file is read
-    /// now, and not again.
+    /// now, and again as [`Secret::from_file`] says.
     #[must_use]
     pub fn secret(secret: &Secret) -> Self {
         Self::Token(Token::of(secret))
@@ -74,7 +74,7 @@ impl Details {
 
     pub(crate) fn problem(&self) -> Option<String> {
         let Self::Token(Token {
-            digests: Err(problem),
+            secret: Err(problem),
         }) = self
         else {
             return None;
@@ -139,7 +139,7 @@ impl fmt::Debug for Allowed {
 #[derive(Clone)]
 pub struct Token {
     /// Or what is wrong, and no `Health` is built with it.
-    digests: Result<Vec<TokenDigest>, String>,
+    secret: Result<WatchedSecret, String>,
 }
 
 impl Token {
@@ -151,13 +151,13 @@ impl Token {
 
     fn of(secret: &Secret) -> Self {
         Self {
-            digests: secret.read(),
+            secret: WatchedSecret::new(secret.clone()),
         }
     }
 
     fn is(&self, given: &TokenDigest) -> bool {
-        let digests = self.digests.as_ref();
-        digests.is_ok_and(|digests| given.is_one_of(digests))
+        let secret = self.secret.as_ref();
+        secret.is_ok_and(|secret| secret.has(given))
     }
 }
 
@@ -198,6 +198,19 @@ mod tests {
         }
         assert!(!details.allow(&none, None));
         assert!(!details.allow(&none, Some("")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_changes_with_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        std::fs::write(&path, "the-current-token\n").unwrap();
+        let details = Details::secret(&Secret::from_file(&path));
+        let may = |token: &str| details.allow(&bearer(&format!("Bearer {token}")), None);
+        assert!(may("the-current-token"));
+        std::fs::write(&path, "the-token-after-it\n").unwrap();
+        tokio::time::advance(std::time::Duration::from_secs(10)).await;
+        assert!(may("the-token-after-it") && !may("the-current-token"));
     }
 
     #[test]

@@ -201,6 +201,7 @@ pub use self::result::{CheckResult, Observed};
 pub use self::shed::{Shed, ShedFuture, ShedLayer};
 pub use self::state::Health;
 pub use self::status::{Kind, Status};
+pub use tower_ops_answer::Secret;
 pub use tower_ops_config::ConfigError;
 
 #[cfg(doctest)]

@@ -58,6 +58,22 @@ pub struct Report {
     pub failures: u64,
 }
 
+impl Report {
+    /// About how many bytes it has when it is rendered with everything.
+    pub(crate) fn rendered_size(&self) -> usize {
+        /// Names of fields, numbers and times.
+        const FIXED: usize = 384;
+        let names = self.groups.iter().chain(&self.routes);
+        let words = self
+            .last
+            .iter()
+            .flat_map(|last| [&last.detail, &last.error]);
+        let words = words.flatten().map(|words| 2 * words.len());
+        let names: usize = names.map(|name| name.len() + 3).sum();
+        FIXED + 2 * self.name.len() + names + words.sum::<usize>()
+    }
+}
+
 /// What the last run of a check found.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

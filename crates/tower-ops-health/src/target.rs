@@ -30,6 +30,11 @@ pub(crate) enum Target<'a> {
 /// A client chooses how many names it leaves out.
 const MOST_WARNINGS: usize = 16;
 
+/// How many bytes the checks of a probe's answer may have, and their names alone: it is rendered on
+/// the thread that answers every other probe. `/checks` shows all.
+const MOST_SHOWN: usize = 32 * 1024;
+const MOST_NAMES: usize = 8 * 1024;
+
 /// Answers without a look at the path.
 pub(crate) fn answer<B>(
     shared: &Shared,
@@ -109,7 +114,7 @@ impl Question<'_> {
             STARTUP if !self.shared.flags().started => Some("start-up is not over".to_owned()),
             _ => None,
         };
-        self.details(status, detail.as_deref(), is_member, selected)
+        self.details(status, detail.as_deref(), true, is_member, selected)
     }
 
     fn unready(&self) -> Option<&'static str> {
@@ -136,7 +141,7 @@ impl Question<'_> {
         if !self.may_see {
             return self.status_only(status, |_| true);
         }
-        self.details(status, None, |_| true, |entry| self.selects(entry))
+        self.details(status, None, false, |_| true, |entry| self.selects(entry))
     }
 
     fn check(&self, entry: &Entry) -> Answer {
@@ -146,22 +151,34 @@ impl Question<'_> {
             return Answer::status(self.code(status), self.format, status);
         }
         let only = |other: &Entry| other.id == entry.id;
-        self.details(status, None, only, only)
+        self.details(status, None, false, only, only)
     }
 
     fn details(
         &self,
         status: Status,
         detail: Option<&str>,
+        is_bounded: bool,
         is_member: impl Fn(&Entry) -> bool,
         selected: impl Fn(&Entry) -> bool,
     ) -> Answer {
         let entries = self.shared.entries();
         let members = || entries.values().filter(|entry| is_member(entry));
-        let available: Vec<&str> = members().map(|entry| entry.name()).collect();
-        let warnings = self.warnings(&entries, &is_member);
+        let mut available: Vec<&str> = members().map(|entry| entry.name()).collect();
+        let mut warnings = self.warnings(&entries, &is_member);
         let chosen = members().filter(|entry| selected(entry));
-        let reports: Vec<Report> = chosen.map(|entry| entry.report()).collect();
+        let mut reports: Vec<Report> = chosen.map(|entry| entry.report()).collect();
+        if is_bounded {
+            // Stable: by name within what is to be looked at first.
+            reports.sort_by_key(|report| report.status == Status::Ok);
+            let left_out = bound(&mut reports, MOST_SHOWN, Report::rendered_size);
+            bound(&mut available, MOST_NAMES, |name| name.len());
+            if left_out > 0 {
+                warnings.push(format!(
+                    "{left_out} more checks are left out; /checks has all"
+                ));
+            }
+        }
         let content = Detailed {
             status,
             detail,
@@ -229,4 +246,18 @@ impl Question<'_> {
             Status::Unknown | Status::Down => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
+}
+
+/// Keeps the first ones, up to so many bytes; how many were left out.
+fn bound<T>(all: &mut Vec<T>, most: usize, size: impl Fn(&T) -> usize) -> usize {
+    let mut left = most;
+    let fits = all.iter().take_while(|one| {
+        let rest = left.checked_sub(size(one));
+        left = rest.unwrap_or(0);
+        rest.is_some()
+    });
+    let kept = fits.count();
+    let left_out = all.len() - kept;
+    all.truncate(kept);
+    left_out
 }

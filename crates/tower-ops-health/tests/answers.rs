@@ -158,6 +158,34 @@ async fn who_may_sees_checks() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_probe_lists_what_is_wrong_first_and_has_no_more_than_64_kib() {
+    let down = Check::new("zz", || async {
+        Err::<(), _>(std::io::Error::other("refused \"by\" 10.0.0.1"))
+    });
+    let builder = (0..900).fold(Health::builder(), |builder, nth| {
+        let name = format!("a-check-with-a-name-that-is-rather-long-{nth}");
+        builder.check(Check::new(name, async || {
+            CheckResult::ok().detail("\"x\"".repeat(100))
+        }))
+    });
+    let health = start(builder.check(down.critical()).details(Details::Always)).await;
+    sleep(Duration::from_secs(60)).await;
+    for path in ["/ready", "/ready?verbose", "/health", "/startup"] {
+        for accept in ["application/json", "application/health+json", "text/plain"] {
+            let answer = get_with(&health, path, &[("accept", accept)]).await;
+            let size = answer.body.len();
+            assert!(size <= 64 * 1024, "{path} {accept}: {size}");
+            if path.starts_with("/ready") {
+                assert_eq!(answer.code, 503);
+                assert!(answer.body.contains("refused"), "{path} {accept}");
+                assert!(answer.body.contains("left out; /checks has all"));
+            }
+        }
+    }
+    assert_eq!(keys(&get(&health, "/checks").await).len(), 901);
+}
+
+#[tokio::test(start_paused = true)]
 async fn details_are_for_holders_of_the_token() {
     let health = start(three().details(Details::token(Some(TOKEN)))).await;
     let bearer = format!("Bearer {TOKEN}");

@@ -7,6 +7,7 @@ use metrics::Recorder;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
+use tower_ops_answer::{Secret, WatchedSecret};
 use tower_ops_config::ConfigError;
 
 use crate::fence::Fence;
@@ -47,8 +48,8 @@ pub struct StateBuilder {
     version: String,
     instance: Option<String>,
     members: Vec<Box<dyn Member>>,
-    token: Option<String>,
-    next_token: Option<String>,
+    token: Option<Secret>,
+    next_token: Option<Secret>,
     token_variable: String,
     key: Option<Vec<u8>>,
     restore_when: Option<Condition>,
@@ -117,10 +118,18 @@ impl StateBuilder {
         self
     }
 
-    /// The bearer token that clients of the service need: 16 characters at least. By
-    /// default that of the environment variable.
+    /// The bearer token that clients of the service need: a string, or a [`Secret`] from wherever it
+    /// comes, such as a file that may change while the process runs. By default that of the
+    /// environment variable.
+    ///
+    /// ```
+    /// use tower_ops_state::{Secret, State};
+    ///
+    /// let builder = State::builder("shop", "1").token(Secret::from_file("/etc/shop/state-token"));
+    /// # let _ = builder;
+    /// ```
     #[must_use]
-    pub fn token(mut self, token: impl Into<String>) -> Self {
+    pub fn token(mut self, token: impl Into<Secret>) -> Self {
         self.token = Some(token.into());
         self
     }
@@ -129,7 +138,7 @@ impl StateBuilder {
     /// be the new one until all clients have it, and then [`token`](Self::token). By
     /// default that of the environment variable with `_NEXT` behind its name.
     #[must_use]
-    pub fn next_token(mut self, token: impl Into<String>) -> Self {
+    pub fn next_token(mut self, token: impl Into<Secret>) -> Self {
         self.next_token = Some(token.into());
         self
     }
@@ -249,25 +258,21 @@ impl StateBuilder {
     }
 
     /// The tokens and the key, as far as they are in order.
-    fn examine(&self, problems: &mut Vec<String>) -> ([Option<String>; 2], Option<SigningKey>) {
-        let mut tokens = [self.token.clone(), self.next_token.clone()];
-        let variables = [
-            self.token_variable.clone(),
-            format!("{}_NEXT", self.token_variable),
-        ];
+    fn examine(
+        &self,
+        problems: &mut Vec<String>,
+    ) -> ([Option<WatchedSecret>; 2], Option<SigningKey>) {
         // A token that is given is all there is: none comes in through the back door.
-        if tokens.iter().all(Option::is_none) {
-            tokens = variables
-                .clone()
-                .map(|name| problems::variable(problems, &name));
-            for (token, name) in tokens.iter().zip(&variables) {
-                problems::token(problems, name, token.as_deref());
-            }
+        let tokens = if self.token.is_none() && self.next_token.is_none() {
+            let next = format!("{}_NEXT", self.token_variable);
+            [&self.token_variable, &next].map(|name| {
+                let token = problems::variable(problems, name).map(Secret::new);
+                problems::token(problems, name, token)
+            })
         } else {
-            for (token, name) in tokens.iter().zip(["token", "next_token"]) {
-                problems::token(problems, name, token.as_deref());
-            }
-        }
+            let given = [("token", &self.token), ("next_token", &self.next_token)];
+            given.map(|(name, token)| problems::token(problems, name, token.clone()))
+        };
         problems::text(problems, "application", &self.application);
         problems::text(problems, "version", &self.version);
         if let Some(instance) = &self.instance {
@@ -295,14 +300,14 @@ impl StateBuilder {
         });
         ConfigError::check("the state", problems)?;
 
-        let [current, next] = &tokens;
+        let [current, next] = tokens;
         Ok(State {
             shared: Arc::new(Shared {
                 application: self.application,
                 application_version: self.version,
                 instance,
                 members: self.members,
-                tokens: Tokens::new(current.as_deref(), next.as_deref()),
+                tokens: Tokens::new(current, next),
                 token_variable: self.token_variable,
                 signing_key,
                 restore_when: self.restore_when,

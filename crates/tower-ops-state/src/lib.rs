@@ -143,6 +143,7 @@ pub use self::peer::Peer;
 pub use self::restore::{Restore, Restored, RestoredParticipant};
 pub use self::service::{StateFuture, StateService};
 pub use self::state::State;
+pub use tower_ops_answer::Secret;
 pub use tower_ops_config::ConfigError;
 
 #[cfg(doctest)]

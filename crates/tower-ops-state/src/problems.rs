@@ -5,7 +5,7 @@ use std::env::{self, VarError};
 use std::path::Path;
 use std::time::Duration;
 
-use tower_ops_answer::token_problem;
+use tower_ops_answer::{Secret, WatchedSecret};
 
 use crate::member::Member;
 use crate::seal::{SHORTEST_KEY, SigningKey};
@@ -32,11 +32,18 @@ pub(crate) fn variable(problems: &mut Vec<String>, name: &str) -> Option<String>
     }
 }
 
-pub(crate) fn token(problems: &mut Vec<String>, name: &str, given: Option<&str>) {
-    let Some(given) = given else {
-        return;
-    };
-    problems.extend(token_problem(given).map(|problem| format!("{name}: {problem}")));
+pub(crate) fn token(
+    problems: &mut Vec<String>,
+    name: &str,
+    given: Option<Secret>,
+) -> Option<WatchedSecret> {
+    match WatchedSecret::new(given?) {
+        Ok(secret) => Some(secret),
+        Err(problem) => {
+            problems.push(format!("{name}: {problem}"));
+            None
+        }
+    }
 }
 
 pub(crate) fn text(problems: &mut Vec<String>, name: &str, text: &str) {

@@ -1,11 +1,11 @@
 use http::HeaderMap;
-use tower_ops_answer::TokenDigest;
+use tower_ops_answer::{TokenDigest, WatchedSecret};
 
 /// What is let in: the current token and, for a change without a gap, the next one.
 #[derive(Default)]
 pub(crate) struct Tokens {
-    current: Option<TokenDigest>,
-    next: Option<TokenDigest>,
+    current: Option<WatchedSecret>,
+    next: Option<WatchedSecret>,
 }
 
 /// Which token a client has shown.
@@ -16,11 +16,8 @@ pub(crate) enum Shown {
 }
 
 impl Tokens {
-    pub(crate) fn new(current: Option<&str>, next: Option<&str>) -> Self {
-        Self {
-            current: current.map(TokenDigest::of),
-            next: next.map(TokenDigest::of),
-        }
+    pub(crate) const fn new(current: Option<WatchedSecret>, next: Option<WatchedSecret>) -> Self {
+        Self { current, next }
     }
 
     /// Whether nobody could ever be let in.
@@ -32,7 +29,7 @@ impl Tokens {
     pub(crate) fn shown(&self, headers: &HeaderMap) -> Option<Shown> {
         let given = TokenDigest::from_headers(headers)?;
         // Both are always compared: the time does not tell which one it was.
-        let is = |token: &Option<TokenDigest>| token.is_some_and(|token| given.is(&token));
+        let is = |token: &Option<WatchedSecret>| token.as_ref().is_some_and(|it| it.has(&given));
         let (current, next) = (is(&self.current), is(&self.next));
         match (current, next) {
             (true, _) => Some(Shown::Current),
@@ -60,7 +57,8 @@ mod tests {
 
     #[test]
     fn lets_in_who_has_a_token_and_nobody_else() {
-        let tokens = Tokens::new(Some("0123456789abcdef"), Some("fedcba9876543210"));
+        let of = |token: &str| WatchedSecret::new(token.into()).ok();
+        let tokens = Tokens::new(of("0123456789abcdef"), of("fedcba9876543210"));
         let shown = |header: &'static str| {
             let header = (AUTHORIZATION, HeaderValue::from_static(header));
             tokens.shown(&HeaderMap::from_iter([header]))
@@ -77,5 +75,22 @@ mod tests {
             assert_eq!(shown(bad), None, "{bad}");
         }
         assert_eq!(tokens.shown(&HeaderMap::new()), None);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_token_changes_with_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        std::fs::write(&path, "0123456789abcdef\n").unwrap();
+        let secret = WatchedSecret::new(tower_ops_answer::Secret::from_file(&path));
+        let tokens = Tokens::new(secret.ok(), None);
+        let shown = |header: &'static str| {
+            let header = (AUTHORIZATION, HeaderValue::from_static(header));
+            tokens.shown(&HeaderMap::from_iter([header]))
+        };
+        assert_eq!(shown("Bearer 0123456789abcdef"), Some(Shown::Current));
+        std::fs::write(&path, "fedcba9876543210\n").unwrap();
+        tokio::time::advance(std::time::Duration::from_secs(10)).await;
+        assert_eq!(shown("Bearer fedcba9876543210"), Some(Shown::Current));
+        assert_eq!(shown("Bearer 0123456789abcdef"), None);
     }
 }

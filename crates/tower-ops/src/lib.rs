@@ -107,9 +107,8 @@ pub use self::observers::{Observers, ObserversExchange};
 pub use self::ops::Ops;
 pub use self::servers::Servers;
 pub use self::timeout::{Timeout, TimeoutFuture, TimeoutLayer};
-pub use tower_ops_admin::StartError;
 
-pub use tower_ops_config::ConfigError;
+pub use tower_ops_config::{ConfigError, StartError};
 
 pub use tower_ops_admin as admin;
 pub use tower_ops_connections as connections;

@@ -10,7 +10,7 @@ use axum::serve::{Listener as AxumListener, TapIo};
 use futures_util::Stream;
 use tokio::runtime::Handle;
 use tower_ops_admin::Admin;
-use tower_ops_admin::StartError;
+use tower_ops_config::StartError;
 #[cfg(feature = "tonic")]
 use tower_ops_connections::ConnectionLayer;
 #[cfg(feature = "tonic")]
@@ -339,7 +339,8 @@ impl Ops {
     /// # Errors
     ///
     /// If the address is taken, the thread cannot be started, or this is called
-    /// outside of a tokio runtime.
+    /// outside of a tokio runtime. A `main` that returns the error in a `Box<dyn Error>` prints a
+    /// sentence with the address.
     pub fn start_operations(&self) -> Result<Endpoint, StartError> {
         let endpoint = self.start_endpoint()?;
         tracing::info!(
@@ -352,7 +353,8 @@ impl Ops {
 
     pub(crate) fn start_endpoint(&self) -> Result<Endpoint, StartError> {
         let application = Handle::try_current().map_err(|_| {
-            io::Error::other(
+            StartError::new(
+                io::ErrorKind::Other,
                 "start_operations was called outside of a tokio runtime, and health checks need \
                  the application's",
             )
@@ -363,10 +365,7 @@ impl Ops {
             tokio::join!(watched, beside);
         };
         let endpoint = self.inner.admin.start_with(self.inner.ops_addr, beside);
-        let endpoint = endpoint.map_err(|error| {
-            let text = format!("{error} (ops_addr sets it)");
-            io::Error::new(error.kind(), text)
-        })?;
+        let endpoint = endpoint.map_err(|error| error.with_hint("ops_addr sets it"))?;
         let listens = self.inner.listens.lock();
         *listens.unwrap_or_else(PoisonError::into_inner) = Some(endpoint.addr());
         let health = self.inner.health.run();

@@ -3,7 +3,7 @@ use std::future::Future;
 
 use http::{Request, Response};
 use http_body::Body;
-use tower_ops_admin::StartError;
+use tower_ops_config::StartError;
 use tower_ops_connections::{Listener, RequestBody};
 use tower_ops_lifecycle::ShutdownReport;
 use tower_service::Service;
@@ -37,7 +37,8 @@ impl Ops {
     ///
     /// # Errors
     ///
-    /// If the operations endpoint cannot be started, or this `Ops` has served before and was
+    /// If the operations endpoint cannot be started (a `main` that returns the error in a
+    /// `Box<dyn Error>` prints a sentence with the address), or this `Ops` has served before and was
     /// stopped: its life is over then. What goes wrong on a single connection does not end the
     /// server.
     ///

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use http::{Request, Response};
 use http_body::Body;
 use tower_layer::Layer;
-use tower_ops_admin::StartError;
+use tower_ops_config::StartError;
 use tower_ops_connections::{Listener, RequestBody};
 use tower_ops_health::Health;
 use tower_ops_lifecycle::{Phase, ShutdownReport};
@@ -125,7 +125,7 @@ impl Servers {
         } = self;
         if ops.lifecycle().phase() == Phase::Stopped {
             let text = "this Ops has stopped, and its life is not begun again: build another";
-            return Err(io::Error::other(text).into());
+            return Err(StartError::new(io::ErrorKind::Other, text));
         }
         let endpoint = ops.start_endpoint()?;
         tracing::info!(

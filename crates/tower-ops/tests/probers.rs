@@ -1,5 +1,5 @@
-//! The operations endpoint as those see it that ask it in production: HAProxy, blackbox_exporter
-//! and gRPC's own client, each with its defaults. `scripts/test` gets them and runs this.
+//! The operations endpoint as those see it that ask it in production: HAProxy, blackbox_exporter,
+//! Prometheus and gRPC's own client, each with its defaults. `scripts/test` gets them and runs this.
 #![cfg(all(unix, feature = "tonic"))]
 #![allow(
     clippy::unwrap_used,
@@ -19,8 +19,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tonic::service::Routes;
-use tower_ops::Ops;
+use tower_ops::admin::Secret;
 use tower_ops::lifecycle::Phase;
+use tower_ops::{Ops, OpsBuilder};
 use tower_ops_testing::{Process, RawHttp1, free_addr};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -34,13 +35,16 @@ struct Instance {
 
 impl Instance {
     async fn start() -> Self {
+        Self::start_with(|ops| ops).await
+    }
+
+    async fn start_with(change: impl FnOnce(OpsBuilder) -> OpsBuilder) -> Self {
         let operations = free_addr();
         let ops = Ops::builder("orders")
             .private_recorder()
             .ops_addr(operations.to_string())
-            .lifecycle(|life| life.pre_drain(Duration::from_secs(3)).signals(false))
-            .build()
-            .unwrap();
+            .lifecycle(|life| life.pre_drain(Duration::from_secs(3)).signals(false));
+        let ops = change(ops).build().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let app = listener.local_addr().unwrap();
         let health = ops.health().grpc().with_services(["orders.Orders"]);
@@ -164,6 +168,83 @@ async fn haproxys_default_check_finds_it_up_on_every_path_and_stops_nothing() {
     }
     assert_eq!(instance.ops.lifecycle().phase(), Phase::Ready);
     let _ = fs::remove_file(socket);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs prometheus; scripts/test gets it"]
+async fn prometheus_scrapes_by_name_without_a_token_and_with_the_one_for_reading() {
+    const TOKEN: &str = "a-token-for-prometheus";
+    let open = Instance::start().await;
+    let closed =
+        Instance::start_with(|ops| ops.tokens(|tokens| tokens.read(Secret::new(TOKEN)))).await;
+    for (instance, requests) in [(&open, 2), (&closed, 3)] {
+        for _ in 0..requests {
+            let mut client = RawHttp1::connect(instance.app).await.unwrap();
+            client.send_request("GET", "/", &[], "").await.unwrap();
+            let head = client.read_head().await.unwrap();
+            client.read_body(&head).await.unwrap();
+        }
+    }
+    let dir = Dir::new("prometheus-by-name");
+    let mut config =
+        "global: { scrape_interval: 1s, scrape_timeout: 1s }\nscrape_configs:\n".to_owned();
+    for (name, instance, token) in [
+        ("open", &open, ""),
+        ("without", &closed, ""),
+        ("wrong", &closed, "not-the-token-for-prometheus"),
+        ("with", &closed, TOKEN),
+    ] {
+        config.push_str(&format!(
+            "- job_name: {name}\n\
+             \u{20} static_configs: [{{ targets: ['localhost:{}'] }}]\n",
+            instance.operations.port()
+        ));
+        if !token.is_empty() {
+            config.push_str(&format!("  authorization: {{ credentials: {token} }}\n"));
+        }
+    }
+    let config = dir.file("prometheus.yml", &config);
+    let addr = free_addr();
+    let mut command = Command::new("prometheus");
+    command
+        .arg(format!("--config.file={config}"))
+        .arg(format!(
+            "--storage.tsdb.path={}",
+            dir.0.join("data").display()
+        ))
+        .arg(format!("--web.listen-address={addr}"))
+        .arg("--log.level=warn");
+    let mut process = Process::spawn(command).expect("run prometheus, which scripts/test gets");
+    process.wait_accepting(addr, LONG).await;
+    for (query, wanted) in [
+        ("up{job='open'}", "1"),
+        ("up{job='with'}", "1"),
+        ("up{job='without'}", "0"),
+        ("up{job='wrong'}", "0"),
+        ("sum(server_requests_total{job='open'})", "2"),
+        ("sum(server_requests_total{job='with'})", "3"),
+    ] {
+        let wanted = format!("\"{wanted}\"]");
+        let encoded: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let began = Instant::now();
+        loop {
+            let mut client = RawHttp1::connect(addr).await.unwrap();
+            let path = format!("/api/v1/query?query={encoded}");
+            client.send_request("GET", &path, &[], "").await.unwrap();
+            let head = client.read_head().await.unwrap();
+            let body = client.read_body(&head).await.unwrap();
+            let answer = String::from_utf8_lossy(&body.data).into_owned();
+            // One series, whose value is `[time, "value"]`.
+            if answer.contains(&wanted) {
+                break;
+            }
+            let output = process.output();
+            assert!(began.elapsed() < LONG, "{query}: {answer}\n{output:?}");
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+    process.terminate().unwrap();
+    assert!(process.wait_exit(LONG).await.success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

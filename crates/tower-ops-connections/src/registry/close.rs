@@ -1,9 +1,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder};
+use metrics::{Gauge, Key, KeyName, Label, Level, Metadata, Recorder};
 
-use crate::metrics::Sink;
+use crate::metrics::{LateCounter, Sink};
 
 /// Why a resource of a [`Registry`](super::Registry) is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -123,15 +123,16 @@ const METADATA: &Metadata<'static> =
 /// Counts. The names that resources have are no labels: there is no bound to them.
 pub(crate) struct Meter {
     registered: Gauge,
-    closed: Vec<Counter>,
+    /// Each has a series once it has counted something: there are more than a dozen.
+    closed: Vec<LateCounter>,
 }
 
 impl Meter {
     pub(super) fn new(sink: &Sink) -> Self {
-        sink.with(|recorder| Self::register(recorder))
+        sink.with(|recorder| Self::register(sink, recorder))
     }
 
-    fn register(recorder: &dyn Recorder) -> Self {
+    fn register(sink: &Sink, recorder: &dyn Recorder) -> Self {
         recorder.describe_gauge(
             KeyName::from(REGISTERED),
             None,
@@ -148,7 +149,7 @@ impl Meter {
                     Label::from_static_parts("reason", reason.as_str()),
                     Label::from_static_parts("outcome", outcome.as_str()),
                 ];
-                recorder.register_counter(&Key::from_parts(CLOSED, labels), METADATA)
+                LateCounter::new(sink, Key::from_parts(CLOSED, labels))
             })
         });
         Self {
