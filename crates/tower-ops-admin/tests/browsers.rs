@@ -68,6 +68,15 @@ async fn a_page_of_another_site_stops_nothing_and_a_kubelet_does() {
             200,
             "GET /stop/ HTTP/1.1\r\nhost: localhost\r\nsec-fetch-site: none\r\n",
         ),
+        (
+            200,
+            "GET /stop HTTP/1.1\r\nhost: 10.1.2.3\r\nuser-agent: kube-probe/1.31\r\n",
+        ),
+        // What a browser sends over plain HTTP for a picture on a page of another site.
+        (
+            403,
+            "GET /stop HTTP/1.1\r\nhost: 10.1.2.3\r\nuser-agent: Mozilla/5.0 (X11; Linux)\r\n",
+        ),
         (400, "GET /stop HTTP/1.1\r\n"),
         (
             400,

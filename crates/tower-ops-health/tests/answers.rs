@@ -90,6 +90,11 @@ async fn the_public_sees_a_status_and_nothing_else() {
         let last = warnings.as_array().unwrap().last().unwrap().to_string();
         assert!(last.contains("no check \\\"no\\\" here"), "{last}");
     }
+    // A client chooses the name, and does not choose how long the answer is.
+    let long = format!("/checks?exclude={}", "n".repeat(4_000));
+    let warnings = get(&health, &long).await.json()["warnings"].to_string();
+    assert!(warnings.contains(&"n".repeat(64)), "{warnings}");
+    assert!(!warnings.contains(&"n".repeat(65)), "{warnings}");
     for path in ["/checks?checks=", "/ready?checks=,"] {
         assert_eq!(code(&health, path).await, 503, "the defaults: {path}");
     }

@@ -20,7 +20,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use tokio_stream::StreamExt;
 use tower_ops_observe::{Class, ObserveLayer};
-use tower_ops_testing::{Http2Client, RawHttp1, Server};
+use tower_ops_testing::{Http2Client, RawHttp1, RawHttp2, Server, frame};
 
 #[path = "support/record.rs"]
 mod record;
@@ -156,6 +156,32 @@ async fn a_client_that_breaks_its_upload_off_over_http2_has_cancelled() {
                 Class::Cancelled,
                 "{path}, {whole_connection}: {ended:?}"
             );
+        }
+    }
+}
+
+/// hyper takes these resets for the end of the body, as if all of it had come.
+#[tokio::test]
+async fn an_upload_that_is_reset_without_an_error_has_cancelled() {
+    const NO_ERROR: u32 = 0;
+    const CANCEL: u32 = 8;
+    for path in ["/strict", "/lenient", "/bytes"] {
+        for code in [NO_ERROR, CANCEL] {
+            let recorder = Recorder::new();
+            let server = serve(&recorder).await;
+            let mut client = RawHttp2::connect(server.addr(), &[]).await.unwrap();
+            // POST, http, the path, the authority `x`, and a Content-Length of 100.
+            let mut head = vec![0x83, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
+            head.extend(path.as_bytes());
+            head.extend([0x01, 1, b'x', 0x0f, 0x0d, 3, b'1', b'0', b'0']);
+            let send = client.send(frame::HEADERS, frame::END_HEADERS, 1, &head);
+            send.await.unwrap();
+            client.send(frame::DATA, 0, 1, b"half").await.unwrap();
+            let code_bytes = code.to_be_bytes();
+            let reset = client.send(frame::RST_STREAM, 0, 1, &code_bytes);
+            reset.await.unwrap();
+            let ended = recorder.ended().await;
+            assert_eq!(ended.class, Class::Cancelled, "{path}, {code}: {ended:?}");
         }
     }
 }
