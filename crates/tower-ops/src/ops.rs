@@ -26,8 +26,8 @@ use tower_ops_metrics::Prometheus;
 use tower_ops_requests::RequestTracker;
 use tower_ops_state::State;
 
-use crate::activity_listener::ActivityListener;
 #[cfg(any(feature = "axum", feature = "tonic"))]
+use crate::activity_listener::ActivityListener;
 use crate::advice;
 use crate::builder::OpsBuilder;
 use crate::endpoint::Endpoint;
