@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tower_ops_testing::RawHttp1;
 use tower_ops_tests::Service;
 
@@ -149,9 +149,12 @@ async fn who_was_accepted_just_before_the_drain_is_answered() {
     sleep(20 * MILLI).await;
     service.process().terminate().unwrap();
     // A request that comes before the signal was heard is answered as ever.
-    while service.ops_get("/ready").await.0 == 200 {
-        sleep(MILLI).await;
-    }
+    let heard = async {
+        while service.ops_get("/ready").await.0 == 200 {
+            sleep(MILLI).await;
+        }
+    };
+    timeout(LONG, heard).await.unwrap();
     let mut answers = JoinSet::new();
     for (place, mut client) in clients.into_iter().enumerate() {
         answers.spawn(async move {
