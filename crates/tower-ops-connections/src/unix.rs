@@ -24,14 +24,14 @@ use crate::{Listener, Peer};
 /// # Examples
 ///
 /// ```no_run
-/// use axum::Router;
-/// use tower_ops_connections::{Connections, UnixSocket};
+/// use tower_ops_connections::{Acceptor, Connections, UnixSocket};
 ///
 /// # async fn run() -> std::io::Result<()> {
 /// let listener = UnixSocket::bind("/run/app.sock")?.mode(0o660)?;
-/// let stop = std::future::pending();
-/// let report = Connections::new().server().serve(listener, Router::new(), stop).await;
-/// println!("{report}");
+/// let mut acceptor = Acceptor::new(listener);
+/// let accepted = Connections::new().accept_from(&mut acceptor).await;
+/// // or, with the feature `hyper-util`: connections.server().serve(listener, app, stop)
+/// # drop(accepted);
 /// # Ok(())
 /// # }
 /// ```
