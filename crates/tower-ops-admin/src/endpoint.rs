@@ -181,7 +181,7 @@ impl Endpoint {
         };
         // Not on the runtime's blocking pool, which may be what hangs; dropped, it goes on.
         let (ends, ended) = oneshot::channel::<()>();
-        let waits = thread::Builder::new().name("admin-close".to_owned());
+        let waits = thread::Builder::new().name("operations-close".to_owned());
         let waits = waits.spawn(move || {
             running.end();
             drop(ends);

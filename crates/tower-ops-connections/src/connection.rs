@@ -65,7 +65,7 @@ impl Connection {
     /// where that layer is missing.
     #[inline]
     pub fn set_watched(&self) {
-        self.record.set_watched();
+        self.record.watched.set(&self.record.shared.watched);
     }
 
     /// Its number: counted from 1, never used again in this process's

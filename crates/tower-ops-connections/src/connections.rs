@@ -223,8 +223,9 @@ impl Connections {
     }
 
     /// Returns on how many connections requests were answered of which none was
-    /// [watched](Connection::set_watched). As long as none at all was, it looks through those that
-    /// are open; after that it counts those that have ended, which costs nothing.
+    /// [watched](Connection::set_watched). As long as no request of any connection was, it looks
+    /// through those that are open; after that it is the number of those that have ended, which
+    /// costs nothing.
     #[must_use]
     pub fn unwatched(&self) -> u64 {
         let ended = self.shared.watched.ended_unwatched();
@@ -232,7 +233,7 @@ impl Connections {
             return ended;
         }
         let open = self.shared.shards.all();
-        let open = open.filter(|connection| connection.record.is_unwatched());
+        let open = open.filter(|connection| connection.record.watched.is_missing());
         ended + open.count() as u64
     }
 

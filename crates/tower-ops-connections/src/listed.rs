@@ -69,7 +69,7 @@ impl Drop for Listed {
         if lost > 0 && !cut {
             record.shared.note_lost(&self.connection, lost);
         }
-        if record.is_unwatched() {
+        if record.watched.is_missing() {
             record.shared.watched.count_unwatched();
         }
         let reason = record.state.seen().reason().unwrap_or(self.end);

@@ -14,6 +14,7 @@ use crate::metrics::ListenerMetrics;
 use crate::shared::Shared;
 use crate::stall::{Unread, Unsent};
 use crate::state::State;
+use crate::watched::ConnectionWatched;
 use crate::{CloseReason, Connection, Peer, Protocol};
 
 /// What is known of one connection.
@@ -51,8 +52,7 @@ pub(crate) struct Record {
     last_byte: AtomicU64,
     closing_since: AtomicU64,
     exchanges: AtomicU64,
-    /// Whether the layer that watches requests has seen one of these.
-    watched: AtomicBool,
+    pub(crate) watched: ConnectionWatched,
     /// By the system's clock, for whoever asks.
     pub(crate) opened_at: Instant,
     pub(crate) id: u64,
@@ -161,7 +161,7 @@ impl Record {
             protocol: AtomicU8::new(0),
             flags: Flags::default(),
             exchanges: AtomicU64::new(0),
-            watched: AtomicBool::new(false),
+            watched: ConnectionWatched::default(),
             bytes_read: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
             head_begun: AtomicU64::new(0),
@@ -324,19 +324,6 @@ impl Record {
 
     pub(crate) fn exchanges(&self) -> u64 {
         self.exchanges.load(Ordering::Relaxed)
-    }
-
-    #[inline]
-    pub(crate) fn set_watched(&self) {
-        if !self.watched.load(Ordering::Relaxed) {
-            self.watched.store(true, Ordering::Relaxed);
-            self.shared.watched.set();
-        }
-    }
-
-    /// Whether exchanges have come to their end, and no layer has seen one.
-    pub(crate) fn is_unwatched(&self) -> bool {
-        self.exchanges() > u64::from(self.in_flight()) && !self.watched.load(Ordering::Relaxed)
     }
 
     pub(crate) fn bytes_read(&self) -> u64 {

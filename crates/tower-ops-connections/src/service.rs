@@ -154,6 +154,9 @@ where
         let mut response = ready!(polled)?;
         let exchange = this.exchange.take();
         let http1 = *this.version < Version::HTTP_2;
+        if let Some(connection) = &exchange.connection {
+            connection.record.watched.note_answer();
+        }
         if *this.connects
             && !http1
             && let Some(connection) = &exchange.connection

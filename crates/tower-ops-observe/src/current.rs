@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use http::HeaderValue;
 
-/// What is known of who sent a request and how it is called: the part of [`Facts`](crate::Facts)
-/// that whoever runs inside of an exchange may ask for.
+/// Who sent a request, on which connection, and its ids: the part of [`Facts`](crate::Facts) that
+/// handlers and inner layers can read while the request is being served.
 ///
 /// [`current`](Self::current) has them anywhere below an [`ObserveLayer`](crate::ObserveLayer)
 /// whose observers set them, until the response's head is there. With the feature `axum` they are
@@ -97,9 +97,9 @@ const NONE: RequestFacts = RequestFacts {
     are_some: false,
 };
 
-/// Makes the facts the current ones for as long as it lives, and puts those of before back, also
-/// when the step in between unwinds. A swap and not a clone: no count is touched. Nobody reads the
-/// facts of an exchange where they stood while its own code runs.
+/// Makes the facts the current ones for as long as it lives, and then puts the earlier ones back,
+/// also when the step in between unwinds. A swap and not a clone: no reference is counted. The
+/// exchange's own copy is not read meanwhile: observers run before and after the step.
 pub(crate) struct FactsScope<'a>(&'a mut RequestFacts);
 
 impl<'a> FactsScope<'a> {
@@ -116,7 +116,7 @@ impl Drop for FactsScope<'_> {
 }
 
 fn swap(facts: &mut RequestFacts) {
-    // An error means that the thread is ending: nobody will ask any more.
+    // An error means that the thread is ending, and with it everything that reads this.
     let _ = CURRENT.try_with(|slot| std::mem::swap(&mut *slot.borrow_mut(), facts));
 }
 

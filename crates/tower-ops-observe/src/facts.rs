@@ -146,8 +146,8 @@ impl Facts {
         }
     }
 
-    /// Whether another layer that observes is around this one: then the request is part of that
-    /// one's exchange, or is one that is sent while it is served.
+    /// Whether an exchange that another layer observes is being served around this one: of the
+    /// same request, or of one whose handler sends this request.
     #[must_use]
     pub const fn is_nested(&self) -> bool {
         self.nested
@@ -324,21 +324,23 @@ impl Facts {
     }
 }
 
-/// What an exchange begins with: what is known around it, of the request that it is part of. Who the
-/// peer of a request that goes out is and whether it is encrypted is another matter.
+/// The facts that an exchange begins with: those of the exchange around it, if there is one. The
+/// peer, the connection and the scheme of an outgoing request are its own.
 fn known<B>(side: Side, request: &Request<B>) -> RequestFacts {
-    let around = RequestFacts::current();
-    let mut known = around.unwrap_or_default();
-    let is_nested = known.are_some;
-    if side == Side::Client {
-        known.peer = None;
-        known.connection = None;
+    let known = match (RequestFacts::current(), side) {
+        (Some(around), Side::Server) => return around,
+        (Some(around), Side::Client) => RequestFacts {
+            peer: None,
+            connection: None,
+            ..around
+        },
+        (None, _) => RequestFacts::default(),
+    };
+    RequestFacts {
+        secure: says_https(side, request),
+        are_some: true,
+        ..known
     }
-    if !is_nested || side == Side::Client {
-        known.secure = says_https(side, request);
-    }
-    known.are_some = true;
-    known
 }
 
 fn says_https<B>(side: Side, request: &Request<B>) -> bool {

@@ -203,7 +203,7 @@ impl<O: Observe> Drop for Life<O> {
 impl<O: Observe> State<O> {
     #[inline]
     fn in_scope<R>(&mut self, watch: &Watch<O>, step: impl FnOnce() -> R) -> R {
-        // With the head out, the routing is done, and whoever asks has asked.
+        // Both are for the time before the response's head.
         let _scopes = self.head_at.is_none().then(|| {
             (
                 RouteScope::enter(&mut self.facts.route, self.routing),

@@ -20,7 +20,7 @@ use crate::trusted_proxies::TrustedProxies;
 #[non_exhaustive]
 pub struct ConnectionFacts {
     pub(crate) proxies: Option<Arc<TrustedProxies>>,
-    /// Whether it was said that the layer stands twice.
+    /// Whether the warning that the layer stands twice was logged.
     warned: Arc<AtomicBool>,
 }
 
@@ -32,8 +32,8 @@ impl ConnectionFacts {
         }
     }
 
-    /// Whether a layer of ours further out has had this very request: it left the request's id in
-    /// there. A request of its own that a handler sends through a router has none.
+    /// Warns, once, if an outer layer of ours has had this very request: it left the id in the
+    /// extensions. A new request that a handler sends through a router has none there.
     #[cold]
     fn check_nested(&self, extensions: &Extensions) {
         if extensions.get::<RequestId>().is_some() && !self.warned.swap(true, Ordering::Relaxed) {

@@ -66,7 +66,6 @@
 
 mod activity_listener;
 mod addr;
-mod advice;
 #[cfg(all(feature = "axum", feature = "tonic"))]
 mod axum_and_grpc;
 mod build;
@@ -89,6 +88,7 @@ mod recorder;
 mod restoring;
 mod serve;
 mod servers;
+mod setup_warnings;
 mod state_page;
 mod timeout;
 mod trusted_proxies;

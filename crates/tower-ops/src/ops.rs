@@ -28,12 +28,12 @@ use tower_ops_state::State;
 
 #[cfg(any(feature = "axum", feature = "tonic"))]
 use crate::activity_listener::ActivityListener;
-use crate::advice;
 use crate::builder::OpsBuilder;
 use crate::endpoint::Endpoint;
 use crate::layer::OpsLayer;
 use crate::probes;
 use crate::restoring::ForgetOnDrop;
+use crate::setup_warnings;
 
 /// What a service needs to be operated, in one handle. Cheap to clone.
 ///
@@ -369,8 +369,8 @@ impl Ops {
         let listens = self.inner.listens.lock();
         *listens.unwrap_or_else(PoisonError::into_inner) = Some(endpoint.addr());
         let health = self.inner.health.run();
-        let layer = advice::watch_layer(self.inner.connections.clone());
-        let readiness = advice::watch_readiness(self.inner.lifecycle.clone());
+        let layer = setup_warnings::watch_layer(self.inner.connections.clone());
+        let readiness = setup_warnings::watch_readiness(self.inner.lifecycle.clone());
         let checks = application.spawn(async move {
             tokio::join!(health, layer, readiness);
         });

@@ -43,11 +43,7 @@ impl Observe for Record {
 }
 
 fn ops() -> Ops {
-    let ops = Ops::builder("test")
-        .private_recorder()
-        .ops_addr("127.0.0.1:0")
-        .lifecycle(|life| life.signals(false));
-    ops.build().unwrap()
+    Ops::builder("test").for_tests().build().unwrap()
 }
 
 /// One request with the id `it`: the peer that it has, and the answer.
@@ -101,13 +97,13 @@ async fn an_observer_further_in_begins_with_what_the_bundle_found() {
 }
 
 #[tokio::test]
-async fn a_handler_extracts_the_facts_and_one_without_the_layer_is_told_what_is_missing() {
-    let told = get(async |facts: RequestFacts| {
+async fn a_handler_extracts_the_facts_and_without_the_layer_the_answer_names_it() {
+    let shown = get(async |facts: RequestFacts| {
         let id = facts.request_id().unwrap().to_str().unwrap();
         format!("{id} {} {}", facts.peer().unwrap(), facts.scheme())
     });
     let at_will = get(async |facts: Option<RequestFacts>| facts.is_some().to_string());
-    let app = Router::new().route("/", told).route("/option", at_will);
+    let app = Router::new().route("/", shown).route("/option", at_will);
     let one = ops();
     let (peer, _, text) = ask(one.clone(), app.clone().layer(one.layer()), "/").await;
     assert_eq!(text, format!("it {peer} http"));

@@ -30,7 +30,7 @@ pub(super) async fn accept_all(
     loop {
         while connections.is_full() {
             if !connections.evict_oldest() {
-                // For all an answer is being made, which is bounded in time.
+                // An answer is being made for each of them, which is bounded in time.
                 connections.fewer().await;
             }
         }

@@ -6,12 +6,12 @@ use tokio::task::AbortHandle;
 
 use crate::endpoint::incidents::Incidents;
 
-/// Probes and scrapers are few; whoever opens more loses the oldest that has not asked anything,
-/// and then the one that has been reading its answer for longest.
+/// Probes and scrapers are few. Beyond this, the oldest connection that has not sent a whole head
+/// is closed or, if there is none, the one that has been reading its answer for longest.
 pub(super) const MAX_CONNECTIONS: usize = 256;
 
 /// How many answers are being sent at once. Each may be held in memory as a whole, and a client
-/// that does not read needs nothing to have it held.
+/// that does not read keeps it there at no cost of its own.
 pub(super) const MAX_SENDING: usize = 128;
 
 /// The connections of the endpoint: how many are open, which have not sent a whole head, and which
@@ -59,7 +59,7 @@ impl Inner {
         Some(entry)
     }
 
-    /// Ends the connection for others. It counts no longer from then on.
+    /// Closes the connection to make room. It no longer counts from then on.
     fn evict(&mut self, id: u64) {
         if let Some(Entry { handle, .. }) = self.remove(id) {
             if let Some(handle) = handle {
@@ -150,12 +150,12 @@ impl Open {
         self.id
     }
 
-    /// From now on it is not ended for others, until it has its answer.
+    /// From now on it is not closed to make room, until it has its answer.
     pub(super) fn has_head(&self) {
         self.connections.inner().waiting.remove(&self.id);
     }
 
-    /// Its answer was made and is to be sent: from now on it may be ended for others again.
+    /// Its answer was made and is to be sent: from now on it may be closed to make room again.
     pub(super) fn has_answer(&self) {
         let mut inner = self.connections.inner();
         let key = inner.number();
@@ -170,7 +170,7 @@ impl Open {
             inner.evict(oldest);
         }
         drop(inner);
-        // The accept loop may be waiting for somebody whom it may end.
+        // The accept loop may wait for a connection that it may close.
         self.connections.shared.fewer.notify_one();
     }
 }

@@ -5,9 +5,12 @@
 )]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::middleware::from_fn;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
 use axum::{Router, routing::get};
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
@@ -21,11 +24,7 @@ use log::Log;
 const LONG: Duration = Duration::from_secs(20);
 
 fn ops() -> Ops {
-    let ops = Ops::builder("test")
-        .private_recorder()
-        .ops_addr("127.0.0.1:0")
-        .lifecycle(|life| life.signals(false));
-    ops.build().unwrap()
+    Ops::builder("test").for_tests().build().unwrap()
 }
 
 fn app() -> Router {
@@ -79,14 +78,12 @@ fn requests_that_no_layer_sees_are_warned_of() {
 #[test]
 fn requests_that_are_answered_around_the_layer_are_warned_of() {
     let around = |ops: &Ops| {
-        let early = from_fn(
-            async |request: axum::extract::Request, next: axum::middleware::Next| {
-                if request.uri().path() == "/early" {
-                    return axum::response::IntoResponse::into_response("no further");
-                }
-                next.run(request).await
-            },
-        );
+        let early = from_fn(async |request: Request, next: Next| {
+            if request.uri().path() == "/early" {
+                return axum::response::IntoResponse::into_response("no further");
+            }
+            next.run(request).await
+        });
         app().layer(ops.layer()).layer(early)
     };
     logs(
@@ -113,18 +110,45 @@ fn a_set_up_that_is_right_is_not_warned_of() {
             let request = http::Request::get("/").body(axum::body::Body::empty());
             tower::ServiceExt::oneshot(inner, request.unwrap()).await
         });
+        // What holds a request back around the layer has answered nothing if the client leaves.
+        let held = Arc::new(AtomicBool::new(false));
+        let holds = from_fn({
+            let held = Arc::clone(&held);
+            move |request: Request, next: Next| {
+                let held = Arc::clone(&held);
+                async move {
+                    if request.uri().path() == "/held" {
+                        held.store(true, Ordering::SeqCst);
+                        std::future::pending::<()>().await;
+                    }
+                    next.run(request).await
+                }
+            }
+        });
         let app = app()
             .route("/batch", batch)
             .layer(ops.layer())
+            .layer(holds)
             .layer(ops.operations().layer("/ops"));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
+        let connections = ops.connections().clone();
         let serving = tokio::spawn(async move { ops.serve(listener, app).await });
         for path in ["/ops/health", "/", "/batch", "/nowhere"] {
             assert_eq!(
                 ask(addr, path).await,
                 if path == "/nowhere" { 404 } else { 200 }
             );
+        }
+        let mut client = RawHttp1::connect(addr).await.unwrap();
+        let sent = client.send_request("GET", "/held", &[], "");
+        sent.await.unwrap();
+        while !held.load(Ordering::SeqCst) {
+            sleep(Duration::from_millis(1)).await;
+        }
+        drop(client);
+        while !connections.is_empty() {
+            sleep(Duration::from_millis(1)).await;
         }
         // Longer than between two looks.
         sleep(Duration::from_millis(2_500)).await;

@@ -9,10 +9,10 @@ use tower_ops_lifecycle::{Lifecycle, Phase};
 /// How often the connections are looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// How long a service may be live and not ready before that is worth a word.
+/// How long a service may be live and not ready before that is worth a warning.
 const NOT_READY: Duration = Duration::from_secs(60);
 
-/// Says, once, that requests are answered which the layer has not seen. Never ends.
+/// Warns, once, that requests are answered which the layer has not seen.
 pub(crate) async fn watch_layer(connections: Connections) {
     while connections.unwatched() == 0 {
         sleep(LOOK).await;
@@ -29,10 +29,9 @@ pub(crate) async fn watch_layer(connections: Connections) {
              or /requests; add .layer(ops.layer()) to the application, outermost"
         );
     }
-    std::future::pending().await
 }
 
-/// Says, once, that nobody has called `mark_ready`, if that is so after a minute.
+/// Warns, once, if the service is not ready after a minute.
 pub(crate) async fn watch_readiness(lifecycle: Lifecycle) {
     sleep(NOT_READY).await;
     if lifecycle.phase() == Phase::Starting {
