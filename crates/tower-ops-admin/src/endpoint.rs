@@ -40,13 +40,13 @@ impl Admin {
     /// [`ephemeral_port`](crate::AdminBuilder::ephemeral_port). `[::]` takes IPv4 as well, whose
     /// peers are shown with their IPv4 address; it is `0.0.0.0` where the system has no IPv6.
     ///
-    /// HTTP/1.1; one request for each connection, and 256 connections at once: beyond that the
-    /// oldest that has not sent a whole head is closed and, if all have, the one that has been
-    /// reading its answer for longest; also if more than 128 are reading theirs. They are counted
-    /// in `admin_connections_evicted_total`. A client has 3 s for its first byte, 10 s for the head of
-    /// its request, and 30 s, beyond the mounted service's own, for reading the answer. Some file
-    /// descriptors are kept back, so that probes are answered when the process has no others left;
-    /// `admin_accept_errors_total` counts what could not be accepted.
+    /// HTTP/1.1; one request for each connection, and 256 connections at once. Beyond that the oldest
+    /// that has not sent a whole head is closed or, if all have or it has only just come, the one
+    /// that has been reading its answer for longest; the latter also if more than 128 are reading
+    /// theirs. `admin_connections_evicted_total` counts them. A client has 3 s for its first byte,
+    /// 10 s for the head of its request, and 30 s, beyond the mounted service's own, for reading the
+    /// answer. Some file descriptors are kept back, so that probes are answered when the process has
+    /// no others left; `admin_accept_errors_total` counts what could not be accepted.
     ///
     /// [Probes](crate::Mount::probe) are answered on that thread, and everything else on two
     /// threads beside it, 32 answers at once; beyond that the answer is 503 with `Retry-After`.

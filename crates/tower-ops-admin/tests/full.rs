@@ -215,6 +215,53 @@ fn slow_readers_of_long_answers_give_way_the_slowest_first() {
 }
 
 #[test]
+fn slow_readers_give_way_to_answers_that_are_being_made_for_long() {
+    const HANGING: usize = 200;
+    let begun = Arc::new(AtomicUsize::new(0));
+    let hangs = {
+        let begun = Arc::clone(&begun);
+        service_fn(move |_: Request<AdminRequestBody>| {
+            begun.fetch_add(1, Ordering::SeqCst);
+            std::future::pending::<Result<Response<String>, Infallible>>()
+        })
+    };
+    let page = bytes::Bytes::from(vec![b'x'; 16 << 20]);
+    let page = service_fn(move |_: Request<AdminRequestBody>| {
+        let body = http_body_util::Full::new(page.clone());
+        std::future::ready(Ok::<_, Infallible>(Response::new(body)))
+    });
+    // Of probes there may be as many as there are connections.
+    let hangs = Mount::new("/hangs", hangs).access(Access::Public).probe();
+    let hangs = hangs.timeout(Duration::from_secs(600));
+    let endpoint = start([hangs, Mount::new("/page", page)]);
+    let addr = endpoint.addr();
+    let connect = |path: &str| {
+        let mut client = TcpStream::connect(addr).unwrap();
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        client.write_all(request.as_bytes()).unwrap();
+        client.set_read_timeout(Some(LONG)).unwrap();
+        client
+    };
+    let hanging: Vec<_> = (0..HANGING).map(|_| connect("/hangs")).collect();
+    let began = Instant::now();
+    while begun.load(Ordering::SeqCst) < HANGING {
+        assert!(began.elapsed() < LONG);
+        thread::sleep(Duration::from_millis(5));
+    }
+    // With these it is full, and there are fewer of them than are read at once.
+    let readers: Vec<_> = (0..100)
+        .map(|_| {
+            let mut client = connect("/page");
+            let first = client.read(&mut [0; 1]);
+            assert!(matches!(first, Ok(1)), "{first:?}");
+            client
+        })
+        .collect();
+    probe(addr, 20);
+    drop((hanging, readers));
+}
+
+#[test]
 fn an_answer_that_is_being_made_is_not_given_up_for_others() {
     const ASKERS: usize = 30;
     let (begun, release) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));

@@ -45,11 +45,18 @@ async fn lenient(request: Request) -> &'static str {
     "fine"
 }
 
+/// Reads, and answers well with a head alone, which needs no transport to be complete.
+async fn acknowledging(request: Request) -> StatusCode {
+    let _ = request.into_body().collect().await;
+    StatusCode::NO_CONTENT
+}
+
 async fn serve(recorder: &Recorder) -> Server {
     let app = Router::new()
         .route("/strict", any(strict))
         .route("/echo", any(echo))
         .route("/lenient", any(lenient))
+        .route("/acknowledging", any(acknowledging))
         .route("/bytes", any(async |body: Bytes| body.len().to_string()))
         .route("/ignore", any(async || "not read"))
         .route(
@@ -60,7 +67,7 @@ async fn serve(recorder: &Recorder) -> Server {
     Server::spawn(app).await
 }
 
-const READERS: [&str; 4] = ["/strict", "/lenient", "/bytes", "/echo"];
+const READERS: [&str; 5] = ["/strict", "/lenient", "/bytes", "/echo", "/acknowledging"];
 
 /// How a client breaks off an upload over HTTP/1.
 #[derive(Clone, Copy, Debug)]
@@ -165,7 +172,7 @@ async fn a_client_that_breaks_its_upload_off_over_http2_has_cancelled() {
 async fn an_upload_that_is_reset_without_an_error_has_cancelled() {
     const NO_ERROR: u32 = 0;
     const CANCEL: u32 = 8;
-    for path in ["/strict", "/lenient", "/bytes"] {
+    for path in ["/strict", "/lenient", "/bytes", "/acknowledging"] {
         for code in [NO_ERROR, CANCEL] {
             let recorder = Recorder::new();
             let server = serve(&recorder).await;

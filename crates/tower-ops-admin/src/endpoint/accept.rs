@@ -28,12 +28,6 @@ pub(super) async fn accept_all(
     let connections = Connections::new(Incidents::new(admin.recorder()));
     let mut refill_at = Instant::now();
     loop {
-        while connections.is_full() {
-            if !connections.evict_oldest() {
-                // An answer is being made for each of them, which is bounded in time.
-                connections.fewer().await;
-            }
-        }
         // A deadline and not a pause: it passes however often somebody connects.
         if !reserve.is_full() && Instant::now() >= refill_at {
             reserve.refill();
@@ -50,6 +44,14 @@ pub(super) async fn accept_all(
         };
         match accepted {
             Ok((stream, peer)) => {
+                // Now and not before: nobody gives way until there is somebody to give way to,
+                // and never the connection that has only just come.
+                while connections.is_full() {
+                    if !connections.evict_oldest() {
+                        // An answer is being made for each of them, which is bounded in time.
+                        connections.fewer().await;
+                    }
+                }
                 let open = connections.open();
                 let id = open.id();
                 let serving = serve(stream, peer, admin.clone(), answering.clone(), open);

@@ -1,8 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::endpoint::incidents::Incidents;
 
@@ -13,6 +15,10 @@ pub(super) const MAX_CONNECTIONS: usize = 256;
 /// How many answers are being sent at once. Each may be held in memory as a whole, and a client
 /// that does not read keeps it there at no cost of its own.
 pub(super) const MAX_SENDING: usize = 128;
+
+/// For so long a connection that has sent nothing may have a prober behind it whose request was not
+/// looked at yet: those that only read give way before it.
+const FRESH: Duration = Duration::from_millis(250);
 
 /// The connections of the endpoint: how many are open, which have not sent a whole head, and which
 /// only have to read their answer.
@@ -36,8 +42,8 @@ struct Inner {
     incidents: Incidents,
 }
 
-#[derive(Default)]
 struct Entry {
+    opened: Instant,
     /// Ends it: known once its task was spawned.
     handle: Option<AbortHandle>,
     /// Its key in `sending`.
@@ -96,7 +102,12 @@ impl Connections {
     pub(super) fn open(&self) -> Open {
         let mut inner = self.inner();
         let id = inner.number();
-        inner.open.insert(id, Entry::default());
+        let entry = Entry {
+            opened: Instant::now(),
+            handle: None,
+            sending: None,
+        };
+        inner.open.insert(id, entry);
         inner.waiting.insert(id);
         drop(inner);
         Open {
@@ -116,13 +127,19 @@ impl Connections {
         self.inner().open.len() >= MAX_CONNECTIONS
     }
 
-    /// Ends the oldest connection that has not sent a whole head or, if all have, the one that has
-    /// been reading its answer for longest; `false` if all are waiting for theirs. Its descriptor
-    /// is free when its task had a turn: see [`fewer`](Self::fewer).
+    /// Closes the oldest connection that has not sent a whole head or, if that is [younger](FRESH)
+    /// or there is none, the one that has been reading its answer for longest; `false` if all are
+    /// waiting for theirs. Its descriptor is free when its task had a turn: see
+    /// [`fewer`](Self::fewer).
     pub(super) fn evict_oldest(&self) -> bool {
         let mut inner = self.inner();
-        let oldest = inner.waiting.first().copied();
-        let Some(id) = oldest.or_else(|| inner.sending.values().next().copied()) else {
+        let waits = inner.waiting.first().copied();
+        let reads = inner.sending.values().next().copied();
+        let is_fresh = |id| {
+            let entry: Option<&Entry> = inner.open.get(&id);
+            entry.is_some_and(|entry| entry.opened.elapsed() < FRESH)
+        };
+        let Some(id) = waits.filter(|id| !is_fresh(*id)).or(reads).or(waits) else {
             return false;
         };
         inner.evict(id);
