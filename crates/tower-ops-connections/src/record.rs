@@ -48,11 +48,11 @@ pub(crate) struct Record {
     pub(crate) http2: Http2Record,
     /// How many exchanges were in flight when the connection broke, or was cut off.
     broken: AtomicU32,
+    pub(crate) watched: ConnectionWatched,
     /// When the last byte went; kept only where that decides.
     last_byte: AtomicU64,
     closing_since: AtomicU64,
     exchanges: AtomicU64,
-    pub(crate) watched: ConnectionWatched,
     /// By the system's clock, for whoever asks.
     pub(crate) opened_at: Instant,
     pub(crate) id: u64,

@@ -225,7 +225,7 @@ impl Server {
                     break;
                 };
                 if let Ok(listed) = room.admit(&io, peer) {
-                    tasks.spawn(Arc::clone(&server).serve_one(io, listed, app.clone()));
+                    server.serve_one(&mut tasks, io, listed, app.clone());
                 }
             }
         }
@@ -236,7 +236,7 @@ impl Server {
                 timeout(LAST_ACCEPT, server.connections.next_of(&mut acceptor)).await
         {
             if let Ok(listed) = room.admit(&io, peer) {
-                tasks.spawn(Arc::clone(&server).serve_one(io, listed, app.clone()));
+                server.serve_one(&mut tasks, io, listed, app.clone());
             }
         }
         // What has not been accepted by now is refused.
@@ -247,7 +247,8 @@ impl Server {
         report
     }
 
-    async fn serve_one<I, S, B>(self: Arc<Self>, io: I, listed: Listed, app: S)
+    /// Serves one connection on a task of its own.
+    fn serve_one<I, S, B>(self: &Arc<Self>, tasks: &mut JoinSet<()>, io: I, listed: Listed, app: S)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<http::Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
@@ -257,16 +258,20 @@ impl Server {
         B::Data: Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        let server = Arc::clone(self);
         #[cfg(feature = "tls")]
-        if let Some(tls) = &self.tls {
-            if let Some((io, listed)) = tls.accept(io, listed, self.handshake).await {
-                let io = Tracked::new(io, listed);
-                io.connection().record.set_tls();
-                drive(&self.http, io, app).await;
-            }
+        if self.tls.is_some() {
+            tasks.spawn(async move {
+                let Some(tls) = &server.tls else { return };
+                if let Some((io, listed)) = tls.accept(io, listed, server.handshake).await {
+                    let io = Tracked::new(io, listed);
+                    io.connection().record.set_tls();
+                    drive(Arc::clone(&server), io, app).await;
+                }
+            });
             return;
         }
-        drive(&self.http, Tracked::new(io, listed), app).await;
+        tasks.spawn(drive(server, Tracked::new(io, listed), app));
     }
 }
 
@@ -280,7 +285,13 @@ impl Drop for CutUpgraded<'_> {
 }
 
 /// Serves one connection, and closes it when that is due.
-async fn drive<I, S, B>(http: &auto::Builder<TokioExecutor>, io: Tracked<I>, app: S)
+///
+/// No `async fn`: that would keep each argument twice, for as long as the connection lives.
+fn drive<I, S, B>(
+    server: Arc<Server>,
+    io: Tracked<I>,
+    app: S,
+) -> impl Future<Output = ()> + Send + use<I, S, B>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<http::Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
@@ -292,26 +303,29 @@ where
 {
     let connection = io.connection().clone();
     let service = TowerToHyperService::new(connection.service(app));
-    let serving = http.serve_connection_with_upgrades(TokioIo::new(io.driven()), service);
-    let mut serving = pin!(serving);
-    let mut closing = Closing::default();
-    poll_fn(|cx| {
-        loop {
-            let at_stake = connection.record.at_stake();
-            if let Poll::Ready(end) = serving.as_mut().poll(cx) {
-                if let Err(error) = end {
-                    connection.record.note_broken(at_stake);
-                    tracing::debug!(error, "a connection ended with an error");
+    let io = TokioIo::new(io.driven());
+    async move {
+        let serving = server.http.serve_connection_with_upgrades(io, service);
+        let mut serving = pin!(serving);
+        let mut closing = Closing::default();
+        poll_fn(|cx| {
+            loop {
+                let at_stake = connection.record.at_stake();
+                if let Poll::Ready(end) = serving.as_mut().poll(cx) {
+                    if let Err(error) = end {
+                        connection.record.note_broken(at_stake);
+                        tracing::debug!(error, "a connection ended with an error");
+                    }
+                    return Poll::Ready(());
                 }
-                return Poll::Ready(());
+                match ready!(closing.poll(&connection, cx)) {
+                    Due::Goodbye => serving.as_mut().graceful_shutdown(),
+                    Due::End => return Poll::Ready(()),
+                }
             }
-            match ready!(closing.poll(&connection, cx)) {
-                Due::Goodbye => serving.as_mut().graceful_shutdown(),
-                Due::End => return Poll::Ready(()),
-            }
-        }
-    })
-    .await;
+        })
+        .await;
+    }
 }
 
 /// How far the close of a connection is whose future we own.
