@@ -10,7 +10,7 @@ use futures_util::FutureExt as _;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
-use tower_ops_answer::{Answer, is_read, path};
+use tower_ops_core::http::{Answer, is_read, path};
 use tower_service::Service;
 
 use crate::access::{Access, Role};
@@ -304,7 +304,7 @@ where
         let config = Arc::clone(&self.config);
         let marked = move |mut response: Response<AdminBody>| {
             let headers = response.headers_mut();
-            tower_ops_answer::secure(headers);
+            tower_ops_core::http::secure(headers);
             if let Some(header) = &config.header {
                 headers.insert(header.clone(), VERSION);
             }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use http::{Extensions, HeaderName};
 use tokio::time::Instant;
-use tower_ops_answer::Host;
-use tower_ops_config::ConfigError;
+use tower_ops_core::config::ConfigError;
+use tower_ops_core::http::Host;
 
 use crate::admin::Admin;
 use crate::config::{Config, PeerOf, Phase};

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tower_ops_config::StartError;
+use tower_ops_core::config::StartError;
 
 use self::accept::accept_all;
 use self::answering::Answering;

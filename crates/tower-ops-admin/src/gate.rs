@@ -3,7 +3,7 @@
 use http::header::{HeaderName, ORIGIN, USER_AGENT};
 use http::uri::Uri;
 use http::{HeaderMap, StatusCode, Version};
-use tower_ops_answer::Host;
+use tower_ops_core::http::Host;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 

@@ -9,7 +9,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body_util::Full;
 use serde::Serialize;
-use tower_ops_answer::{Accept, Answer, has_body};
+use tower_ops_core::http::{Accept, Answer, has_body};
 
 use crate::body::AdminBody;
 use crate::config::Config;

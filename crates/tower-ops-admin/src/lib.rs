@@ -120,11 +120,11 @@ pub use self::layer::{AdminLayer, AdminService, LayerFuture};
 pub use self::mount::{DEFAULT_BODY, DEFAULT_TIMEOUT, Mount};
 pub use self::remote::RemoteAddr;
 pub use self::tokens::{Tokens, TokensBuilder};
-pub use tower_ops_answer::Secret;
-pub use tower_ops_config::ConfigError;
+pub use tower_ops_core::config::ConfigError;
 #[cfg(feature = "server")]
 #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
-pub use tower_ops_config::StartError;
+pub use tower_ops_core::config::StartError;
+pub use tower_ops_core::secret::Secret;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{Method, Request, Response, Uri};
 use http_body::Body;
-use tower_ops_answer::is_read;
+use tower_ops_core::http::is_read;
 use tower_service::Service;
 
 use crate::access::Access;

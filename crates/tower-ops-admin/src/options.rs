@@ -29,7 +29,7 @@ pub(crate) fn answer(response: Response<AdminBody>) -> Response<AdminBody> {
     headers.remove(TRANSFER_ENCODING);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
     if !headers.contains_key(ALLOW) {
-        headers.insert(ALLOW, tower_ops_answer::allow(&["GET", "HEAD"]));
+        headers.insert(ALLOW, tower_ops_core::http::allow(&["GET", "HEAD"]));
     }
     Response::from_parts(parts, AdminBody::new(Empty::<Bytes>::new()))
 }

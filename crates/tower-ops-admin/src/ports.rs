@@ -3,7 +3,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
 
 use socket2::{Domain, Socket, Type};
-use tower_ops_config::StartError;
+use tower_ops_core::config::StartError;
 
 /// Where port 0 is looked for: where people expect such an endpoint.
 const SEARCHED: RangeInclusive<u16> = 8080..=9000;

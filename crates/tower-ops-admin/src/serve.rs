@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use http::{Method, Request, Response, StatusCode};
 use tokio::time::timeout;
-use tower_ops_answer::{Answer, UsedToken};
+use tower_ops_core::http::{Answer, UsedToken};
 
 use crate::access::Access;
 use crate::audit::{AT_LATEST, AuditEntry};

@@ -2,10 +2,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use tower_ops_answer::{Secret, TokenDigest, WatchedSecret};
+use tower_ops_core::secret::{Secret, TokenDigest, WatchedSecret};
 
 use crate::access::{Access, Role};
-use tower_ops_config::ConfigError;
+use tower_ops_core::config::ConfigError;
 
 /// Who may do what on the operations endpoint: the one place for its authorization.
 ///

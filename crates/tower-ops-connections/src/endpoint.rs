@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use serde::Serialize;
-use tower_ops_answer::{Answer, AnswerBody, BadQuery, Query, is_read, path};
+use tower_ops_core::http::{Answer, AnswerBody, BadQuery, Query, is_read, path};
 use tower_service::Service;
 
 use crate::{ConnectionSnapshot, Connections};

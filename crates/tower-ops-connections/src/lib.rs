@@ -219,7 +219,7 @@ pub use self::tonic::{ConnectionLayer, LayeredFuture, LayeredService, TrackedCon
 pub use self::tracked::Tracked;
 #[cfg(unix)]
 pub use self::unix::UnixSocket;
-pub use tower_ops_config::{ConfigError, StartError};
+pub use tower_ops_core::config::{ConfigError, StartError};
 
 // Its first example is of the accept loop.
 #[cfg(all(doctest, feature = "hyper-util"))]

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
-use tower_ops_config::StartError;
+use tower_ops_core::config::StartError;
 
 use crate::{Listener, Peer};
 

@@ -1,7 +1,7 @@
 //! Which of our formats a client would rather read.
 
 use http::HeaderMap;
-use tower_ops_answer::Accept;
+use tower_ops_core::http::Accept;
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

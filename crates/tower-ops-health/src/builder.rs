@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use metrics::Recorder;
-use tower_ops_config::ConfigError;
+use tower_ops_core::config::ConfigError;
 
 use crate::check::Check;
 use crate::details::Details;

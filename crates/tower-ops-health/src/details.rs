@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use tower_ops_answer::{Secret, TokenDigest, WatchedSecret};
+use tower_ops_core::secret::{Secret, TokenDigest, WatchedSecret};
 
 /// Who sees more than a status: names of checks, errors, numbers, times.
 ///

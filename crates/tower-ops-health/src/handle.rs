@@ -1,6 +1,6 @@
 use std::future::Future;
 
-use tower_ops_config::ConfigError;
+use tower_ops_core::config::ConfigError;
 
 use crate::check::Check;
 use crate::error::CheckNowError;

@@ -201,8 +201,8 @@ pub use self::result::{CheckResult, Observed};
 pub use self::shed::{Shed, ShedFuture, ShedLayer};
 pub use self::state::Health;
 pub use self::status::{Kind, Status};
-pub use tower_ops_answer::Secret;
-pub use tower_ops_config::ConfigError;
+pub use tower_ops_core::config::ConfigError;
+pub use tower_ops_core::secret::Secret;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -5,7 +5,7 @@ use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
-use tower_ops_answer::path;
+use tower_ops_core::http::path;
 use tower_service::Service;
 
 use crate::probe::Probe;

@@ -9,7 +9,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHE
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use tower_ops_answer::{allow, has_body, secure};
+use tower_ops_core::http::{allow, has_body, secure};
 
 use crate::accept::Format;
 use crate::status::Status;

@@ -7,7 +7,7 @@ use std::thread;
 
 use http::StatusCode;
 use tokio::sync::{Semaphore, watch};
-use tower_ops_config::ConfigError;
+use tower_ops_core::config::ConfigError;
 
 use crate::check::{Check, LIVENESS, READINESS, STARTUP};
 use crate::details::Details;

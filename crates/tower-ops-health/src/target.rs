@@ -1,7 +1,7 @@
 //! What a probe asks about, and the answer.
 
 use http::{Request, Response, StatusCode};
-use tower_ops_answer::is_read;
+use tower_ops_core::http::is_read;
 
 use crate::accept::Format;
 use crate::check::{LIVENESS, READINESS, STARTUP};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use metrics::Recorder;
 use tokio::time::Instant;
-use tower_ops_config::ConfigError;
+use tower_ops_core::config::ConfigError;
 
 use crate::config::{Config, ExitAction, LastConnection};
 use crate::lifecycle::Lifecycle;

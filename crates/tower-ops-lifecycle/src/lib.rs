@@ -151,7 +151,7 @@ pub use self::subscription::Subscription;
 pub use self::systemd::ActivatedSockets;
 pub use self::token::DrainToken;
 pub use self::trigger::Trigger;
-pub use tower_ops_config::ConfigError;
+pub use tower_ops_core::config::ConfigError;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

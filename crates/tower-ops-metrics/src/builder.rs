@@ -4,7 +4,7 @@ use std::sync::Arc;
 use metrics::Recorder;
 #[cfg(feature = "prometheus")]
 use metrics_exporter_prometheus::PrometheusBuilder;
-use tower_ops_config::ConfigError;
+use tower_ops_core::config::ConfigError;
 
 #[cfg(feature = "prometheus")]
 use crate::names;

@@ -87,7 +87,7 @@ pub use metrics::{
     Counter, Gauge, Histogram, LocalRecorderGuard, Unit, counter, describe_counter, describe_gauge,
     describe_histogram, gauge, histogram, set_default_local_recorder, with_local_recorder,
 };
-pub use tower_ops_config::ConfigError;
+pub use tower_ops_core::config::ConfigError;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Extensions;
 use metrics::Recorder;
-use tower_ops_config::ConfigError;
+use tower_ops_core::config::ConfigError;
 
 use crate::history::{Pace, Ring, Spare};
 use crate::outcome::Kind;

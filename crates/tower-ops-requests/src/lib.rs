@@ -111,8 +111,8 @@ pub use self::snapshot::RequestSnapshot;
 pub use self::stats::{Rates, RouteSummary, Stats};
 pub use self::task::Tracked;
 pub use self::tracker::RequestTracker;
-pub use tower_ops_answer::AnswerBody;
-pub use tower_ops_config::ConfigError;
+pub use tower_ops_core::config::ConfigError;
+pub use tower_ops_core::http::AnswerBody;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

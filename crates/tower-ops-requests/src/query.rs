@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tower_ops_answer::{BadQuery, Query};
+use tower_ops_core::http::{BadQuery, Query};
 use tower_ops_observe::Class;
 
 use crate::outcome::TrackedOutcome;

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use serde::Serialize;
-use tower_ops_answer::{Answer, AnswerBody, Query, is_read, path};
+use tower_ops_core::http::{Answer, AnswerBody, Query, is_read, path};
 use tower_service::Service;
 
 use crate::query::{self, Cursor, Kept};

@@ -2,7 +2,7 @@
 
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
-use tower_ops_answer::{Answer, BadQuery, Query, codings};
+use tower_ops_core::http::{Answer, BadQuery, Query, codings};
 
 use crate::error::{ErrorKind, StateError};
 use crate::peer::Peer;

@@ -7,8 +7,8 @@ use metrics::Recorder;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
-use tower_ops_answer::{Secret, WatchedSecret};
-use tower_ops_config::ConfigError;
+use tower_ops_core::config::ConfigError;
+use tower_ops_core::secret::{Secret, WatchedSecret};
 
 use crate::fence::Fence;
 use crate::hex;

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
-use tower_ops_answer::AnswerBody;
+use tower_ops_core::http::AnswerBody;
 
 use crate::fence::Pause;
 use crate::record::{Outcome, Record};

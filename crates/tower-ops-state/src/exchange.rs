@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use serde::Serialize;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
-use tower_ops_answer::{Answer, codings, secure};
+use tower_ops_core::http::{Answer, codings, secure};
 use tower_service::Service;
 
 use crate::ask::Ask;

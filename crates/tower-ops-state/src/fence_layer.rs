@@ -9,7 +9,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
-use tower_ops_answer::{Answer, AnswerBody};
+use tower_ops_core::http::{Answer, AnswerBody};
 use tower_ops_observe::{GrpcCode, GrpcProtocol};
 use tower_service::Service;
 

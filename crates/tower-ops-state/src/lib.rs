@@ -143,8 +143,8 @@ pub use self::peer::Peer;
 pub use self::restore::{Restore, Restored, RestoredParticipant};
 pub use self::service::{StateFuture, StateService};
 pub use self::state::State;
-pub use tower_ops_answer::Secret;
-pub use tower_ops_config::ConfigError;
+pub use tower_ops_core::config::ConfigError;
+pub use tower_ops_core::secret::Secret;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -1,5 +1,5 @@
 use serde::Serialize;
-use tower_ops_answer::Answer;
+use tower_ops_core::http::Answer;
 
 use crate::error::StateError;
 

@@ -5,7 +5,7 @@ use std::env::{self, VarError};
 use std::path::Path;
 use std::time::Duration;
 
-use tower_ops_answer::{Secret, WatchedSecret};
+use tower_ops_core::secret::{Secret, WatchedSecret};
 
 use crate::member::Member;
 use crate::seal::{SHORTEST_KEY, SigningKey};

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::time::Instant;
-use tower_ops_answer::UsedToken;
+use tower_ops_core::http::UsedToken;
 
 use crate::error::{ErrorKind, StateError};
 use crate::metrics::StateMetrics;

@@ -1,5 +1,5 @@
 use http::HeaderMap;
-use tower_ops_answer::{TokenDigest, WatchedSecret};
+use tower_ops_core::secret::{TokenDigest, WatchedSecret};
 
 /// What is let in: the current token and, for a change without a gap, the next one.
 #[derive(Default)]
@@ -82,7 +82,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("token");
         std::fs::write(&path, "0123456789abcdef\n").unwrap();
-        let secret = WatchedSecret::new(tower_ops_answer::Secret::from_file(&path));
+        let secret = WatchedSecret::new(tower_ops_core::secret::Secret::from_file(&path));
         let tokens = Tokens::new(secret.ok(), None);
         let shown = |header: &'static str| {
             let header = (AUTHORIZATION, HeaderValue::from_static(header));

@@ -3,8 +3,8 @@ use std::sync::{Arc, Mutex};
 
 use http::HeaderName;
 use tower_ops_admin::Tokens;
-use tower_ops_config::ConfigError;
 use tower_ops_connections::Connection;
+use tower_ops_core::config::ConfigError;
 use tower_ops_health::Details;
 use tower_ops_metrics::Prometheus;
 use tower_ops_observe::ObserveLayer;

@@ -108,7 +108,7 @@ pub use self::ops::Ops;
 pub use self::servers::Servers;
 pub use self::timeout::{Timeout, TimeoutFuture, TimeoutLayer};
 
-pub use tower_ops_config::{ConfigError, StartError};
+pub use tower_ops_core::config::{ConfigError, StartError};
 
 pub use tower_ops_admin as admin;
 pub use tower_ops_connections as connections;

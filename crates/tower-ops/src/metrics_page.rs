@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use tower_ops_answer::{allow, has_body, secure};
+use tower_ops_core::http::{allow, has_body, secure};
 use tower_ops_lifecycle::Lifecycle;
 use tower_ops_metrics::{MetricsService, Prometheus};
 use tower_service::Service;

@@ -10,7 +10,6 @@ use axum::serve::{Listener as AxumListener, TapIo};
 use futures_util::Stream;
 use tokio::runtime::Handle;
 use tower_ops_admin::Admin;
-use tower_ops_config::StartError;
 #[cfg(feature = "tonic")]
 use tower_ops_connections::ConnectionLayer;
 #[cfg(feature = "tonic")]
@@ -20,6 +19,7 @@ use tower_ops_connections::Tracked;
 use tower_ops_connections::{Connections, Server};
 #[cfg(feature = "axum")]
 use tower_ops_connections::{MakeAxumService, Peer, TrackedListener};
+use tower_ops_core::config::StartError;
 use tower_ops_health::Health;
 use tower_ops_lifecycle::{Lifecycle, Phase};
 use tower_ops_metrics::Prometheus;

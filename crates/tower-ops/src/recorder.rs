@@ -1,6 +1,6 @@
 use std::sync::{Mutex, PoisonError};
 
-use tower_ops_config::ConfigError;
+use tower_ops_core::config::ConfigError;
 use tower_ops_metrics::{Metrics, MetricsBuilder, Prometheus};
 
 /// The Prometheus recorder that this crate installed for the process, and what it was made of. A

@@ -3,8 +3,8 @@ use std::future::Future;
 
 use http::{Request, Response};
 use http_body::Body;
-use tower_ops_config::StartError;
 use tower_ops_connections::{Listener, RequestBody};
+use tower_ops_core::config::StartError;
 use tower_ops_lifecycle::ShutdownReport;
 use tower_service::Service;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::Recorder;
-use tower_ops_config::ConfigError;
+use tower_ops_core::config::ConfigError;
 
 use super::Registry;
 use super::close::Meter;

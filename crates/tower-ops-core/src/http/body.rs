@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
-/// The body of an [`Answer`](crate::Answer): all there at once.
+/// The body of an [`Answer`](super::Answer): all there at once.
 #[derive(Clone, Debug, Default)]
 pub struct AnswerBody {
     inner: Full<Bytes>,

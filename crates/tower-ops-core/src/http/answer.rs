@@ -3,8 +3,8 @@ use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENT
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
 
-use crate::headers::{self, has_body};
-use crate::{AnswerBody, BadQuery};
+use super::headers::{self, has_body};
+use super::{AnswerBody, BadQuery};
 
 /// What a service answers.
 #[derive(Debug)]

@@ -1,9 +1,15 @@
+//! Bearer tokens, compared in constant time, and where they come from.
+
+mod bearer;
+mod watched_secret;
+
 use std::fmt;
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use crate::bearer::{TokenDigest, token_problem};
+pub use self::bearer::{SHORTEST_TOKEN, TokenDigest, token_problem};
+pub use self::watched_secret::WatchedSecret;
 
 /// A bearer token, and where it comes from: the one type for all secrets of the operations
 /// endpoint, of health and of state.

@@ -31,7 +31,7 @@ pub fn token_problem(token: &str) -> Option<&'static str> {
 /// ```
 /// use http::HeaderMap;
 /// use http::header::AUTHORIZATION;
-/// use tower_ops_answer::TokenDigest;
+/// use tower_ops_core::secret::TokenDigest;
 ///
 /// let token = TokenDigest::of("a token of some length");
 /// let mut headers = HeaderMap::new();

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::bearer::TokenDigest;
-use crate::secret::Secret;
+use super::{Secret, TokenDigest};
 
 /// How often a file of tokens is read at most.
 const READ_EVERY: Duration = Duration::from_secs(10);
@@ -25,7 +24,7 @@ const WAIT: Duration = Duration::from_millis(200);
 /// # Examples
 ///
 /// ```
-/// use tower_ops_answer::{Secret, TokenDigest, WatchedSecret};
+/// use tower_ops_core::secret::{Secret, TokenDigest, WatchedSecret};
 ///
 /// let secret = WatchedSecret::new(Secret::new("a-token-of-some-length"))?;
 /// assert!(secret.has(&TokenDigest::of("a-token-of-some-length")));

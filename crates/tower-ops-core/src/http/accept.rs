@@ -13,7 +13,7 @@ use http::header::{ACCEPT, HeaderName};
 /// ```
 /// use http::HeaderMap;
 /// use http::header::ACCEPT;
-/// use tower_ops_answer::Accept;
+/// use tower_ops_core::http::Accept;
 ///
 /// let mut headers = HeaderMap::new();
 /// headers.insert(ACCEPT, "text/*;q=0.5, application/json;q=0, */*;q=0.1".parse().unwrap());

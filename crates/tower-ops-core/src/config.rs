@@ -1,9 +1,5 @@
-//! The errors of tower-ops that `main` returns, in words: what is wrong with a configuration, all of
-//! it at once, and why something could not be started.
-//!
-//! A part of the crates that have a builder, and of no use alone; they re-export it.
-
-#![cfg_attr(docsrs, feature(doc_cfg))]
+//! The errors that `main` returns, in words: what is wrong with a configuration, all of it at once,
+//! and why something could not be started.
 
 use std::error::Error;
 use std::fmt;
@@ -30,7 +26,7 @@ impl ConfigError {
     /// # Examples
     ///
     /// ```
-    /// use tower_ops_config::ConfigError;
+    /// use tower_ops_core::config::ConfigError;
     ///
     /// assert!(ConfigError::check("the metrics", vec![]).is_ok());
     /// let problems = vec!["prefix: is empty".to_owned(), "buckets: are not sorted".to_owned()];
@@ -71,7 +67,3 @@ impl fmt::Debug for ConfigError {
 }
 
 impl Error for ConfigError {}
-
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;

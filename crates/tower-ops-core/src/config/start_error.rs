@@ -13,7 +13,7 @@ use std::io;
 /// ```
 /// use std::error::Error;
 /// use std::io::ErrorKind;
-/// use tower_ops_config::StartError;
+/// use tower_ops_core::config::StartError;
 ///
 /// let error = StartError::new(ErrorKind::AddrInUse, "cannot listen on 127.0.0.1:8080");
 /// assert_eq!(error.kind(), ErrorKind::AddrInUse);
