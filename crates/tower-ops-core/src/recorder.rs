@@ -42,21 +42,18 @@ impl RecorderHandle {
     }
 
     /// A counter of that name.
-    #[must_use]
     pub fn counter(&self, name: &'static str, labels: &[Label]) -> Counter {
         let key = key(name, labels);
         self.with(|recorder| recorder.register_counter(&key, METADATA))
     }
 
     /// A gauge of that name.
-    #[must_use]
     pub fn gauge(&self, name: &'static str, labels: &[Label]) -> Gauge {
         let key = key(name, labels);
         self.with(|recorder| recorder.register_gauge(&key, METADATA))
     }
 
     /// A histogram of that name.
-    #[must_use]
     pub fn histogram(&self, name: &'static str, labels: &[Label]) -> Histogram {
         let key = key(name, labels);
         self.with(|recorder| recorder.register_histogram(&key, METADATA))
