@@ -4,9 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::listed::Listed;
-use crate::reaper::Pass;
-use crate::shards::SHARDS;
+use crate::close::reaper::Pass;
+use crate::connections::registration::Listed;
+use crate::connections::shards::SHARDS;
 use crate::{Connections, Peer};
 
 /// Connections that are only listed.

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::exchange::service::ConnectionService;
 use crate::record::Record;
-use crate::service::ConnectionService;
 use crate::{CloseReason, Peer, Protocol};
 
 thread_local! {

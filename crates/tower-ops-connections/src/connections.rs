@@ -1,3 +1,11 @@
+pub(crate) mod builder;
+pub(crate) mod duty;
+pub(crate) mod registration;
+pub(crate) mod shards;
+pub(crate) mod shared;
+pub(crate) mod snapshot;
+pub(crate) mod watched;
+
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -7,13 +15,13 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::builder::ConnectionsBuilder;
-use crate::drain::DrainReport;
-use crate::limits::OnLimit;
-use crate::listed::Listed;
+use crate::close::drain::DrainReport;
+use crate::close::limits::OnLimit;
+use crate::connections::builder::ConnectionsBuilder;
+use crate::connections::registration::Listed;
+use crate::connections::shared::Shared;
+use crate::io::tracked::Tracked;
 use crate::metrics::ListenerMetrics;
-use crate::shared::Shared;
-use crate::tracked::Tracked;
 use crate::{Acceptor, CloseReason, Connection, ConnectionSnapshot, Listener, Peer, RejectReason};
 
 /// The connections of a server: all of them, their limits and their end. Cheap to

@@ -1,9 +1,13 @@
 //! One exchange in flight, in as many hands as there are.
 
+pub(crate) mod metered;
+pub(crate) mod request_body;
+pub(crate) mod service;
+
 use std::sync::Arc;
 
 use crate::Connection;
-use crate::meter::Flow;
+use crate::io::meter::Flow;
 
 /// The response's hold on an exchange, and its way to the connection.
 ///

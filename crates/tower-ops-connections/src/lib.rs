@@ -130,95 +130,59 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod accept;
-#[cfg(feature = "axum")]
-mod axum;
 #[doc(hidden)]
 #[allow(missing_docs, reason = "not part of the API")]
 pub mod bench;
-mod builder;
 mod clock;
-mod closing;
-mod connect_info;
+mod close;
 mod connection;
 mod connections;
-mod descriptors;
-mod drain;
-mod duty;
-#[cfg(feature = "service")]
-mod endpoint;
 mod event;
-mod event_gate;
 mod exchange;
 mod http2;
-mod keep_alive;
-mod limits;
-mod listed;
-#[cfg(all(test, tower_ops_loom))]
-mod loom_models;
-mod meter;
-mod metered;
+mod io;
 mod metrics;
 mod peer;
 mod protocol;
-mod reaper;
-mod reason;
 mod record;
 mod registry;
-mod request_body;
-#[cfg(feature = "hyper-util")]
-mod server;
-mod service;
-mod shards;
-mod shared;
-mod snapshot;
-mod stall;
-mod state;
-mod sync;
-#[cfg(feature = "tls")]
-mod tls;
-#[cfg(feature = "tonic")]
-mod tonic;
-mod tracked;
-#[cfg(unix)]
-mod unix;
-mod watched;
+mod serve;
 
-pub use self::accept::{Acceptor, Listener};
-#[cfg(feature = "axum")]
-pub use self::axum::{
-    AxumFuture, AxumService, MakeAxumFuture, MakeAxumService, NoConnection, TrackedListener,
-};
-pub use self::builder::ConnectionsBuilder;
+pub use self::close::drain::DrainReport;
+pub use self::close::limits::{Http2Close, OnLimit, Upgraded};
+pub use self::close::reason::CloseReason;
 pub use self::connection::{BusyGuard, Connection};
+pub use self::connections::builder::ConnectionsBuilder;
+pub use self::connections::snapshot::ConnectionSnapshot;
 pub use self::connections::{Connections, Room};
-pub use self::drain::DrainReport;
-#[cfg(feature = "service")]
-pub use self::endpoint::ConnectionsService;
 pub use self::event::{ConnectionEvent, RejectReason};
-pub use self::limits::{Http2Close, OnLimit, Upgraded};
-pub use self::metered::{BytesBody, MeteredData};
+pub use self::exchange::metered::{BytesBody, MeteredData};
+#[cfg(feature = "hyper-util")]
+pub use self::exchange::request_body::RequestBody;
+pub use self::exchange::request_body::TrackedBody;
+pub use self::exchange::service::{ConnectionService, ResponseBody, ResponseFuture};
+pub use self::io::tracked::Tracked;
 pub use self::peer::Peer;
 pub use self::protocol::Protocol;
-pub use self::reason::CloseReason;
 pub use self::registry::{
     CloseAllReport, CloseOutcome, Guard, Registry, RegistryBuilder, RegistryCloseReason,
     ResourceId, ResourceSnapshot, UseError,
 };
+pub use self::serve::accept::{Acceptor, Listener};
+#[cfg(feature = "axum")]
+pub use self::serve::axum::{
+    AxumFuture, AxumService, MakeAxumFuture, MakeAxumService, NoConnection, TrackedListener,
+};
+#[cfg(feature = "service")]
+pub use self::serve::endpoint::ConnectionsService;
 #[cfg(feature = "hyper-util")]
-pub use self::request_body::RequestBody;
-pub use self::request_body::TrackedBody;
-#[cfg(feature = "hyper-util")]
-pub use self::server::Server;
-pub use self::service::{ConnectionService, ResponseBody, ResponseFuture};
-pub use self::snapshot::ConnectionSnapshot;
+pub use self::serve::server::Server;
 #[cfg(feature = "tls")]
-pub use self::tls::{Tls, TlsError};
+pub use self::serve::tls::{Tls, TlsError};
 #[cfg(feature = "tonic")]
-pub use self::tonic::{ConnectionLayer, LayeredFuture, LayeredService, TrackedConnectInfo};
-pub use self::tracked::Tracked;
+pub use self::serve::tonic::{ConnectionLayer, LayeredFuture, LayeredService, TrackedConnectInfo};
 #[cfg(unix)]
-pub use self::unix::UnixSocket;
+pub use self::serve::unix::UnixSocket;
 pub use tower_ops_core::config::{ConfigError, StartError};
 
 // Its first example is of the accept loop.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 
-use crate::accept::is_shortage;
 use crate::record::Record;
+use crate::serve::accept::is_shortage;
 use crate::{CloseReason, Protocol, RejectReason};
 
 const ACTIVE: &str = "server_active_connections";

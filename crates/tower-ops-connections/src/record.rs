@@ -7,14 +7,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::clock::{from_micros, micros};
-use crate::event_gate::EventGate;
+use crate::close::event_gate::EventGate;
+use crate::close::state::State;
+use crate::connections::shared::Shared;
+use crate::connections::watched::ConnectionWatched;
 use crate::http2::Wire;
-use crate::meter::Meter;
+use crate::io::meter::Meter;
+use crate::io::stall::{Unread, Unsent};
 use crate::metrics::ListenerMetrics;
-use crate::shared::Shared;
-use crate::stall::{Unread, Unsent};
-use crate::state::State;
-use crate::watched::ConnectionWatched;
 use crate::{CloseReason, Connection, Peer, Protocol};
 
 /// What is known of one connection.

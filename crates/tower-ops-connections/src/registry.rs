@@ -26,7 +26,7 @@ use self::close::Meter;
 use self::resource::Resource;
 use self::slots::Slots;
 use crate::clock::after;
-use crate::duty::Duty;
+use crate::connections::duty::Duty;
 
 /// Keeps what lives long (connections to a database, channels, sessions) and closes
 /// it when nobody uses it: exactly once, and never while it is in use. Cheap to

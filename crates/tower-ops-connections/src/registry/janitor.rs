@@ -7,7 +7,7 @@ use super::close::RegistryCloseReason;
 use super::resource::{self, Guard};
 use super::slots::ResourceId;
 use super::{Inner, Registry};
-use crate::duty::Turn;
+use crate::connections::duty::Turn;
 
 /// How many health checks run at once.
 const CHECKS: usize = 16;

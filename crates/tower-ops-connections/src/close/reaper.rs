@@ -7,10 +7,10 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::micros;
-use crate::duty::Turn;
-use crate::limits::Verdict;
-use crate::shards::SHARDS;
-use crate::shared::Shared;
+use crate::close::limits::Verdict;
+use crate::connections::duty::Turn;
+use crate::connections::shards::SHARDS;
+use crate::connections::shared::Shared;
 use crate::{CloseReason, Connection};
 
 /// In how many steps the reaper makes a pass, spread evenly over the interval.

@@ -16,14 +16,14 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tower_service::Service;
 
-use crate::accept::{Acceptor, Listener};
 use crate::clock::countable;
-use crate::closing::{Linger, Next};
-use crate::listed::Listed;
-use crate::request_body::RequestBody;
+use crate::close::closing::{Linger, Next};
+use crate::connections::registration::Listed;
+use crate::exchange::request_body::RequestBody;
+use crate::io::tracked::Tracked;
+use crate::serve::accept::{Acceptor, Listener};
 #[cfg(feature = "tls")]
-use crate::tls::Tls;
-use crate::tracked::Tracked;
+use crate::serve::tls::Tls;
 use crate::{Connection, Connections, DrainReport, Protocol};
 
 /// How much hyper reads ahead and buffers for writing, for each HTTP/1 connection, and

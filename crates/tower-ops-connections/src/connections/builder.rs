@@ -6,12 +6,12 @@ use metrics::Recorder;
 use tower_ops_core::config::ConfigError;
 
 use crate::ConnectionEvent;
+use crate::close::limits::{Http2Close, Limits, OnLimit, Upgraded};
 use crate::connections::Connections;
-use crate::descriptors;
-use crate::keep_alive::{KeepAlive, TCP_MOST_RETRIES};
-use crate::limits::{Http2Close, Limits, OnLimit, Upgraded};
+use crate::connections::shared::{OnEvent, Shared};
 use crate::metrics::Sink;
-use crate::shared::{OnEvent, Shared};
+use crate::serve::descriptors;
+use crate::serve::keep_alive::{KeepAlive, TCP_MOST_RETRIES};
 
 /// How connections live. Made by [`Connections::builder`].
 ///

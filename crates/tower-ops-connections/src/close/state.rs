@@ -6,7 +6,7 @@
 //! was carried out takes it back.
 
 use crate::CloseReason;
-use crate::sync::{AtomicU64, Ordering};
+use crate::close::sync::{AtomicU64, Ordering};
 
 const BUSY: u64 = 0xffff_ffff;
 const REASON_SHIFT: u32 = 32;

@@ -7,8 +7,8 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::meter::Charge;
-use crate::service::ResponseBody;
+use crate::exchange::service::ResponseBody;
+use crate::io::meter::Charge;
 
 /// The data of a [`ResponseBody`]. On HTTP/2, whoever holds it holds up the stream that
 /// it is for, and its exchange stays in flight.

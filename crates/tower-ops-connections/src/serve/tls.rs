@@ -22,8 +22,8 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{self, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
-use crate::closing::Linger;
-use crate::listed::Listed;
+use crate::close::closing::Linger;
+use crate::connections::registration::Listed;
 use crate::{CloseReason, Connection};
 
 /// How often the files are looked at, unless told otherwise.

@@ -10,12 +10,12 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::connect_info;
 use crate::connection::Scope;
 use crate::exchange::Exchange;
-use crate::meter::{Outflow, SMALL};
-use crate::metered::MeteredData;
-use crate::request_body::TrackedBody;
+use crate::exchange::metered::MeteredData;
+use crate::exchange::request_body::TrackedBody;
+use crate::io::meter::{Outflow, SMALL};
+use crate::serve::connect_info;
 use crate::{Connection, Protocol};
 
 /// The service of one connection. Made by [`Connection::service`].

@@ -20,8 +20,8 @@ use pin_project_lite::pin_project;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use crate::accept::bound_unsent;
 use crate::exchange::Exchange;
+use crate::serve::accept::bound_unsent;
 use crate::{
     BytesBody, Connection, ConnectionService, Connections, Peer, ResponseFuture, Tracked,
     TrackedBody,

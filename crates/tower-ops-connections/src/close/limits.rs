@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::clock::micros;
+use crate::connections::shards::SHARDS;
 use crate::http2::Patience;
-use crate::keep_alive::KeepAlive;
 use crate::record::Record;
-use crate::shards::SHARDS;
+use crate::serve::keep_alive::KeepAlive;
 use crate::{CloseReason, Protocol};
 
 /// A peer that reads fewer bytes a second than this, on average over the stall timeout,

@@ -1,4 +1,4 @@
-use crate::sync::{AtomicU32, Ordering};
+use crate::close::sync::{AtomicU32, Ordering};
 
 const CLOSED: u32 = 1 << 31;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::after;
-use crate::shared::Shared;
+use crate::connections::shared::Shared;
 use crate::{CloseReason, Connection, ConnectionSnapshot};
 
 /// How many of the connections that had to be cut are named.

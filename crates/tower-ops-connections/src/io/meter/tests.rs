@@ -14,9 +14,9 @@ use http_body_util::{BodyExt, Empty, Full};
 use tower_service::Service;
 
 use super::*;
-use crate::listed::Listed;
-use crate::metered::MeteredData;
-use crate::service::ResponseBody;
+use crate::connections::registration::Listed;
+use crate::exchange::metered::MeteredData;
+use crate::exchange::service::ResponseBody;
 use crate::{Connection, Connections, Peer, Room};
 
 /// Chunks without an end, made when they are polled.

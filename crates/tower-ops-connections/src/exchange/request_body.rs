@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 
 use crate::Connection;
 use crate::exchange::Exchange;
-use crate::meter::Flow;
+use crate::io::meter::Flow;
 
 /// The body of a request on the [`Server`](crate::Server): hyper's, tracked.
 #[cfg(feature = "hyper-util")]

@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::clock::after;
+use crate::close::state::Seen;
 use crate::record::Record;
-use crate::state::Seen;
 use crate::{CloseReason, Protocol};
 
 /// What is next for a connection, as the task that closes it sees it.

@@ -19,7 +19,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::exchange::Exchange;
-use crate::service::ResponseFuture;
+use crate::exchange::service::ResponseFuture;
 use crate::{Acceptor, BytesBody, Connection, Connections, Listener, Tracked, TrackedBody};
 
 impl Connections {

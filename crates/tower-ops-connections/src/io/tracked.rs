@@ -8,10 +8,10 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::clock::micros;
-use crate::closing::{Linger, Next};
+use crate::close::closing::{Linger, Next};
+use crate::close::limits::Http2Close;
+use crate::connections::registration::Listed;
 use crate::http2::{Stalled, Wire};
-use crate::limits::Http2Close;
-use crate::listed::Listed;
 use crate::protocol::{Sniff, Sniffed};
 use crate::{CloseReason, Connection, Protocol};
 

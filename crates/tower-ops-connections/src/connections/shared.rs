@@ -10,14 +10,14 @@ use metrics::Histogram;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::clock::{Clock, micros};
-use crate::drain::Lost;
-use crate::duty::Duty;
-use crate::limits::Limits;
+use crate::close::drain::Lost;
+use crate::close::limits::Limits;
+use crate::close::reaper::STEPS;
+use crate::connections::duty::Duty;
+use crate::connections::shards::Shards;
+use crate::connections::watched::Watched;
 use crate::metrics::{ListenerMetrics, Sink};
-use crate::reaper::STEPS;
 use crate::record::Record;
-use crate::shards::Shards;
-use crate::watched::Watched;
 use crate::{CloseReason, Connection, ConnectionEvent, Peer, RejectReason};
 
 pub(crate) type OnEvent = Arc<dyn Fn(&ConnectionEvent<'_>) + Send + Sync>;
