@@ -5,15 +5,15 @@
 use std::time::{Duration, Instant};
 
 use crate::close::reaper::Pass;
-use crate::connections::registration::Listed;
+use crate::connections::registration::Registration;
 use crate::connections::shards::SHARDS;
 use crate::{Connections, Peer};
 
-/// Connections that are only listed.
+/// Connections that are only registered.
 #[allow(missing_debug_implementations, reason = "not part of the API")]
 pub struct Records {
     connections: Connections,
-    listed: Vec<Listed>,
+    registrations: Vec<Registration>,
     opened: Duration,
 }
 
@@ -29,15 +29,15 @@ impl Records {
             .first_byte_timeout(None)
             .build()
             .expect("valid");
-        let listed = (0..count).map(|_| list_one(&connections)).collect();
+        let registrations = (0..count).map(|_| list_one(&connections)).collect();
         Self {
             opened: connections.shared.clock.now(),
             connections,
-            listed,
+            registrations,
         }
     }
 
-    /// A pass, so long after they were listed; how long it took, and how long the
+    /// A pass, so long after they were registration; how long it took, and how long the
     /// slowest shard, which is locked meanwhile.
     #[must_use]
     pub fn pass(&self, after: Duration) -> (Duration, Duration) {
@@ -60,17 +60,17 @@ impl Records {
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.listed.len()
+        self.registrations.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.listed.is_empty()
+        self.registrations.is_empty()
     }
 }
 
-fn list_one(connections: &Connections) -> Listed {
+fn list_one(connections: &Connections) -> Registration {
     let room = crate::Room::for_bench(connections);
     room.admit(&(), Peer::Unknown).expect("no limit")
 }

@@ -97,7 +97,7 @@ impl Connection {
     /// `Server`, and `None` for those of others, which may do TLS below.
     #[must_use]
     pub fn is_tls(&self) -> Option<bool> {
-        self.record.is_driven().then(|| self.record.is_tls())
+        self.record.is_managed().then(|| self.record.is_tls())
     }
 
     /// How long it has been open.
@@ -149,7 +149,7 @@ impl Connection {
     /// Why it is being closed, or was; `None` as long as it is open.
     #[must_use]
     pub fn close_reason(&self) -> Option<CloseReason> {
-        self.record.state.seen().reason()
+        self.record.state.load().reason()
     }
 
     /// Keeps the connection from counting as idle, for what is no exchange: a
@@ -181,11 +181,11 @@ impl Connection {
             loop {
                 let mut told = std::pin::pin!(record.closing.notified());
                 told.as_mut().enable();
-                let seen = record.state.seen();
+                let state = record.state.load();
                 // A request may still take an idle close back.
-                if let Some(reason) = seen.reason()
+                if let Some(reason) = state.reason()
                     && (reason != CloseReason::Idle
-                        || seen.is_committed()
+                        || state.is_committed()
                         || record.protocol() == Protocol::Upgraded)
                 {
                     return reason;

@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::close::drain::DrainReport;
 use crate::close::limits::OnLimit;
 use crate::connections::builder::ConnectionsBuilder;
-use crate::connections::registration::Listed;
+use crate::connections::registration::Registration;
 use crate::connections::shared::Shared;
 use crate::io::tracked::Tracked;
 use crate::metrics::ListenerMetrics;
@@ -361,10 +361,14 @@ impl Room {
         peer: impl Into<Peer>,
     ) -> Result<Tracked<I>, RejectReason> {
         self.admit(&io, peer.into())
-            .map(|listed| Tracked::new(io, listed))
+            .map(|registration| Tracked::new(io, registration))
     }
 
-    pub(crate) fn admit<I: 'static>(self, io: &I, peer: Peer) -> Result<Listed, RejectReason> {
+    pub(crate) fn admit<I: 'static>(
+        self,
+        io: &I,
+        peer: Peer,
+    ) -> Result<Registration, RejectReason> {
         let Connections { shared, listener } = self.connections;
         let refuse = |reason| {
             shared.reject(&listener, peer, reason);
@@ -384,7 +388,7 @@ impl Room {
         shared.limits.keep_alive.set(io);
         let (connection, key) = shared.insert(peer, &listener);
         shared.ensure_reaper();
-        Ok(Listed::new(connection, key, permit, per_ip))
+        Ok(Registration::new(connection, key, permit, per_ip))
     }
 }
 

@@ -10,5 +10,5 @@ mod frames;
 mod streams;
 mod wire;
 
-pub(crate) use self::streams::{Patience, Stalled};
+pub(crate) use self::streams::{StallLimit, Stalled};
 pub(crate) use self::wire::Wire;

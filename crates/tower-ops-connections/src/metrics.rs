@@ -79,7 +79,7 @@ pub(crate) struct ListenerMetrics {
     active: [Gauge; Protocol::ALL.len()],
     pub(crate) idle: Gauge,
     /// Of all listeners together.
-    pub(crate) native: Gauge,
+    pub(crate) managed: Gauge,
     opened: Counter,
     closed: [Counter; CloseReason::ALL.len()],
     rejected: [LateCounter; RejectReason::ALL.len()],
@@ -111,7 +111,7 @@ impl ListenerMetrics {
             active: Protocol::ALL
                 .map(|it| recorder.register_gauge(&protocol(ACTIVE, it), METADATA)),
             idle: recorder.register_gauge(&key(IDLE, None), METADATA),
-            native: recorder.register_gauge(&Key::from_static_name(NATIVE), METADATA),
+            managed: recorder.register_gauge(&Key::from_static_name(NATIVE), METADATA),
             opened: recorder.register_counter(&key(OPENED, None), METADATA),
             closed: CloseReason::ALL.map(|reason| {
                 let key = key(CLOSED, Some(("reason", reason.as_str())));
@@ -156,19 +156,19 @@ impl ListenerMetrics {
     pub(crate) fn closed(&self, record: &Record, reason: CloseReason, age: Duration) {
         let protocol = record.protocol().index();
         self.active[protocol].decrement(1.0);
-        if record.is_driven() {
-            self.native.decrement(1.0);
+        if record.is_managed() {
+            self.managed.decrement(1.0);
         }
         self.closed[reason.index()].increment(1);
         self.duration[protocol].record(age.as_secs_f64());
         #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 requests")]
         self.requests[protocol].record(record.exchanges() as f64);
-        self.tell_bytes(record);
+        self.publish_bytes(record);
     }
 
     /// Counts what came and went since the last time.
-    pub(crate) fn tell_bytes(&self, record: &Record) {
-        let (read, written) = record.news();
+    pub(crate) fn publish_bytes(&self, record: &Record) {
+        let (read, written) = record.take_unpublished();
         if read > 0 {
             self.read.increment(read);
         }

@@ -13,7 +13,7 @@ use crate::connections::shared::Shared;
 use crate::connections::watched::ConnectionWatched;
 use crate::http2::Wire;
 use crate::io::meter::Meter;
-use crate::io::stall::{Unread, Unsent};
+use crate::io::stall::{BodyWait, WriteWait};
 use crate::metrics::ListenerMetrics;
 use crate::{CloseReason, Connection, Peer, Protocol};
 
@@ -30,8 +30,8 @@ pub(crate) struct Record {
     bytes_read: AtomicU64,
     bytes_written: AtomicU64,
     /// Of the bytes, what the metrics have been told.
-    told_read: AtomicU64,
-    told_written: AtomicU64,
+    published_read: AtomicU64,
+    published_written: AtomicU64,
     protocol: AtomicU8,
     flags: Flags,
     /// When the first byte of a head came that is not complete; zero if there is
@@ -42,8 +42,8 @@ pub(crate) struct Record {
     /// Zero if there is no limit.
     max_age: u64,
     pub(crate) opened: Duration,
-    pub(crate) writing: Unread,
-    pub(crate) reading: Unsent,
+    pub(crate) write_wait: WriteWait,
+    pub(crate) body_wait: BodyWait,
     pub(crate) listener: Arc<ListenerMetrics>,
     pub(crate) http2: Http2Record,
     /// How many exchanges were in flight when the connection broke, or was cut off.
@@ -64,7 +64,7 @@ pub(crate) struct Record {
     pub(crate) reader: AtomicWaker,
     pub(crate) writer: AtomicWaker,
     /// Wakes the task that owns the connection's future, if that can close it.
-    pub(crate) driver: AtomicWaker,
+    pub(crate) manager: AtomicWaker,
     /// Wakes whoever waits for the connection to close.
     pub(crate) closing: Notify,
     /// Made when the first response has a body; on HTTP/2 only.
@@ -77,7 +77,7 @@ const ENDED: u8 = 0x80;
 /// Said once, never taken back, but for the last.
 #[derive(Default)]
 struct Flags {
-    driven: AtomicBool,
+    managed: AtomicBool,
     tls: AtomicBool,
     served: AtomicBool,
     /// As `served`, if a layer is there.
@@ -168,16 +168,16 @@ impl Record {
             idle_since: AtomicU64::new(opened),
             last_byte: AtomicU64::new(opened),
             closing_since: AtomicU64::new(0),
-            writing: Unread::default(),
-            reading: Unsent::default(),
+            write_wait: WriteWait::default(),
+            body_wait: BodyWait::default(),
             events: EventGate::default(),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
-            driver: AtomicWaker::new(),
+            manager: AtomicWaker::new(),
             closing: Notify::new(),
             meter: OnceLock::new(),
-            told_read: AtomicU64::new(0),
-            told_written: AtomicU64::new(0),
+            published_read: AtomicU64::new(0),
+            published_written: AtomicU64::new(0),
         }
     }
 
@@ -224,15 +224,15 @@ impl Record {
         self.protocol.fetch_or(ENDED, Ordering::Relaxed);
     }
 
-    pub(crate) fn is_driven(&self) -> bool {
-        self.flags.driven.load(Ordering::Relaxed)
+    pub(crate) fn is_managed(&self) -> bool {
+        self.flags.managed.load(Ordering::Relaxed)
     }
 
     #[cfg(feature = "hyper-util")]
-    pub(crate) fn set_driven(&self) {
+    pub(crate) fn set_managed(&self) {
         // Once: what is driven is taken by value.
-        self.flags.driven.store(true, Ordering::Relaxed);
-        self.listener.native.increment(1.0);
+        self.flags.managed.store(true, Ordering::Relaxed);
+        self.listener.managed.increment(1.0);
     }
 
     pub(crate) fn is_tls(&self) -> bool {
@@ -290,7 +290,7 @@ impl Record {
     /// How many exchanges are in flight: as the service notes them, or as streams
     /// are open on the wire, whichever are more.
     pub(crate) fn in_flight(&self) -> u32 {
-        let noted = self.state.seen().in_flight();
+        let noted = self.state.load().in_flight();
         if self.is_followed() {
             noted.max(self.http2.open())
         } else {
@@ -304,7 +304,7 @@ impl Record {
         if self.is_followed() {
             self.http2.open()
         } else {
-            self.state.seen().in_flight()
+            self.state.load().in_flight()
         }
     }
 
@@ -335,8 +335,8 @@ impl Record {
     }
 
     /// How many bytes came and went since this was last asked. Asked by whoever
-    /// holds the record: the reaper while it is listed, its I/O when it is not.
-    pub(crate) fn news(&self) -> (u64, u64) {
+    /// holds the record: the reaper while it is registration, its I/O when it is not.
+    pub(crate) fn take_unpublished(&self) -> (u64, u64) {
         let since = |now: u64, told: &AtomicU64| {
             let news = now.wrapping_sub(told.load(Ordering::Relaxed));
             if news > 0 {
@@ -345,8 +345,8 @@ impl Record {
             news
         };
         (
-            since(self.bytes_read(), &self.told_read),
-            since(self.bytes_written(), &self.told_written),
+            since(self.bytes_read(), &self.published_read),
+            since(self.bytes_written(), &self.published_written),
         )
     }
 
@@ -370,7 +370,7 @@ impl Record {
         if self.keeps_bytes() {
             self.note_byte();
         }
-        let idle = !self.state.seen().is_busy();
+        let idle = !self.state.load().is_busy();
         let http1 = matches!(self.protocol(), Protocol::Unknown | Protocol::Http1);
         let http1 = http1 && !self.is_opaque();
         if idle && http1 && self.head_begun.load(Ordering::Relaxed) == 0 {
@@ -429,13 +429,13 @@ impl Record {
 
     #[inline]
     pub(crate) fn is_write_blocked(&self) -> bool {
-        self.writing.is_waiting()
+        self.write_wait.is_waiting()
     }
 
     pub(crate) fn note_blocked(&self) {
         if !self.is_write_blocked() {
             let moment = self.shared.clock.moment();
-            self.writing
+            self.write_wait
                 .wait(self.stamp(), self.bytes_written(), moment);
         }
     }
@@ -451,7 +451,7 @@ impl Record {
     #[inline]
     pub(crate) fn note_not_blocked(&self) {
         if self.is_write_blocked() {
-            self.writing.go_on(self.stamp());
+            self.write_wait.resume(self.stamp());
         }
     }
 
@@ -474,7 +474,7 @@ impl Connection {
         if protocol == Protocol::Upgraded {
             record.note_byte();
         }
-        record.shared.tell_protocol(self);
+        record.shared.publish_protocol(self);
     }
 
     /// Publishes what the frames show.
@@ -492,7 +492,7 @@ impl Connection {
         record.head_begun.store(head, Ordering::Relaxed);
         if before > 0 && open == 0 {
             record.idle_since.store(record.stamp(), Ordering::Relaxed);
-            if !record.state.seen().is_open() {
+            if !record.state.load().is_open() {
                 // It waits for the end of the last stream.
                 record.reader.wake();
             }
@@ -504,7 +504,7 @@ impl Connection {
 
     fn announce_busy(&self) {
         if !self.record.http2.announced.swap(true, Ordering::AcqRel) {
-            self.record.shared.tell_busy(self);
+            self.record.shared.publish_busy(self);
         }
     }
 
@@ -514,7 +514,7 @@ impl Connection {
         fence(Ordering::SeqCst);
         let idle = self.record.in_flight() == 0;
         if idle && self.record.http2.announced.swap(false, Ordering::AcqRel) {
-            self.record.shared.tell_idle(self);
+            self.record.shared.publish_idle(self);
         }
     }
 
@@ -528,7 +528,7 @@ impl Connection {
         if record.protocol() == Protocol::Http1 {
             record.flags.rest_of_body.store(false, Ordering::Relaxed);
             // Nobody answers for the readers of an earlier response.
-            record.writing.restart();
+            record.write_wait.restart();
         }
         let before = record.state.begin();
         let most = record.shared.limits.max_requests;
@@ -561,21 +561,21 @@ impl Connection {
 
     /// Closes for idleness, if nothing is in flight.
     pub(crate) fn close_idle(&self) -> bool {
-        self.record.state.close_idle() && self.tell_closing(CloseReason::Idle)
+        self.record.state.close_idle() && self.publish_closing(CloseReason::Idle)
     }
 
     /// Closes in order. Whether nobody had before.
     pub(crate) fn request_close(&self, reason: CloseReason) -> bool {
-        self.record.state.close(reason) && self.tell_closing(reason)
+        self.record.state.close(reason) && self.publish_closing(reason)
     }
 
-    fn tell_closing(&self, reason: CloseReason) -> bool {
+    fn publish_closing(&self, reason: CloseReason) -> bool {
         let record = &*self.record;
         record
             .closing_since
             .store(record.stamp(), Ordering::Relaxed);
         self.wake();
-        record.shared.tell_closing(self, reason);
+        record.shared.publish_closing(self, reason);
         true
     }
 
@@ -605,7 +605,7 @@ impl Connection {
         let record = &*self.record;
         record.reader.wake();
         record.writer.wake();
-        record.driver.wake();
+        record.manager.wake();
         record.closing.notify_waiters();
     }
 }

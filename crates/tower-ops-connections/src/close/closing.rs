@@ -1,9 +1,8 @@
-//! When a connection that is to be closed may go.
+//! The next step of a connection that is being closed.
 //!
-//! Only an answer can say `Connection: close`. A client of HTTP/1 that is between two
-//! requests has not heard of the close, and its next request would be lost: it is
-//! waited for, and closed when none came. HTTP/2 has GOAWAY, which it can be sent at
-//! any time.
+//! On HTTP/1 only a response can carry `Connection: close`. A client between two requests does not
+//! know of the close, and the request that it sends next would be lost. So the server waits for one
+//! more request, and closes the connection if none comes. On HTTP/2 GOAWAY can be sent at any time.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,42 +11,42 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::clock::after;
-use crate::close::state::Seen;
+use crate::close::state::StateWord;
 use crate::record::Record;
 use crate::{CloseReason, Protocol};
 
-/// What is next for a connection, as the task that closes it sees it.
+/// What the task that closes a connection does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// It is open, or something has to end first.
+pub(crate) enum CloseStep {
+    /// Wait: the connection is open, or something has to end first.
     Wait,
-    /// It is closed when it has been without a request for so long.
+    /// Close when no request came for that long.
     Linger(Duration),
-    /// Its end may begin.
+    /// Close now.
     Close,
 }
 
 impl Record {
-    /// `has_goaway`: if this is HTTP/2, GOAWAY can be sent.
-    pub(crate) fn next_of_close(&self, has_goaway: bool) -> Next {
-        let seen = self.state.seen();
-        let Some(reason) = seen.reason() else {
-            return Next::Wait;
+    /// Returns the next step. `has_goaway`: if this is HTTP/2, the caller can send GOAWAY.
+    pub(crate) fn close_step(&self, has_goaway: bool) -> CloseStep {
+        let state = self.state.load();
+        let Some(reason) = state.reason() else {
+            return CloseStep::Wait;
         };
-        if seen.is_forced() || reason.is_abrupt() {
-            return Next::Close;
+        if state.is_forced() || reason.is_abrupt() {
+            return CloseStep::Close;
         }
         match self.protocol() {
-            // Whoever waits for `closing()` has the grace to end it.
-            Protocol::Upgraded => Next::Wait,
-            // A client that has only just connected may have sent its first request.
+            // The handler that waits for `closing()` has the grace to end it.
+            Protocol::Upgraded => CloseStep::Wait,
+            // A client that has just connected may have sent its first request.
             Protocol::Http2 if has_goaway => {
                 let limits = &self.shared.limits;
                 if reason == CloseReason::Idle || self.exchanges() > 0 {
-                    Next::Close
+                    CloseStep::Close
                 } else {
                     // GOAWAY needs some of the grace.
-                    Next::Linger(limits.linger.min(limits.grace / 2))
+                    CloseStep::Linger(limits.linger.min(limits.grace / 2))
                 }
             }
             Protocol::Unknown | Protocol::Http1 | Protocol::Http2 => {
@@ -55,11 +54,11 @@ impl Record {
                 // hyper drops a response's body before it has written its last bytes.
                 let unwritten = self.is_write_blocked() && reason != CloseReason::Idle;
                 if in_use || unwritten || self.head_begun().is_some() {
-                    Next::Wait
+                    CloseStep::Wait
                 } else if reason == CloseReason::Idle {
-                    Next::Close
+                    CloseStep::Close
                 } else {
-                    Next::Linger(self.linger(reason))
+                    CloseStep::Linger(self.linger(reason))
                 }
             }
         }
@@ -74,19 +73,18 @@ impl Record {
         }
     }
 
-    /// Whether nothing is lost if it is closed now, but for a request that may be on
-    /// its way.
+    /// Returns whether a close now would lose nothing but a request that may be on its way.
     pub(crate) fn lingers(&self) -> bool {
-        matches!(self.next_of_close(false), Next::Linger(_))
+        matches!(self.close_step(false), CloseStep::Linger(_))
             && self.protocol() != Protocol::Http2
             && !self.is_write_blocked()
     }
 
-    /// Since when the grace of a connection counts that is being closed.
-    pub(crate) fn grace_since(&self, seen: Seen) -> Duration {
-        let hears_of_it = matches!(self.protocol(), Protocol::Unknown | Protocol::Http1);
-        if hears_of_it && !seen.is_busy() {
-            // It was not told if the last answer had begun before.
+    /// Returns when the grace of a connection that is being closed began.
+    pub(crate) fn grace_since(&self, state: StateWord) -> Duration {
+        let learns_by_response = matches!(self.protocol(), Protocol::Unknown | Protocol::Http1);
+        if learns_by_response && !state.is_busy() {
+            // The head of the last response may have gone out before the close was requested.
             self.closing_since().max(self.idle_since())
         } else {
             self.closing_since()
@@ -94,13 +92,13 @@ impl Record {
     }
 }
 
-/// Waits for one more request. Kept by the task that closes the connection; takes
-/// room only while it waits.
+/// The wait for one more request, in the task that closes the connection. Allocates only while it
+/// waits.
 #[derive(Default)]
 pub(crate) struct Linger(Option<Pin<Box<Sleep>>>);
 
 impl Linger {
-    /// Ready when there was none for `limit`. May become shorter on the way.
+    /// Ready when no request came for `limit`, which may become shorter from poll to poll.
     pub(crate) fn poll(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
         if limit.is_zero() {
             return Poll::Ready(());
@@ -113,7 +111,7 @@ impl Linger {
         sleep.as_mut().poll(cx)
     }
 
-    /// There is a request, or no close any more: the next wait begins anew.
+    /// Ends the wait: a request has begun, or the close was revoked.
     pub(crate) fn stop(&mut self) {
         self.0 = None;
     }
@@ -141,7 +139,7 @@ mod tests {
         (io, connection, client)
     }
 
-    /// How long it takes until reading ends, and the server would hang up.
+    /// How long it takes until reading ends, at which the server closes.
     async fn ends(io: &mut Tracked<DuplexStream>) -> Duration {
         let begun = Instant::now();
         loop {
@@ -223,10 +221,10 @@ mod tests {
         let _ = up.expect("ends").unwrap();
     }
 
-    /// Whose peer takes nothing, not even the end.
-    struct Deaf;
+    /// A stream that neither reads nor writes, not even the end.
+    struct Blocked;
 
-    impl AsyncRead for Deaf {
+    impl AsyncRead for Blocked {
         fn poll_read(
             self: Pin<&mut Self>,
             _: &mut Context<'_>,
@@ -236,7 +234,7 @@ mod tests {
         }
     }
 
-    impl AsyncWrite for Deaf {
+    impl AsyncWrite for Blocked {
         fn poll_write(
             self: Pin<&mut Self>,
             _: &mut Context<'_>,
@@ -259,7 +257,7 @@ mod tests {
         for (step, name) in ["write", "flush", "shutdown"].into_iter().enumerate() {
             for protocol in [Protocol::Http1, Protocol::Http2, Protocol::Upgraded] {
                 let connections = Connections::new();
-                let io = connections.accept(Deaf, Peer::Unknown).await.unwrap();
+                let io = connections.accept(Blocked, Peer::Unknown).await.unwrap();
                 io.connection().set_protocol(protocol);
                 let task = tokio::spawn(async move {
                     let mut io = std::pin::pin!(io);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::micros;
 use crate::connections::shards::SHARDS;
-use crate::http2::Patience;
+use crate::http2::StallLimit;
 use crate::record::Record;
 use crate::serve::keep_alive::KeepAlive;
 use crate::{CloseReason, Protocol};
@@ -85,19 +85,19 @@ pub(crate) enum Verdict {
     /// Have the I/O look for streams of HTTP/2 that have stalled.
     LookAtStreams,
     /// As `Leave`, but nothing tells its exchanges: only bytes can be judged.
-    Unseen,
+    Untracked,
 }
 
 impl Limits {
     /// Judges `record` at `now`, without changing it.
     pub(crate) fn judge(&self, record: &Record, now: Duration) -> Verdict {
-        let seen = record.state.seen();
+        let state = record.state.load();
         let since = |then: Duration| now.saturating_sub(then);
         let over = |then: Duration, limit: Option<Duration>| {
             limit.is_some_and(|limit| since(then) >= limit)
         };
 
-        if !seen.is_open() {
+        if !state.is_open() {
             return self.judge_closing(record, now);
         }
         if record
@@ -111,7 +111,7 @@ impl Limits {
         }
         let protocol = record.protocol();
         if protocol == Protocol::Upgraded {
-            let reaped = self.upgraded == Upgraded::ReapByBytes && !seen.is_busy();
+            let reaped = self.upgraded == Upgraded::ReapByBytes && !state.is_busy();
             return if reaped && over(record.last_byte(), self.idle) {
                 Verdict::Close(CloseReason::Idle)
             } else {
@@ -121,7 +121,7 @@ impl Limits {
         if record.is_followed() {
             return self.judge_http2(record, now);
         }
-        if seen.is_busy() {
+        if state.is_busy() {
             return Verdict::Leave;
         }
         if protocol == Protocol::Unknown && record.bytes_read() == 0 {
@@ -136,7 +136,7 @@ impl Limits {
         if let Some(head) = record.head_begun() {
             // Whoever sees no exchanges cannot tell a head from a body.
             return if !record.is_served() && !record.is_opaque() {
-                self.judge_unseen(record, now)
+                self.judge_untracked(record, now)
             } else if over(head, self.header) {
                 Verdict::Close(CloseReason::HeaderTimeout)
             } else {
@@ -144,7 +144,7 @@ impl Limits {
             };
         }
         if !record.is_served() {
-            return self.judge_unseen(record, now);
+            return self.judge_untracked(record, now);
         }
         // What is not written yet belongs to an exchange that only seems over.
         if !record.is_write_blocked() && over(record.idle_since(), self.idle) {
@@ -180,17 +180,17 @@ impl Limits {
 
     /// Nobody told of exchanges on this connection: then it is idle when no byte
     /// went either way, and never while some wait to be written.
-    fn judge_unseen(&self, record: &Record, now: Duration) -> Verdict {
+    fn judge_untracked(&self, record: &Record, now: Duration) -> Verdict {
         let quiet = now.saturating_sub(record.last_byte());
         match self.idle {
             Some(limit) if quiet >= limit && !record.is_write_blocked() => Verdict::CloseIdle,
-            _ => Verdict::Unseen,
+            _ => Verdict::Untracked,
         }
     }
 
     fn judge_closing(&self, record: &Record, now: Duration) -> Verdict {
-        let seen = record.state.seen();
-        if seen.is_forced() {
+        let state = record.state.load();
+        if state.is_forced() {
             return Verdict::Leave;
         }
         // What is in flight is waited for, but not for a peer that does not take it.
@@ -205,18 +205,18 @@ impl Limits {
         // hyper has taken the last answer from the service before it is written.
         let unwritten = record.is_write_blocked()
             && record.protocol() == Protocol::Http1
-            && seen.reason() != Some(CloseReason::Manual);
+            && state.reason() != Some(CloseReason::Manual);
         // Another thread may have set the reason just now, and not yet the time.
         let just_closing = record.closing_since().is_zero();
         if just_ended
             || unwritten
             || just_closing
-            || now.saturating_sub(record.grace_since(seen)) < self.grace
+            || now.saturating_sub(record.grace_since(state)) < self.grace
         {
             Verdict::Leave
         } else if !record.is_in_use(now) {
             Verdict::ForceIdle
-        } else if seen.reason() == Some(CloseReason::Manual) {
+        } else if state.reason() == Some(CloseReason::Manual) {
             // Whoever closes by hand means it.
             Verdict::Force
         } else {
@@ -232,13 +232,13 @@ impl Limits {
     pub(crate) fn next_look(&self, record: &Record, now: Duration) -> Duration {
         let ends =
             |then: Duration, limit: Option<Duration>| limit.map(|limit| then.saturating_add(limit));
-        let seen = record.state.seen();
-        let by_state = if seen.is_open() {
+        let state = record.state.load();
+        let by_state = if state.is_open() {
             let head = record.head_begun();
             [
                 ends(record.opened, record.max_age()),
                 ends(record.opened, self.first_byte).filter(|_| record.bytes_read() == 0),
-                ends(record.idle_since(), self.idle).filter(|_| !seen.is_busy()),
+                ends(record.idle_since(), self.idle).filter(|_| !state.is_busy()),
                 ends(record.last_byte(), self.idle).filter(|_| record.keeps_bytes()),
                 record
                     .http2
@@ -246,17 +246,17 @@ impl Limits {
                     .and_then(|since| ends(since, self.stall)),
                 head.and_then(|head| ends(head, self.header)),
                 record
-                    .writing
+                    .write_wait
                     .since()
                     .and_then(|since| ends(since, self.stall)),
                 record
-                    .reading
+                    .body_wait
                     .since()
                     .and_then(|since| ends(since, self.stall)),
             ]
         } else {
             [
-                ends(record.grace_since(seen), Some(self.grace)),
+                ends(record.grace_since(state), Some(self.grace)),
                 None,
                 None,
                 None,
@@ -308,8 +308,8 @@ impl Limits {
 
 impl Limits {
     /// When a client of HTTP/2 that does not read has stalled.
-    pub(crate) fn patience(&self) -> Option<Patience> {
-        self.stall.map(|limit| Patience {
+    pub(crate) fn stall_limit(&self) -> Option<StallLimit> {
+        self.stall.map(|limit| StallLimit {
             limit: micros(limit),
             enough: enough(limit),
         })
@@ -328,7 +328,7 @@ impl Record {
     /// Whether anything is in flight: an exchange, or a stream of HTTP/2 that has no
     /// response yet or has moved bytes within the idle timeout.
     pub(crate) fn is_in_use(&self, now: Duration) -> bool {
-        if self.state.seen().is_busy() {
+        if self.state.load().is_busy() {
             return true;
         }
         if !self.is_followed() || self.http2.open() == 0 {
@@ -357,10 +357,10 @@ impl Record {
         let Some(limit) = limit else { return false };
         let enough = enough(limit);
         let written = self
-            .writing
+            .write_wait
             .is_stalled(now, limit, self.bytes_written(), enough);
         // Both are asked, since asking also moves their windows on.
-        let read = self.reading.is_stalled(now, limit, self.bytes_read());
+        let read = self.body_wait.is_stalled(now, limit, self.bytes_read());
         written || read
     }
 }

@@ -35,10 +35,10 @@ fn an_idle_close_and_a_request_never_both_win() {
         let (asked, closed) = (reaper.join().unwrap(), driver.join().unwrap());
         assert!(!(closed && began), "closed with a request in flight");
         assert!(asked || !closed);
-        let seen = state.seen();
-        assert_eq!(seen.is_committed(), closed);
+        let word = state.load();
+        assert_eq!(word.is_committed(), closed);
         // Taken back, or never asked for.
-        assert!(!began || seen.is_open());
+        assert!(!began || word.is_open());
     });
 }
 
@@ -52,7 +52,7 @@ fn a_force_loses_against_a_request_that_takes_an_idle_close_back() {
         };
         let began = begins(&state);
         let forced = reaper.join().unwrap();
-        assert_eq!(state.seen().is_forced(), forced);
+        assert_eq!(state.load().is_forced(), forced);
         assert!(!(forced && began), "cut off with a request in flight");
     });
 }
@@ -66,12 +66,12 @@ fn the_reaper_ends_a_close_only_while_nothing_is_in_flight() {
             let reaper = {
                 let state = Arc::clone(&state);
                 // As it judges, and carries out later.
-                thread::spawn(move || !state.seen().is_busy() && state.force_unless_busy())
+                thread::spawn(move || !state.load().is_busy() && state.force_unless_busy())
             };
             let began = !state.begin().is_forced();
             let forced = reaper.join().unwrap();
             assert!(!(forced && began), "cut off with a request in flight");
-            assert_eq!(state.seen().reason(), Some(reason));
+            assert_eq!(state.load().reason(), Some(reason));
         });
     }
 }
@@ -92,8 +92,8 @@ fn a_request_takes_back_no_close_that_is_meant() {
         state.end();
         reaper.join().unwrap();
         assert!(drain.join().unwrap(), "an idle close was in its way");
-        assert_eq!(state.seen().reason(), Some(CloseReason::Drain));
-        assert_eq!(state.seen().in_flight(), 0);
+        assert_eq!(state.load().reason(), Some(CloseReason::Drain));
+        assert_eq!(state.load().in_flight(), 0);
     });
 }
 
@@ -116,7 +116,7 @@ fn whatever_waits_is_woken_by_a_force() {
         block_on(poll_fn(|cx| {
             let (state, waker) = &*shared;
             waker.register_by_ref(cx.waker());
-            if state.seen().is_forced() {
+            if state.load().is_forced() {
                 Poll::Ready(())
             } else {
                 Poll::Pending

@@ -91,7 +91,7 @@ impl Pass {
         for (_, listing) in shared.shards.lock(shard).iter_mut() {
             if micros(now) >= listing.look {
                 let record = &*listing.connection.record;
-                record.listener.tell_bytes(record);
+                record.listener.publish_bytes(record);
                 listing.idle = record.in_flight() == 0;
                 match shared.limits.judge(record, now) {
                     Verdict::Leave => {
@@ -144,8 +144,8 @@ fn carry_out(shared: &Shared, connection: &Connection, verdict: Verdict) {
         Verdict::Force => connection.force(),
         Verdict::ForceIdle => connection.force_unless_busy(),
         Verdict::LookAtStreams => connection.look_at_streams(),
-        Verdict::Unseen => {
-            if !shared.warned_unseen.swap(true, Ordering::Relaxed) {
+        Verdict::Untracked => {
+            if !shared.warned_untracked.swap(true, Ordering::Relaxed) {
                 tracing::warn!(
                     listener = connection.listener(),
                     "connections are tracked, but not their requests: limits fall back to the \

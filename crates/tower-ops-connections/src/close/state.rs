@@ -1,35 +1,44 @@
-//! The state of one connection in one word: how many exchanges are in flight, and
-//! whether, why and how far it is being closed.
+//! The state of one connection in one word: how many exchanges are in flight, and whether it is
+//! being closed, why, and how far that has come.
 //!
-//! One word, because the two decide on each other: a connection may be closed for
-//! idleness only while nothing is in flight, and what begins before the close
-//! was carried out takes it back.
+//! It is one word because requests and closes race. A connection may be closed for idleness only
+//! while nothing is in flight, and a request that begins before such a close is committed revokes
+//! it. Two words could not decide that.
+//!
+//! ```text
+//!            close_idle                  commit                  force
+//!   open ───────────────▶ idle close ───────────▶ committed ───────────▶ forced
+//!    ▲ │                    │     │ close(reason)     ▲                     ▲
+//!    │ └── close(reason) ───│─────┴─▶ close for ──────┘                     │
+//!    └────── begin ─────────┘         a reason ─────────── force ───────────┘
+//! ```
 
+use super::sync::{AtomicU64, Ordering};
 use crate::CloseReason;
-use crate::close::sync::{AtomicU64, Ordering};
 
-const BUSY: u64 = 0xffff_ffff;
+const IN_FLIGHT: u64 = 0xffff_ffff;
 const REASON_SHIFT: u32 = 32;
 const REASON: u64 = 0xff << REASON_SHIFT;
-/// The close is being carried out: no request takes it back any more.
+/// The close is being carried out: no request revokes it any more.
 const COMMITTED: u64 = 1 << 40;
-/// The time to end in order is over.
+/// The connection does not wait for exchanges in flight any more.
 const FORCED: u64 = 1 << 41;
 
+/// The state of a connection, and its transitions.
 #[derive(Debug, Default)]
 pub(crate) struct State(AtomicU64);
 
-/// What a state word said at one moment.
+/// The state at one moment.
 #[derive(Clone, Copy)]
-pub(crate) struct Seen(u64);
+pub(crate) struct StateWord(u64);
 
-impl Seen {
+impl StateWord {
     pub(crate) const fn in_flight(self) -> u32 {
-        (self.0 & BUSY) as u32
+        (self.0 & IN_FLIGHT) as u32
     }
 
     pub(crate) const fn is_busy(self) -> bool {
-        self.0 & BUSY != 0
+        self.0 & IN_FLIGHT != 0
     }
 
     pub(crate) const fn is_open(self) -> bool {
@@ -37,7 +46,7 @@ impl Seen {
     }
 
     pub(crate) fn reason(self) -> Option<CloseReason> {
-        // One more than its place in the list; zero is none.
+        // The index in `ALL` plus one; zero is none.
         let index = usize::try_from((self.0 & REASON) >> REASON_SHIFT).ok()?;
         CloseReason::ALL.get(index.checked_sub(1)?).copied()
     }
@@ -50,9 +59,15 @@ impl Seen {
         self.0 & FORCED != 0
     }
 
-    /// Whether a request that begins now takes the close back.
+    /// Returns whether a request that begins now revokes the close.
     fn is_revocable(self) -> bool {
         !self.is_committed() && self.reason() == Some(CloseReason::Idle)
+    }
+
+    /// Returns whether a request has begun and is about to revoke the close: it counts itself
+    /// first, and revokes in a second step.
+    fn is_being_revoked(self) -> bool {
+        self.is_busy() && self.is_revocable()
     }
 }
 
@@ -62,86 +77,82 @@ const fn bits(reason: CloseReason) -> u64 {
 
 impl State {
     #[inline]
-    pub(crate) fn seen(&self) -> Seen {
-        Seen(self.0.load(Ordering::Acquire))
+    pub(crate) fn load(&self) -> StateWord {
+        StateWord(self.0.load(Ordering::Acquire))
     }
 
-    /// An exchange begins. What was there before it.
+    /// Begins an exchange, and returns the state before it.
     #[inline]
-    pub(crate) fn begin(&self) -> Seen {
-        let before = Seen(self.0.fetch_add(1, Ordering::AcqRel));
+    pub(crate) fn begin(&self) -> StateWord {
+        let before = StateWord(self.0.fetch_add(1, Ordering::AcqRel));
         if before.is_revocable() {
             self.revoke();
         }
         before
     }
 
-    /// An exchange is over. What is left.
+    /// Ends an exchange, and returns the state after it.
     #[inline]
-    pub(crate) fn end(&self) -> Seen {
-        Seen(self.0.fetch_sub(1, Ordering::AcqRel) - 1)
+    pub(crate) fn end(&self) -> StateWord {
+        StateWord(self.0.fetch_sub(1, Ordering::AcqRel) - 1)
     }
 
-    /// Takes back a close for idleness that was not carried out yet.
+    /// Revokes a close for idleness that is not committed.
     pub(crate) fn revoke(&self) {
-        self.update(|seen| seen.is_revocable().then_some(seen.0 & !REASON));
+        self.update(|word| word.is_revocable().then_some(word.0 & !REASON));
     }
 
-    /// Asks for a close because nothing is in flight; only if that is so.
+    /// Requests a close for idleness, if nothing is in flight. Returns whether it did.
     pub(crate) fn close_idle(&self) -> bool {
-        self.update(|seen| {
-            (!seen.is_busy() && seen.is_open()).then_some(seen.0 | bits(CloseReason::Idle))
+        self.update(|word| {
+            (!word.is_busy() && word.is_open()).then_some(word.0 | bits(CloseReason::Idle))
         })
     }
 
-    /// Asks for a close, whatever is in flight. Whether this was the first to ask.
+    /// Requests a close, whatever is in flight. Returns whether this request was the first.
     pub(crate) fn close(&self, reason: CloseReason) -> bool {
-        self.update(|seen| {
-            // An idle close that may still be taken back must not hide one that
-            // may not.
-            let open = seen.is_open() || (seen.is_revocable() && reason != CloseReason::Idle);
-            open.then_some((seen.0 & !REASON) | bits(reason))
+        self.update(|word| {
+            // A close for idleness that may be revoked gives way to one that may not.
+            let open = word.is_open() || (word.is_revocable() && reason != CloseReason::Idle);
+            open.then_some((word.0 & !REASON) | bits(reason))
         })
     }
 
-    /// Says that the close is being carried out. `false` if there is none, or not
+    /// Commits the close: from now on it is carried out. Returns `false` if there is none, or none
     /// any more.
     pub(crate) fn commit(&self) -> bool {
-        self.update(|seen| {
-            let taken_back = seen.is_busy() && seen.is_revocable();
-            let due = !seen.is_open() && !taken_back;
-            due.then_some(seen.0 | COMMITTED)
+        self.update(|word| {
+            let due = !word.is_open() && !word.is_being_revoked();
+            due.then_some(word.0 | COMMITTED)
         })
     }
 
-    /// Ends the waiting for an end in order, whatever is in flight. A close that a
-    /// request is about to take back does not count.
+    /// Ends the wait for what is in flight. Does nothing to a close that is being revoked.
     pub(crate) fn force(&self) -> bool {
-        self.update(|seen| {
-            let taken_back = seen.is_busy() && seen.is_revocable();
-            let due = !seen.is_open() && !seen.is_forced() && !taken_back;
-            due.then_some(seen.0 | COMMITTED | FORCED)
+        self.update(|word| {
+            let due = !word.is_open() && !word.is_forced() && !word.is_being_revoked();
+            due.then_some(word.0 | COMMITTED | FORCED)
         })
     }
 
     /// As [`force`](Self::force), if nothing is in flight.
     pub(crate) fn force_unless_busy(&self) -> bool {
-        self.update(|seen| {
-            let due = !seen.is_open() && !seen.is_forced() && !seen.is_busy();
-            due.then_some(seen.0 | COMMITTED | FORCED)
+        self.update(|word| {
+            let due = !word.is_open() && !word.is_forced() && !word.is_busy();
+            due.then_some(word.0 | COMMITTED | FORCED)
         })
     }
 
-    /// The connection broke, whatever it was closed for.
+    /// Makes an error the reason, in place of any other.
     pub(crate) fn break_off(&self) {
-        self.update(|seen| Some((seen.0 & !REASON) | bits(CloseReason::Error)));
+        self.update(|word| Some((word.0 & !REASON) | bits(CloseReason::Error)));
     }
 
-    fn update(&self, change: impl Fn(Seen) -> Option<u64>) -> bool {
+    fn update(&self, change: impl Fn(StateWord) -> Option<u64>) -> bool {
         let changed = self
             .0
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-                change(Seen(word))
+                change(StateWord(word))
             });
         changed.is_ok()
     }
@@ -161,9 +172,9 @@ mod tests {
         assert!(!state.close_idle());
         state.end();
         assert!(state.close_idle());
-        assert_eq!(state.seen().reason(), Some(CloseReason::Idle));
+        assert_eq!(state.load().reason(), Some(CloseReason::Idle));
         state.begin();
-        assert!(state.seen().is_open());
+        assert!(state.load().is_open());
         assert!(!state.commit(), "there is nothing to carry out any more");
     }
 
@@ -173,8 +184,8 @@ mod tests {
         state.close_idle();
         assert!(state.commit());
         state.begin();
-        assert_eq!(state.seen().reason(), Some(CloseReason::Idle));
-        assert_eq!(state.seen().in_flight(), 1);
+        assert_eq!(state.load().reason(), Some(CloseReason::Idle));
+        assert_eq!(state.load().in_flight(), 1);
     }
 
     #[test]
@@ -184,7 +195,7 @@ mod tests {
         assert!(state.close(CloseReason::Drain));
         assert!(!state.close(CloseReason::Manual));
         state.begin();
-        assert_eq!(state.seen().reason(), Some(CloseReason::Drain));
+        assert_eq!(state.load().reason(), Some(CloseReason::Drain));
         assert!(state.force());
         assert!(!state.force(), "once");
     }
@@ -198,7 +209,7 @@ mod tests {
         state.0.fetch_add(1, Ordering::AcqRel);
         assert!(!state.force() && !state.force_unless_busy());
         state.revoke();
-        assert!(state.seen().is_open());
+        assert!(state.load().is_open());
 
         assert!(state.close(CloseReason::Drain));
         assert!(!state.force_unless_busy());
@@ -210,7 +221,7 @@ mod tests {
         for reason in CloseReason::ALL {
             let state = State::default();
             state.close(reason);
-            assert_eq!(state.seen().reason(), Some(reason));
+            assert_eq!(state.load().reason(), Some(reason));
         }
     }
 

@@ -4,7 +4,7 @@ use crate::connections::shared::PerIp;
 use crate::{CloseReason, Connection};
 
 /// A connection in the list of those that are open, until this is dropped.
-pub(crate) struct Listed {
+pub(crate) struct Registration {
     pub(crate) connection: Connection,
     key: usize,
     /// How it ended, unless a reason to close it came first.
@@ -13,7 +13,7 @@ pub(crate) struct Listed {
     _per_ip: Option<PerIp>,
 }
 
-impl Listed {
+impl Registration {
     pub(crate) fn new(
         connection: Connection,
         key: usize,
@@ -30,7 +30,7 @@ impl Listed {
     }
 
     /// Reading or writing failed, or HTTP/2 did, and not because the peer had gone.
-    pub(crate) fn breaks(&mut self) {
+    pub(crate) fn fail(&mut self) {
         if self.end == CloseReason::ServerClosed {
             self.end = CloseReason::Error;
             let record = &self.connection.record;
@@ -40,15 +40,15 @@ impl Listed {
 
     /// It was accepted, but TLS did not come about.
     #[cfg(feature = "tls")]
-    pub(crate) fn no_handshake(mut self) {
+    pub(crate) fn handshake_failed(mut self) {
         self.end = CloseReason::Handshake;
     }
 }
 
-impl Drop for Listed {
+impl Drop for Registration {
     fn drop(&mut self) {
         let record = &self.connection.record;
-        let forced = record.state.seen().is_forced();
+        let forced = record.state.load().is_forced();
         let mut lost = record.broken();
         if self.end == CloseReason::ClientClosed && !forced {
             // It did not wait for its answers.
@@ -65,14 +65,14 @@ impl Drop for Listed {
         }
         record.state.commit();
         // What a drain has cut off at its deadline is named as that.
-        let cut = forced && record.state.seen().reason() == Some(CloseReason::Drain);
+        let cut = forced && record.state.load().reason() == Some(CloseReason::Drain);
         if lost > 0 && !cut {
             record.shared.note_lost(&self.connection, lost);
         }
         if record.watched.is_missing() {
             record.shared.watched.count_unwatched();
         }
-        let reason = record.state.seen().reason().unwrap_or(self.end);
+        let reason = record.state.load().reason().unwrap_or(self.end);
         record.closing.notify_waiters();
         record.shared.remove(&self.connection, self.key, reason);
     }

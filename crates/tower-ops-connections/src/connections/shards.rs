@@ -6,7 +6,7 @@ use crate::Connection;
 
 /// A connection in the list, and what the reaper knows without looking at it: at a
 /// million of them, to look costs more than anything else.
-pub(crate) struct Listing {
+pub(crate) struct Entry {
     pub(crate) connection: Connection,
     /// Until when it need not be looked at, in microseconds.
     pub(crate) look: u64,
@@ -19,7 +19,7 @@ pub(crate) struct Listing {
 /// Every connection that is open, in shards of their own locks: 64, so that a pass
 /// over a million of them holds none for longer than a fraction of a millisecond.
 pub(crate) struct Shards {
-    shards: Box<[Mutex<Slab<Listing>>]>,
+    shards: Box<[Mutex<Slab<Entry>>]>,
 }
 
 pub(crate) const SHARDS: usize = 64;
@@ -32,11 +32,11 @@ impl Shards {
     }
 
     /// Where a connection stands follows from its number.
-    fn shard(&self, id: u64) -> MutexGuard<'_, Slab<Listing>> {
+    fn shard(&self, id: u64) -> MutexGuard<'_, Slab<Entry>> {
         self.lock(usize::try_from(id % SHARDS as u64).unwrap_or_default())
     }
 
-    pub(crate) fn lock(&self, index: usize) -> MutexGuard<'_, Slab<Listing>> {
+    pub(crate) fn lock(&self, index: usize) -> MutexGuard<'_, Slab<Entry>> {
         self.shards[index]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -45,7 +45,7 @@ impl Shards {
     pub(crate) fn insert(&self, connection: Connection, look: u64) -> usize {
         let id = connection.id();
         let listener = connection.record.listener.index;
-        self.shard(id).insert(Listing {
+        self.shard(id).insert(Entry {
             connection,
             look,
             idle: true,

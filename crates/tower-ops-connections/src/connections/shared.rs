@@ -42,7 +42,7 @@ pub(crate) struct Shared {
     listeners: Mutex<HashMap<String, Arc<ListenerMetrics>>>,
     pub(crate) pass: Histogram,
     jitter: RandomState,
-    pub(crate) warned_unseen: AtomicBool,
+    pub(crate) warned_untracked: AtomicBool,
     pub(crate) watched: Watched,
     /// A layer notes the exchanges of tonic's connections, also of those that had none
     /// yet.
@@ -77,7 +77,7 @@ impl Shared {
             sink,
             listeners: Mutex::default(),
             jitter: RandomState::new(),
-            warned_unseen: AtomicBool::new(false),
+            warned_untracked: AtomicBool::new(false),
             watched: Watched::default(),
             #[cfg(feature = "tonic")]
             layered: AtomicBool::new(false),
@@ -135,9 +135,9 @@ impl Shared {
             .limits
             .next_look(&connection.record, connection.record.opened);
         // Before anybody else can find it, and publish more of it.
-        self.tell_of(&connection, ConnectionEvent::Opened);
+        self.publish_of(&connection, ConnectionEvent::Opened);
         let key = self.shards.insert(connection.clone(), micros(look));
-        // After it is listed: a drain that began before has looked already.
+        // After it is registered: a drain that began before has looked already.
         if self.is_draining() {
             connection.request_close(CloseReason::Drain);
         }
@@ -157,12 +157,12 @@ impl Shared {
         }
         self.ended.notify_waiters();
         if self.has_events() && record.events.close() {
-            self.tell_closed(connection);
+            self.publish_closed(connection);
         }
     }
 
-    fn tell_closed(&self, connection: &Connection) {
-        self.tell(|| ConnectionEvent::Closed {
+    fn publish_closed(&self, connection: &Connection) {
+        self.publish(|| ConnectionEvent::Closed {
             connection,
             reason: connection.close_reason().unwrap_or(CloseReason::Error),
             age: connection.age(),
@@ -170,16 +170,16 @@ impl Shared {
     }
 
     /// Tells of a connection that is not closed.
-    fn tell_of<'a>(
+    fn publish_of<'a>(
         &self,
         connection: &'a Connection,
         event: impl FnOnce(&'a Connection) -> ConnectionEvent<'a>,
     ) {
         let gate = &connection.record.events;
         if self.has_events() && gate.enter() {
-            self.tell(|| event(connection));
+            self.publish(|| event(connection));
             if gate.leave() {
-                self.tell_closed(connection);
+                self.publish_closed(connection);
             }
         }
     }
@@ -212,7 +212,7 @@ impl Shared {
 
     pub(crate) fn reject(&self, listener: &ListenerMetrics, peer: Peer, reason: RejectReason) {
         listener.rejected(reason);
-        self.tell(|| ConnectionEvent::Rejected(peer, reason));
+        self.publish(|| ConnectionEvent::Rejected(peer, reason));
     }
 
     pub(crate) const fn has_events(&self) -> bool {
@@ -220,7 +220,7 @@ impl Shared {
     }
 
     /// Tells who listens; a panic there is reported, and harms nothing else.
-    fn tell<'a>(&self, event: impl FnOnce() -> ConnectionEvent<'a>) {
+    fn publish<'a>(&self, event: impl FnOnce() -> ConnectionEvent<'a>) {
         let Some(on_event) = &self.on_event else {
             return;
         };
@@ -230,20 +230,20 @@ impl Shared {
         }
     }
 
-    pub(crate) fn tell_protocol(&self, connection: &Connection) {
-        self.tell_of(connection, ConnectionEvent::Protocol);
+    pub(crate) fn publish_protocol(&self, connection: &Connection) {
+        self.publish_of(connection, ConnectionEvent::Protocol);
     }
 
-    pub(crate) fn tell_busy(&self, connection: &Connection) {
-        self.tell_of(connection, ConnectionEvent::Busy);
+    pub(crate) fn publish_busy(&self, connection: &Connection) {
+        self.publish_of(connection, ConnectionEvent::Busy);
     }
 
-    pub(crate) fn tell_idle(&self, connection: &Connection) {
-        self.tell_of(connection, ConnectionEvent::Idle);
+    pub(crate) fn publish_idle(&self, connection: &Connection) {
+        self.publish_of(connection, ConnectionEvent::Idle);
     }
 
-    pub(crate) fn tell_closing(&self, connection: &Connection, reason: CloseReason) {
-        self.tell_of(connection, |it| ConnectionEvent::Closing(it, reason));
+    pub(crate) fn publish_closing(&self, connection: &Connection, reason: CloseReason) {
+        self.publish_of(connection, |it| ConnectionEvent::Closing(it, reason));
     }
 }
 

@@ -13,19 +13,20 @@ use crate::Connection;
 use crate::exchange::Exchange;
 use crate::io::meter::Flow;
 
-/// The body of a request on the [`Server`](crate::Server): hyper's, tracked.
+/// The request body on the [`Server`](crate::Server): hyper's, tracked.
 #[cfg(feature = "hyper-util")]
 pub type RequestBody = TrackedBody<hyper::body::Incoming>;
 
 pin_project! {
-    /// The body of a request. The connection knows when a handler waits for it, so
-    /// that a client that does not send can be told from a handler that takes its
-    /// time; and the exchange stays in flight until it is at its end, or dropped.
+    /// A request body. Keeps the exchange in flight until it has ended or is dropped.
     ///
-    /// Costs nothing if the request has no body, and one allocation if it has.
+    /// The connection knows when a handler waits for the body. That distinguishes a client that
+    /// does not send from a handler that is slow to read.
+    ///
+    /// Costs one allocation if the request has a body, and nothing if not.
     pub struct TrackedBody<B: Body> {
-        // In this order: whoever sends the body knows that nobody reads it before the
-        // exchange is over.
+        // Dropped in this order: a channel's sender knows that nobody reads the body any more
+        // before the exchange ends.
         #[pin]
         inner: B,
         half: Option<RequestHalf>,
@@ -35,16 +36,16 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if let Some(half) = this.half {
-                half.ended = half.http1 && has_all_come(this.inner, half.asks_first);
+                half.ended = half.http1 && has_arrived(this.inner, half.expects_continue);
             }
         }
     }
 }
 
-/// Whether all of a body has come that nobody read to its end. hyper reads a piece
-/// ahead, unless the client waits to be asked.
-fn has_all_come<B: Body>(mut body: Pin<&mut B>, asks_first: bool) -> bool {
-    if asks_first || std::thread::panicking() {
+/// Returns whether a body that was not read to its end has arrived completely. hyper reads one
+/// piece ahead, unless the client waits for `100 Continue`.
+fn has_arrived<B: Body>(mut body: Pin<&mut B>, expects_continue: bool) -> bool {
+    if expects_continue || std::thread::panicking() {
         return false;
     }
     let mut cx = Context::from_waker(Waker::noop());
@@ -58,7 +59,7 @@ fn has_all_come<B: Body>(mut body: Pin<&mut B>, asks_first: bool) -> bool {
     false
 }
 
-/// A piece, trailers and the end.
+/// Data, trailers and the end.
 const PIECES_AHEAD: usize = 3;
 
 impl<B: Body> TrackedBody<B> {
@@ -69,7 +70,7 @@ impl<B: Body> TrackedBody<B> {
             exchange.share().map(|flow| RequestHalf {
                 flow,
                 http1: request.version() < Version::HTTP_2,
-                asks_first: request.headers().contains_key(EXPECT),
+                expects_continue: request.headers().contains_key(EXPECT),
                 wait: None,
                 ended: false,
             })
@@ -118,21 +119,21 @@ impl<B: Body + fmt::Debug> fmt::Debug for TrackedBody<B> {
     }
 }
 
-/// The request's hold on an exchange.
+/// The request body's hold on an exchange.
 struct RequestHalf {
     flow: Arc<Flow>,
     http1: bool,
-    /// The client sends nothing before it is asked to, and it was not.
-    asks_first: bool,
-    /// Made when a handler first waits, if that is judged at all. On HTTP/1 only: a
-    /// stream of HTTP/2 may be silent for long, as gRPC's are.
+    /// The client waits for `100 Continue`, which hyper sends at the first poll.
+    expects_continue: bool,
+    /// Made when a handler first waits, if there is a stall timeout. On HTTP/1 only: streams of
+    /// HTTP/2, such as gRPC's, may be silent for long.
     wait: Option<Arc<Wait>>,
-    /// All of the body has come.
+    /// The body has arrived completely.
     ended: bool,
 }
 
-/// A handler that waits for a body: until it is woken for it, whether it then polls or
-/// not.
+/// A handler that waits for a body. The wait ends when the handler is woken, whether it polls then
+/// or not.
 struct Wait {
     connection: Connection,
     task: AtomicWaker,
@@ -144,7 +145,7 @@ impl Wake for Wait {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.connection.record.reading.end();
+        self.connection.record.body_wait.end();
         self.task.wake();
     }
 }
@@ -155,7 +156,7 @@ impl RequestHalf {
         cx: &mut Context<'_>,
         poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        self.asks_first = false;
+        self.expects_continue = false;
         let record = &self.flow.connection.record;
         if !self.http1 || record.shared.limits.stall.is_none() {
             return poll(cx);
@@ -167,12 +168,13 @@ impl RequestHalf {
             })
         });
         wait.task.register(cx.waker());
-        // Before the poll: the wake-up may come before that returns, and ends it.
-        record.reading.begin(record.stamp(), record.bytes_read());
+        // Before the poll: another thread may wake the handler, and so end the wait, before the
+        // poll returns.
+        record.body_wait.begin(record.stamp(), record.bytes_read());
         let waker = Waker::from(Arc::clone(wait));
         let polled = poll(&mut Context::from_waker(&waker));
         if polled.is_ready() {
-            record.reading.end();
+            record.body_wait.end();
         }
         polled
     }
@@ -182,7 +184,7 @@ impl Drop for RequestHalf {
     fn drop(&mut self) {
         let record = &self.flow.connection.record;
         if self.wait.is_some() {
-            record.reading.end();
+            record.body_wait.end();
         }
         if self.http1 && !self.ended {
             record.expect_rest_of_body();

@@ -20,36 +20,36 @@ use crate::{Connection, Protocol};
 
 /// The service of one connection. Made by [`Connection::service`].
 ///
-/// An exchange counts as in flight from the call until
+/// An exchange is in flight from the call until
 ///
-/// - the response's body is dropped,
-/// - the request's body is at its end or dropped: a handler may answer at once, and
-///   read on in a task,
+/// - the response body is dropped,
+/// - the request body has ended or is dropped: a handler may respond at once and go on reading in
+///   a task,
 /// - and, on HTTP/2, the transport has written the data that it took.
 ///
-/// While the service and the bodies are polled, [`Connection::current`] finds the
-/// connection. A response on HTTP/1 gets `Connection: close` if the connection is to be
-/// closed.
+/// While the service and the bodies are polled, [`Connection::current`] returns the connection. On
+/// HTTP/1, a response gets `Connection: close` if the connection is being closed.
 ///
 /// # What a client that does not read can make the server hold
 ///
-/// On HTTP/1, the transport's buffer. On HTTP/2, where clients say how much they would
-/// take, the frames that were not written count against two bounds, with 512 bytes for
-/// each besides its data: a stream that would hold more than 128 KiB is paused until
-/// half of that is left, and all streams of a connection from 384 KiB on. Streams that wait
-/// go on in the order in which they came; where some hold much, the others go first. A
-/// chunk is handed on as a whole, however large: what is held is up to one chunk more.
-/// Where the socket takes all that it is given, and only windows of streams are closed, a
-/// stream that holds nothing goes on up to 1 MiB in all: unread streams with chunks of
-/// less do not stop one that is read.
+/// On HTTP/1, the transport's buffer. On HTTP/2 the client sets the windows, so frames that are not
+/// written yet count against two bounds, each with its data and 512 bytes more:
 ///
-/// A body that is known to be 16 KiB or shorter does not wait, and one that comes in
-/// one piece counts as no more than 128 KiB: they are there already.
+/// - A stream is paused when it would hold more than 128 KiB, until half of that is left.
+/// - All streams of a connection wait when they hold 384 KiB together. They resume in the order in
+///   which they began to wait. From half of that bound on, only streams that hold nothing resume.
 ///
-/// # Costs
+/// A chunk is passed on as a whole, so up to one chunk more is held. If the socket accepts
+/// everything and only the windows of streams are closed, a stream that holds nothing resumes up to
+/// 1 MiB in all: unread streams do not block one that is read, unless its chunks are larger.
 ///
-/// Three changes of an atomic and a reference count; no allocation. One for a request
-/// with a body, or on HTTP/2 a response with one.
+/// A body with a known length of at most 16 KiB does not wait. A body in one chunk counts as at
+/// most 128 KiB. In both cases the bytes are in memory already.
+///
+/// # Cost
+///
+/// Three atomic operations and a reference count; no allocation. One allocation for a request with
+/// a body, and on HTTP/2 one for a response with a body.
 #[derive(Clone, Debug)]
 pub struct ConnectionService<S> {
     connection: Connection,
@@ -104,8 +104,8 @@ pin_project! {
 }
 
 impl<F> ResponseFuture<F> {
-    /// Calls `service` as an exchange of `connection`, if that is known, with the
-    /// request as `wrap` makes it.
+    /// Calls `service` with the request that `wrap` returns, as an exchange of `connection` if that
+    /// is known.
     pub(crate) fn call<S, B, C>(
         connection: Option<Connection>,
         service: &mut S,
@@ -117,7 +117,7 @@ impl<F> ResponseFuture<F> {
     {
         let version = request.version();
         if let Some(connection) = &connection {
-            // Below TLS that is not ours, the bytes did not show it.
+            // The bytes do not show it if TLS was terminated above the tracked stream.
             connection.set_protocol(if version == Version::HTTP_2 {
                 Protocol::Http2
             } else {
@@ -168,7 +168,7 @@ where
                 || (*this.connects && response.status().is_success());
             if switches {
                 connection.set_protocol(Protocol::Upgraded);
-            } else if !connection.record.state.seen().is_open() {
+            } else if !connection.record.state.load().is_open() {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
@@ -184,11 +184,11 @@ where
 }
 
 pin_project! {
-    /// The body of a response of a [`ConnectionService`]: the inner one, and the
-    /// exchange is in flight as long as it lives.
+    /// The response body of a [`ConnectionService`]: the inner body, which keeps the exchange in
+    /// flight until it is dropped.
     ///
-    /// On HTTP/2 it waits while its stream, or all of its connection, hold too much
-    /// that was not written; see [`ConnectionService`].
+    /// On HTTP/2 it waits while its stream or its connection holds too much that is not written:
+    /// see [`ConnectionService`].
     pub struct ResponseBody<B> {
         #[pin]
         inner: B,

@@ -9,7 +9,7 @@ const MOST: usize = 16 * 1024;
 
 /// When a peer that keeps a window closed has stalled. Times are in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Patience {
+pub(crate) struct StallLimit {
     pub(crate) limit: u64,
     /// What has to move within the limit, in bytes.
     pub(crate) enough: u64,
@@ -27,14 +27,14 @@ struct Blocked {
 }
 
 impl Blocked {
-    fn set(&mut self, waiting: bool, now: u64, sent: u64, patience: Patience) {
+    fn set(&mut self, waiting: bool, now: u64, sent: u64, stall_limit: StallLimit) {
         if waiting == self.waiting {
             return;
         }
         self.waiting = waiting;
         if !waiting {
             self.freed = now;
-        } else if self.since == 0 || now.saturating_sub(self.freed) > patience.limit / 4 {
+        } else if self.since == 0 || now.saturating_sub(self.freed) > stall_limit.limit / 4 {
             self.restart(now, sent);
         }
     }
@@ -44,12 +44,12 @@ impl Blocked {
         self.mark = sent;
     }
 
-    fn is_stalled(&mut self, now: u64, sent: u64, patience: Patience) -> bool {
-        if !self.waiting || now.saturating_sub(self.since) < patience.limit {
+    fn is_stalled(&mut self, now: u64, sent: u64, stall_limit: StallLimit) -> bool {
+        if !self.waiting || now.saturating_sub(self.since) < stall_limit.limit {
             return false;
         }
         let moved = sent.saturating_sub(self.mark);
-        if moved >= patience.enough {
+        if moved >= stall_limit.enough {
             self.restart(now, sent);
             return false;
         }
@@ -106,14 +106,14 @@ pub(crate) struct Streams {
     blocked: Blocked,
     responding: u32,
     unanswered: u32,
-    patience: Option<Patience>,
+    stall_limit: Option<StallLimit>,
     /// No later than the earliest moment since when anything is blocked; zero if
     /// nothing is.
     blocked_since: u64,
 }
 
 impl Streams {
-    pub(crate) const fn new(patience: Option<Patience>) -> Self {
+    pub(crate) const fn new(stall_limit: Option<StallLimit>) -> Self {
         Self {
             open: Vec::new(),
             highest: 0,
@@ -129,7 +129,7 @@ impl Streams {
             },
             responding: 0,
             unanswered: 0,
-            patience,
+            stall_limit,
             blocked_since: 0,
         }
     }
@@ -298,12 +298,12 @@ impl Streams {
     }
 
     fn look_at(&mut self, at: usize, now: u64) {
-        let Some(patience) = self.patience else {
+        let Some(stall_limit) = self.stall_limit else {
             return;
         };
         let stream = &mut self.open[at];
         let waiting = stream.is_responding() && stream.window <= 0 && !stream.condemned;
-        stream.blocked.set(waiting, now, stream.sent, patience);
+        stream.blocked.set(waiting, now, stream.sent, stall_limit);
         if waiting {
             let since = stream.blocked.since;
             self.note_blocked(since);
@@ -311,11 +311,11 @@ impl Streams {
     }
 
     fn look_at_connection(&mut self, now: u64) {
-        let Some(patience) = self.patience else {
+        let Some(stall_limit) = self.stall_limit else {
             return;
         };
         let waiting = self.window <= 0 && self.responding > 0;
-        self.blocked.set(waiting, now, self.sent, patience);
+        self.blocked.set(waiting, now, self.sent, stall_limit);
         if waiting {
             self.note_blocked(self.blocked.since);
         }
@@ -330,18 +330,18 @@ impl Streams {
     /// What has stalled. Those of `Some` will be [`reset`](Self::reset), and are not
     /// given again.
     pub(crate) fn stalled(&mut self, now: u64) -> Stalled {
-        let Some(patience) = self.patience else {
+        let Some(stall_limit) = self.stall_limit else {
             return Stalled::None;
         };
         // The connection's window is closed by whoever holds of it; another one that
         // only suffers gets it when these are gone.
-        let blocked = self.blocked.is_stalled(now, self.sent, patience);
+        let blocked = self.blocked.is_stalled(now, self.sent, stall_limit);
         let holds = |stream: &Stream| stream.is_responding() && stream.sent > stream.credited;
         let any_holds = self.open.iter().any(holds);
         let mut stalled = Vec::new();
         let mut all = true;
         for stream in &mut self.open {
-            let alone = stream.blocked.is_stalled(now, stream.sent, patience);
+            let alone = stream.blocked.is_stalled(now, stream.sent, stall_limit);
             let starved = blocked && stream.is_responding();
             all &= alone || starved || stream.condemned;
             if !stream.condemned && (alone || (starved && (!any_holds || holds(stream)))) {
@@ -378,7 +378,7 @@ mod tests {
     use super::*;
 
     const SECOND: u64 = 1_000_000;
-    const PATIENCE: Patience = Patience {
+    const PATIENCE: StallLimit = StallLimit {
         limit: 10 * SECOND,
         enough: 2_400,
     };

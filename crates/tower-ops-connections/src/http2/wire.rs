@@ -5,7 +5,7 @@ use tokio::io::ReadBuf;
 use super::frames::{
     DATA, Event, Frames, GOAWAY, Head, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE,
 };
-use super::streams::{Patience, Stalled, Streams};
+use super::streams::{StallLimit, Stalled, Streams};
 
 /// What h2 pings with between its two GOAWAY frames. When the answer comes, it
 /// decides which stream was the last one.
@@ -14,7 +14,7 @@ const SHUTDOWN: [u8; 8] = [0x0b, 0x7b, 0xa2, 0xf0, 0x8b, 0x9b, 0xfe, 0x54];
 /// GOAWAY without an error, for all streams that there may ever be: the peer opens
 /// no new one, and those it has, or opened just now, are served (RFC 9113, section
 /// 6.8).
-const GOODBYE: [u8; 17] = [
+const GOAWAY_FRAME: [u8; 17] = [
     0, 0, 8, // the length
     GOAWAY, 0, // no flags
     0, 0, 0, 0, // the connection
@@ -42,7 +42,7 @@ pub(crate) struct Wire {
     head_begun: u64,
     /// When DATA moved last on a stream that is open.
     moved: u64,
-    said_goodbye: bool,
+    sent_goaway: bool,
     pinged: bool,
     failed: bool,
     stage: Stage,
@@ -72,15 +72,15 @@ struct Out {
 }
 
 impl Wire {
-    pub(crate) const fn new(patience: Option<Patience>) -> Self {
+    pub(crate) const fn new(stall_limit: Option<StallLimit>) -> Self {
         Self {
             reading: Frames::new(),
             writing: Frames::new(),
-            streams: Streams::new(patience),
+            streams: Streams::new(stall_limit),
             settled: false,
             head_begun: 0,
             moved: 0,
-            said_goodbye: false,
+            sent_goaway: false,
             pinged: false,
             failed: false,
             stage: Stage::new(),
@@ -236,7 +236,7 @@ impl Wire {
                 PING => self.pinged |= !head.is_ack() && payload == SHUTDOWN,
                 GOAWAY => {
                     let [a, b, c, d, error @ ..] = payload;
-                    self.said_goodbye = true;
+                    self.sent_goaway = true;
                     self.failed |= error != [0; 4];
                     if !self.failed {
                         let last = u32::from_be_bytes([a & 0x7f, b, c, d]);
@@ -250,16 +250,16 @@ impl Wire {
 
     /// Has GOAWAY go out, unless the server has sent its own: that may have named the
     /// last stream, and another must not name a later one.
-    pub(crate) fn say_goodbye(&mut self) {
-        if !self.said_goodbye {
-            self.said_goodbye = true;
-            self.out.bytes.extend(GOODBYE);
+    pub(crate) fn send_goaway(&mut self) {
+        if !self.sent_goaway {
+            self.sent_goaway = true;
+            self.out.bytes.extend(GOAWAY_FRAME);
         }
     }
 
-    /// Whether [`say_goodbye`](Self::say_goodbye) would do anything.
-    pub(crate) const fn may_say_goodbye(&self) -> bool {
-        !self.said_goodbye && self.writing.is_between()
+    /// Whether [`send_goaway`](Self::send_goaway) would do anything.
+    pub(crate) const fn can_send_goaway(&self) -> bool {
+        !self.sent_goaway && self.writing.is_between()
     }
 
     /// Whether a frame of the server's is half written.
@@ -428,7 +428,7 @@ mod tests {
     use super::super::frames::{ACK, HEADERS};
     use super::*;
 
-    const PATIENCE: Patience = Patience {
+    const PATIENCE: StallLimit = StallLimit {
         limit: 10,
         enough: 100,
     };
@@ -574,17 +574,17 @@ mod tests {
         wire.wrote(&frame(SETTINGS, 0, 0, &[]), 1);
         let data = frame(DATA, 0, 1, &[7; 20]);
         wire.wrote(&data[..15], 1);
-        assert!(!wire.may_say_goodbye());
+        assert!(!wire.can_send_goaway());
         wire.wrote(&data[15..], 1);
-        assert!(wire.may_say_goodbye());
-        wire.say_goodbye();
-        assert_eq!(wire.out(), GOODBYE);
+        assert!(wire.can_send_goaway());
+        wire.send_goaway();
+        assert_eq!(wire.out(), GOAWAY_FRAME);
         wire.advance_out(5);
-        assert_eq!(wire.out(), &GOODBYE[5..]);
+        assert_eq!(wire.out(), &GOAWAY_FRAME[5..]);
         wire.advance_out(12);
         assert!(wire.out().is_empty() && wire.is_unflushed());
         wire.flushed();
-        assert!(!wire.has_out() && !wire.may_say_goodbye(), "once");
+        assert!(!wire.has_out() && !wire.can_send_goaway(), "once");
     }
 
     #[test]
@@ -592,7 +592,7 @@ mod tests {
         let mut wire = begun();
         wire.wrote(&frame(SETTINGS, 0, 0, &[]), 1);
         wire.wrote(&frame(GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]), 1);
-        wire.say_goodbye();
+        wire.send_goaway();
         assert!(wire.out().is_empty() && !wire.has_failed());
         wire.wrote(&frame(GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 1]), 1);
         assert!(wire.has_failed());

@@ -13,14 +13,14 @@ use crate::clock::{from_micros, micros};
 /// Any byte that comes begins the wait anew: a body that trickles is innocent as long
 /// as it never pauses for the limit.
 #[derive(Debug, Default)]
-pub(crate) struct Unsent {
+pub(crate) struct BodyWait {
     /// When the wait began, or the last byte came in it; zero if nobody waits.
     since: AtomicU64,
     /// How much had come by then.
     mark: AtomicU64,
 }
 
-impl Unsent {
+impl BodyWait {
     /// Does nothing if the wait has begun: who asks again has waited since.
     pub(crate) fn begin(&self, now: u64, moved: u64) {
         if self.since.load(Ordering::Relaxed) == 0 {
@@ -61,7 +61,7 @@ impl Unsent {
 /// goes on over that. After a pause without a wait, the next one begins a window of its
 /// own.
 #[derive(Debug, Default)]
-pub(crate) struct Unread {
+pub(crate) struct WriteWait {
     /// [`WAITING`], or when the last wait ended.
     resumed: AtomicU64,
     /// When the window began; zero if there is none.
@@ -72,7 +72,7 @@ pub(crate) struct Unread {
 
 const WAITING: u64 = u64::MAX;
 
-impl Unread {
+impl WriteWait {
     pub(crate) fn is_waiting(&self) -> bool {
         self.resumed.load(Ordering::Relaxed) == WAITING
     }
@@ -91,7 +91,7 @@ impl Unread {
         self.resumed.store(WAITING, Ordering::Relaxed);
     }
 
-    pub(crate) fn go_on(&self, now: u64) {
+    pub(crate) fn resume(&self, now: u64) {
         if self.is_waiting() {
             self.resumed.store(now, Ordering::Relaxed);
         }
@@ -166,7 +166,7 @@ mod tests {
 
     /// When the reaper, which looks once a second, calls it stalled.
     fn unsent(script: &[(u64, Body)], until: u64) -> Option<u64> {
-        let wait = Unsent::default();
+        let wait = BodyWait::default();
         let mut moved = 0;
         (1..=until).find(|second| {
             for (_, event) in script.iter().filter(|(when, _)| when == second) {
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_stops_is_stalled_after_the_limit() {
-        let stall = Unread::default();
+        let stall = WriteWait::default();
         stall.wait(micros(at(1)), 100, MOMENT);
         assert!(!stall.is_stalled(at(10), LIMIT, 100, ENOUGH));
         assert!(stall.is_stalled(at(11), LIMIT, 100, ENOUGH));
@@ -221,10 +221,10 @@ mod tests {
 
     #[test]
     fn a_trickle_is_a_stall_as_well() {
-        let stall = Unread::default();
+        let stall = WriteWait::default();
         for second in 1..=10 {
             stall.wait(micros(at(second)), second * 5, MOMENT);
-            stall.go_on(micros(at(second + 1)));
+            stall.resume(micros(at(second + 1)));
             stall.wait(micros(at(second + 1)), second * 5, MOMENT);
             assert!(!stall.is_stalled(at(second), LIMIT, second * 5, ENOUGH));
         }
@@ -233,22 +233,22 @@ mod tests {
 
     #[test]
     fn who_moves_enough_or_is_not_waited_for_is_left_alone() {
-        let stall = Unread::default();
+        let stall = WriteWait::default();
         for second in (1..100).step_by(10) {
             stall.wait(micros(at(second)), second * 1_000, MOMENT);
             assert!(!stall.is_stalled(at(second + 10), LIMIT, (second + 10) * 1_000, ENOUGH));
         }
-        stall.go_on(micros(at(110)));
+        stall.resume(micros(at(110)));
         assert!(!stall.is_stalled(at(200), LIMIT, 0, ENOUGH));
         assert!(!stall.is_stalled(at(300), LIMIT, 0, ENOUGH));
     }
 
     #[test]
     fn a_wait_after_a_pause_is_judged_by_itself() {
-        let stall = Unread::default();
+        let stall = WriteWait::default();
         // A large response that was taken in a second.
         stall.wait(micros(at(1)), 1_000_000, MOMENT);
-        stall.go_on(micros(at(2)));
+        stall.resume(micros(at(2)));
         // Another waits when the window of the first would be over.
         stall.wait(micros(at(10)), 1_000_100, MOMENT);
         assert!(!stall.is_stalled(at(11), LIMIT, 1_000_100, ENOUGH));
@@ -258,11 +258,11 @@ mod tests {
 
     #[test]
     fn the_next_response_begins_anew_unless_the_last_one_still_waits() {
-        let stall = Unread::default();
+        let stall = WriteWait::default();
         stall.wait(micros(at(1)), 0, MOMENT);
         stall.restart();
         assert!(stall.is_stalled(at(11), LIMIT, 0, ENOUGH));
-        stall.go_on(micros(at(11)));
+        stall.resume(micros(at(11)));
         stall.restart();
         stall.wait(micros(at(11)), 0, MOMENT);
         assert!(!stall.is_stalled(at(12), LIMIT, 0, ENOUGH));

@@ -8,9 +8,9 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::clock::micros;
-use crate::close::closing::{Linger, Next};
+use crate::close::closing::{CloseStep, Linger};
 use crate::close::limits::Http2Close;
-use crate::connections::registration::Listed;
+use crate::connections::registration::Registration;
 use crate::http2::{Stalled, Wire};
 use crate::protocol::{Sniff, Sniffed};
 use crate::{CloseReason, Connection, Protocol};
@@ -20,7 +20,7 @@ use crate::{CloseReason, Connection, Protocol};
 ///
 /// Costs a few plain stores for each read and write; on HTTP/2 also the headers of
 /// the frames are followed, in both directions. The connection ends when this is
-/// dropped: hyper hands it on at an upgrade, so that also a WebSocket is seen to its
+/// dropped: hyper hands it on at an upgrade, so that also a WebSocket is state to its
 /// end.
 ///
 /// A client's hang-up is told one poll late. A client may send a request and hang
@@ -29,7 +29,7 @@ use crate::{CloseReason, Connection, Protocol};
 /// of it.
 pub struct Tracked<I> {
     inner: I,
-    listed: Listed,
+    registration: Registration,
     spoken: Spoken,
     ending: Ending,
     linger: Linger,
@@ -59,10 +59,10 @@ enum Ending {
 }
 
 impl<I> Tracked<I> {
-    pub(crate) fn new(inner: I, listed: Listed) -> Self {
+    pub(crate) fn new(inner: I, registration: Registration) -> Self {
         Self {
             inner,
-            listed,
+            registration,
             spoken: Spoken::Unknown {
                 sniff: Sniff::default(),
                 wire: None,
@@ -76,7 +76,7 @@ impl<I> Tracked<I> {
     /// The connection.
     #[must_use]
     pub const fn connection(&self) -> &Connection {
-        &self.listed.connection
+        &self.registration.connection
     }
 
     /// What is wrapped.
@@ -88,8 +88,8 @@ impl<I> Tracked<I> {
     /// Leaves the closing to whoever owns the future of the connection, and can
     /// have hyper close it in order.
     #[cfg(feature = "hyper-util")]
-    pub(crate) fn driven(self) -> Self {
-        self.listed.connection.record.set_driven();
+    pub(crate) fn managed(self) -> Self {
+        self.registration.connection.record.set_managed();
         self
     }
 
@@ -103,7 +103,7 @@ impl<I> Tracked<I> {
     /// that cannot write stops to read as well. The task that writes is this one, and
     /// comes back when it can.
     fn holds_back(&self) -> bool {
-        let record = &self.listed.connection.record;
+        let record = &self.registration.connection.record;
         matches!(self.spoken, Spoken::Http2(_))
             && record.http2.has_tunnels()
             && record.is_write_blocked()
@@ -111,16 +111,16 @@ impl<I> Tracked<I> {
 
     /// Whether closing is up to this wrapper.
     fn closes_itself(&self) -> bool {
-        let record = &self.listed.connection.record;
-        !record.is_driven() || record.protocol() == Protocol::Upgraded
+        let record = &self.registration.connection.record;
+        !record.is_managed() || record.protocol() == Protocol::Upgraded
     }
 
     /// Whether GOAWAY is ours to send.
-    fn says_goodbye(&self) -> bool {
-        let record = &self.listed.connection.record;
+    fn sends_goaway(&self) -> bool {
+        let record = &self.registration.connection.record;
         let abrupt = record
             .state
-            .seen()
+            .load()
             .reason()
             .is_some_and(CloseReason::is_abrupt);
         matches!(self.spoken, Spoken::Http2(_))
@@ -136,13 +136,13 @@ impl<I> Tracked<I> {
     /// From the number of bytes that is returned on, what was read has to be staged.
     #[inline]
     fn note_read(&mut self, bytes: &[u8]) -> usize {
-        let record = &self.listed.connection.record;
+        let record = &self.registration.connection.record;
         record.add_read(bytes);
         match &mut self.spoken {
             Spoken::Bytes => bytes.len(),
             Spoken::Http2(wire) => {
                 let noted = wire.read(bytes, record.stamp());
-                self.listed.connection.note_wire(wire);
+                self.registration.connection.note_wire(wire);
                 noted
             }
             Spoken::Unknown { .. } => self.detect(bytes),
@@ -153,7 +153,7 @@ impl<I> Tracked<I> {
         let Spoken::Unknown { sniff, wire } = &mut self.spoken else {
             return bytes.len();
         };
-        let connection = &self.listed.connection;
+        let connection = &self.registration.connection;
         match sniff.detect(bytes) {
             None => bytes.len(),
             Some(Sniffed::Http1) => {
@@ -175,7 +175,7 @@ impl<I> Tracked<I> {
                 record.set_followed();
                 connection.set_protocol(Protocol::Http2);
                 let noted = wire.read(&bytes[from..], record.stamp());
-                self.listed.connection.note_wire(&wire);
+                self.registration.connection.note_wire(&wire);
                 self.spoken = Spoken::Http2(wire);
                 from + noted
             }
@@ -184,18 +184,18 @@ impl<I> Tracked<I> {
 
     #[inline]
     fn note_written(&mut self, bytes: usize) {
-        let record = &self.listed.connection.record;
+        let record = &self.registration.connection.record;
         record.add_written(bytes);
         record.note_not_blocked();
     }
 
     fn note_blocked(&self) {
-        self.listed.connection.record.note_blocked();
+        self.registration.connection.record.note_blocked();
     }
 
     #[inline]
     fn follow(&mut self, bytes: &[u8]) {
-        let connection = &self.listed.connection;
+        let connection = &self.registration.connection;
         match &mut self.spoken {
             Spoken::Bytes => {}
             Spoken::Http2(wire) => wire.wrote(bytes, connection.record.stamp()),
@@ -213,19 +213,19 @@ impl<I> Tracked<I> {
     /// Publishes what the frames show that went out.
     #[inline]
     fn note_frames(&mut self, cx: &Context<'_>) {
-        let record = &self.listed.connection.record;
+        let record = &self.registration.connection.record;
         let Spoken::Http2(wire) = &self.spoken else {
             return;
         };
-        self.listed.connection.note_wire(wire);
-        let goodbye = !record.state.seen().is_open() && wire.may_say_goodbye();
-        let due = wire.has_out() || (goodbye && self.says_goodbye());
+        self.registration.connection.note_wire(wire);
+        let goodbye = !record.state.load().is_open() && wire.can_send_goaway();
+        let due = wire.has_out() || (goodbye && self.sends_goaway());
         if due && !wire.is_half_written() {
             // Nobody writes again because of a frame that is ours.
             cx.waker().wake_by_ref();
         }
         if wire.has_failed() && wire.open().0 > 0 {
-            self.listed.breaks();
+            self.registration.fail();
         }
     }
 
@@ -233,7 +233,7 @@ impl<I> Tracked<I> {
     /// is left of it.
     #[cold]
     fn look_at_streams(&mut self) {
-        let connection = &self.listed.connection;
+        let connection = &self.registration.connection;
         let record = &connection.record;
         let (Spoken::Http2(wire), Some(limit)) = (&mut self.spoken, record.shared.limits.stall)
         else {
@@ -255,14 +255,14 @@ impl<I> Tracked<I> {
                 connection.force();
             }
         }
-        self.listed.connection.note_wire(wire);
+        self.registration.connection.note_wire(wire);
     }
 
     /// The error that whoever reads or writes gets once the time is over.
     fn forced(&self) -> Option<io::Error> {
-        let seen = self.listed.connection.record.state.seen();
-        seen.is_forced().then(|| {
-            let reason = seen.reason().unwrap_or(CloseReason::Manual);
+        let state = self.registration.connection.record.state.load();
+        state.is_forced().then(|| {
+            let reason = state.reason().unwrap_or(CloseReason::Manual);
             io::Error::new(io::ErrorKind::ConnectionAborted, reason.as_str())
         })
     }
@@ -273,10 +273,10 @@ impl<I> Tracked<I> {
         let Some(error) = self.forced() else {
             return Poll::Pending;
         };
-        let seen = self.listed.connection.record.state.seen();
-        let record = &self.listed.connection.record;
+        let state = self.registration.connection.record.state.load();
+        let record = &self.registration.connection.record;
         let ends_well = self.closes_itself() && !record.is_in_use(record.shared.clock.now());
-        let stalled = seen.reason() == Some(CloseReason::Stalled);
+        let stalled = state.reason() == Some(CloseReason::Stalled);
         Poll::Ready(if ends_well && !stalled {
             Ok(())
         } else {
@@ -288,10 +288,10 @@ impl<I> Tracked<I> {
 impl<I: AsyncWrite + Unpin> Tracked<I> {
     /// Writes the frames of ours that are due, where a frame of the server's ends.
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.goodbye_is_due()
+        if self.goaway_is_due()
             && let Spoken::Http2(wire) = &mut self.spoken
         {
-            wire.say_goodbye();
+            wire.send_goaway();
         }
         let Spoken::Http2(wire) = &mut self.spoken else {
             return Poll::Ready(Ok(()));
@@ -306,7 +306,7 @@ impl<I: AsyncWrite + Unpin> Tracked<I> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             wire.advance_out(written);
-            self.listed.connection.record.add_written(written);
+            self.registration.connection.record.add_written(written);
         }
         if wire.is_unflushed() {
             ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
@@ -315,42 +315,42 @@ impl<I: AsyncWrite + Unpin> Tracked<I> {
         Poll::Ready(Ok(()))
     }
 
-    fn goodbye_is_due(&self) -> bool {
-        let record = &self.listed.connection.record;
-        let may = matches!(&self.spoken, Spoken::Http2(wire) if wire.may_say_goodbye());
-        may && self.says_goodbye() && !record.state.seen().is_open() && record.state.commit()
+    fn goaway_is_due(&self) -> bool {
+        let record = &self.registration.connection.record;
+        let may = matches!(&self.spoken, Spoken::Http2(wire) if wire.can_send_goaway());
+        may && self.sends_goaway() && !record.state.load().is_open() && record.state.commit()
     }
 
     /// Whether reading ends here because the connection is being closed.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let seen = self.listed.connection.record.state.seen();
-        if seen.is_forced() {
+        let state = self.registration.connection.record.state.load();
+        if state.is_forced() {
             return self.poll_forced();
         }
         if self.has_out() {
             // What cannot be written does not matter: whoever reads will know.
             let _ = self.poll_out(cx);
         }
-        if seen.is_open() {
+        if state.is_open() {
             self.linger.stop();
             return Poll::Pending;
         }
         if !self.closes_itself() {
             return Poll::Pending;
         }
-        let record = &self.listed.connection.record;
+        let record = &self.registration.connection.record;
         match record.protocol() {
-            Protocol::Http2 if self.says_goodbye() => {
+            Protocol::Http2 if self.sends_goaway() => {
                 // The peer may be about to send a request: the end comes with the
                 // grace. A goodbye that cannot be said does not matter: it is over.
                 let _ = self.poll_out(cx);
                 Poll::Pending
             }
             protocol => {
-                match record.next_of_close(false) {
-                    Next::Close => {}
-                    Next::Linger(limit) => ready!(self.linger.poll(limit, cx)),
-                    Next::Wait => {
+                match record.close_step(false) {
+                    CloseStep::Close => {}
+                    CloseStep::Linger(limit) => ready!(self.linger.poll(limit, cx)),
+                    CloseStep::Wait => {
                         self.linger.stop();
                         self.had_turn = false;
                         return Poll::Pending;
@@ -358,17 +358,17 @@ impl<I: AsyncWrite + Unpin> Tracked<I> {
                 }
                 // An HTTP/2 server drops a response's body before it has written its
                 // last bytes, and it writes nothing more once it has read the end.
-                let abrupt = seen.reason().is_some_and(CloseReason::is_abrupt);
+                let abrupt = state.reason().is_some_and(CloseReason::is_abrupt);
                 if protocol == Protocol::Http2 && !abrupt {
                     let had_turn = std::mem::replace(&mut self.had_turn, true);
                     if !had_turn {
                         cx.waker().wake_by_ref();
                     }
-                    if !had_turn || self.listed.connection.record.is_write_blocked() {
+                    if !had_turn || self.registration.connection.record.is_write_blocked() {
                         return Poll::Pending;
                     }
                 }
-                if self.listed.connection.record.state.commit() {
+                if self.registration.connection.record.state.commit() {
                     Poll::Ready(Ok(()))
                 } else {
                     Poll::Pending
@@ -382,13 +382,13 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Tracked<I> {
     /// Reads where what the client sent, and what the server is to read, differ.
     #[cold]
     fn poll_staged(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let record = &self.listed.connection.record;
+        let record = &self.registration.connection.record;
         let Spoken::Http2(wire) = &mut self.spoken else {
             return Poll::Ready(Ok(()));
         };
         loop {
             wire.stage_resets(record.stamp());
-            self.listed.connection.note_wire(wire);
+            self.registration.connection.note_wire(wire);
             if wire.take(buf) {
                 return Poll::Ready(Ok(()));
             }
@@ -423,7 +423,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Tracked<I> {
     #[cold]
     fn stage_rest(&mut self, buf: &mut ReadBuf<'_>, noted: usize) {
         if let Spoken::Http2(wire) = &mut self.spoken {
-            let connection = &self.listed.connection;
+            let connection = &self.registration.connection;
             wire.stage(&buf.filled()[noted..], connection.record.stamp());
             connection.note_wire(wire);
             buf.set_filled(noted);
@@ -451,20 +451,24 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tracked<I> {
         let mut staged = false;
         if let Spoken::Http2(wire) = &this.spoken {
             staged = wire.is_staged();
-            let look = &this.listed.connection.record.http2.look;
+            let look = &this.registration.connection.record.http2.look;
             if look.load(Ordering::Relaxed) {
                 look.store(false, Ordering::Relaxed);
                 this.look_at_streams();
                 staged = this.is_staged();
             }
         }
-        let open = this.listed.connection.record.state.seen().is_open();
+        let open = this.registration.connection.record.state.load().is_open();
         // Also if there is more to read: a peer could go on for ever.
         if !open && let Poll::Ready(end) = this.poll_forced() {
             return Poll::Ready(end);
         }
         if this.holds_back() {
-            this.listed.connection.record.reader.register(cx.waker());
+            this.registration
+                .connection
+                .record
+                .reader
+                .register(cx.waker());
             return this.poll_close(cx);
         }
         let before = buf.filled().len();
@@ -478,15 +482,19 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tracked<I> {
             Poll::Pending => {
                 // Registered before the state is looked at, or a close that comes
                 // in between would wake nobody.
-                this.listed.connection.record.reader.register(cx.waker());
-                this.listed.connection.record.note_no_read();
+                this.registration
+                    .connection
+                    .record
+                    .reader
+                    .register(cx.waker());
+                this.registration.connection.record.note_no_read();
                 this.poll_close(cx)
             }
             Poll::Ready(Ok(())) if buf.filled().len() > before || full => {
                 // Bytes that came before the close was carried out may be a
                 // request: an idle close is taken back.
                 if !open {
-                    this.listed.connection.record.state.revoke();
+                    this.registration.connection.record.state.revoke();
                 }
                 if !staged {
                     this.note_filled(buf, before);
@@ -495,12 +503,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tracked<I> {
             }
             Poll::Ready(end) => {
                 match &end {
-                    Ok(()) => this.listed.end = CloseReason::ClientClosed,
+                    Ok(()) => this.registration.end = CloseReason::ClientClosed,
                     // TLS without a goodbye; many clients are in a hurry.
                     Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                        this.listed.end = CloseReason::ClientClosed;
+                        this.registration.end = CloseReason::ClientClosed;
                     }
-                    Err(_) => this.listed.breaks(),
+                    Err(_) => this.registration.fail(),
                 }
                 this.ending = Ending::Seen(end);
                 cx.waker().wake_by_ref();
@@ -513,7 +521,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tracked<I> {
 impl<I: AsyncWrite + Unpin> Tracked<I> {
     #[inline]
     fn before_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let open = self.listed.connection.record.state.seen().is_open();
+        let open = self.registration.connection.record.state.load().is_open();
         if open && !self.has_out() {
             return Poll::Ready(Ok(()));
         }
@@ -527,12 +535,16 @@ impl<I: AsyncWrite + Unpin> Tracked<I> {
         }
         let out = self.poll_out(cx);
         if let Poll::Ready(Err(_)) = &out {
-            self.listed.breaks();
+            self.registration.fail();
         }
         if out.is_pending() {
             self.note_blocked();
             // The reaper has to be able to end the wait.
-            self.listed.connection.record.writer.register(cx.waker());
+            self.registration
+                .connection
+                .record
+                .writer
+                .register(cx.waker());
         }
         out
     }
@@ -544,7 +556,7 @@ impl<I: AsyncWrite + Unpin> Tracked<I> {
                 self.note_written(*bytes);
                 self.note_frames(cx);
             }
-            Poll::Ready(Err(_)) => self.listed.breaks(),
+            Poll::Ready(Err(_)) => self.registration.fail(),
             Poll::Pending => self.note_blocked(),
         }
     }
@@ -553,7 +565,11 @@ impl<I: AsyncWrite + Unpin> Tracked<I> {
     /// more when it can wake, or one that came in between would be missed.
     fn or_forced<T>(&self, cx: &Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_pending() {
-            self.listed.connection.record.writer.register(cx.waker());
+            self.registration
+                .connection
+                .record
+                .writer
+                .register(cx.waker());
             if let Some(error) = self.forced() {
                 return Poll::Ready(Err(error));
             }
@@ -580,7 +596,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Tracked<I> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if !this.listed.connection.record.state.seen().is_open()
+        if !this.registration.connection.record.state.load().is_open()
             && let Some(error) = this.forced()
         {
             return Poll::Ready(Err(error));
@@ -589,8 +605,8 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Tracked<I> {
         if flushed.is_pending() {
             this.note_blocked();
         } else {
-            this.listed.connection.record.note_not_blocked();
-            this.listed.connection.record.note_flushed();
+            this.registration.connection.record.note_not_blocked();
+            this.registration.connection.record.note_flushed();
         }
         this.or_forced(cx, flushed)
     }
@@ -627,7 +643,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Tracked<I> {
 }
 
 fn new_wire(connection: &Connection) -> Box<Wire> {
-    Box::new(Wire::new(connection.record.shared.limits.patience()))
+    Box::new(Wire::new(connection.record.shared.limits.stall_limit()))
 }
 
 impl<I> AsRef<Connection> for Tracked<I> {
@@ -639,7 +655,7 @@ impl<I> AsRef<Connection> for Tracked<I> {
 impl<I> fmt::Debug for Tracked<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tracked")
-            .field("connection", &self.listed.connection)
+            .field("connection", &self.registration.connection)
             .finish_non_exhaustive()
     }
 }

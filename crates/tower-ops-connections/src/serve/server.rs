@@ -17,8 +17,8 @@ use tokio::time::{Instant, timeout};
 use tower_service::Service;
 
 use crate::clock::countable;
-use crate::close::closing::{Linger, Next};
-use crate::connections::registration::Listed;
+use crate::close::closing::{CloseStep, Linger};
+use crate::connections::registration::Registration;
 use crate::exchange::request_body::RequestBody;
 use crate::io::tracked::Tracked;
 use crate::serve::accept::{Acceptor, Listener};
@@ -224,8 +224,8 @@ impl Server {
                 let Some((room, io, peer)) = next.await else {
                     break;
                 };
-                if let Ok(listed) = room.admit(&io, peer) {
-                    server.serve_one(&mut tasks, io, listed, app.clone());
+                if let Ok(registration) = room.admit(&io, peer) {
+                    server.serve_one(&mut tasks, io, registration, app.clone());
                 }
             }
         }
@@ -235,8 +235,8 @@ impl Server {
             && let Ok((room, io, peer)) =
                 timeout(LAST_ACCEPT, server.connections.next_of(&mut acceptor)).await
         {
-            if let Ok(listed) = room.admit(&io, peer) {
-                server.serve_one(&mut tasks, io, listed, app.clone());
+            if let Ok(registration) = room.admit(&io, peer) {
+                server.serve_one(&mut tasks, io, registration, app.clone());
             }
         }
         // What has not been accepted by now is refused.
@@ -248,8 +248,13 @@ impl Server {
     }
 
     /// Serves one connection on a task of its own.
-    fn serve_one<I, S, B>(self: &Arc<Self>, tasks: &mut JoinSet<()>, io: I, listed: Listed, app: S)
-    where
+    fn serve_one<I, S, B>(
+        self: &Arc<Self>,
+        tasks: &mut JoinSet<()>,
+        io: I,
+        registration: Registration,
+        app: S,
+    ) where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<http::Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,
@@ -263,15 +268,17 @@ impl Server {
         if self.tls.is_some() {
             tasks.spawn(async move {
                 let Some(tls) = &server.tls else { return };
-                if let Some((io, listed)) = tls.accept(io, listed, server.handshake).await {
-                    let io = Tracked::new(io, listed);
+                if let Some((io, registration)) =
+                    tls.accept(io, registration, server.handshake).await
+                {
+                    let io = Tracked::new(io, registration);
                     io.connection().record.set_tls();
                     drive(Arc::clone(&server), io, app).await;
                 }
             });
             return;
         }
-        tasks.spawn(drive(server, Tracked::new(io, listed), app));
+        tasks.spawn(drive(server, Tracked::new(io, registration), app));
     }
 }
 
@@ -303,7 +310,7 @@ where
 {
     let connection = io.connection().clone();
     let service = TowerToHyperService::new(connection.service(app));
-    let io = TokioIo::new(io.driven());
+    let io = TokioIo::new(io.managed());
     async move {
         let serving = server.http.serve_connection_with_upgrades(io, service);
         let mut serving = pin!(serving);
@@ -319,7 +326,7 @@ where
                     return Poll::Ready(());
                 }
                 match ready!(closing.poll(&connection, cx)) {
-                    Due::Goodbye => serving.as_mut().graceful_shutdown(),
+                    Due::Goaway => serving.as_mut().graceful_shutdown(),
                     Due::End => return Poll::Ready(()),
                 }
             }
@@ -338,7 +345,7 @@ struct Closing {
 
 /// What is to be done with the connection's future.
 enum Due {
-    Goodbye,
+    Goaway,
     End,
 }
 
@@ -348,25 +355,25 @@ impl Closing {
     fn poll(&mut self, connection: &Connection, cx: &mut Context<'_>) -> Poll<Due> {
         let record = &*connection.record;
         // Registered first: a close that comes in between would wake nobody.
-        record.driver.register(cx.waker());
-        let seen = record.state.seen();
-        let Some(reason) = seen.reason() else {
+        record.manager.register(cx.waker());
+        let state = record.state.load();
+        let Some(reason) = state.reason() else {
             self.linger.stop();
             return Poll::Pending;
         };
-        if seen.is_forced() || reason.is_abrupt() {
+        if state.is_forced() || reason.is_abrupt() {
             return Poll::Ready(Due::End);
         }
         if self.begun {
             return Poll::Pending;
         }
-        match record.next_of_close(true) {
-            Next::Wait => {
+        match record.close_step(true) {
+            CloseStep::Wait => {
                 self.linger.stop();
                 return Poll::Pending;
             }
-            Next::Linger(limit) => ready!(self.linger.poll(limit, cx)),
-            Next::Close => {}
+            CloseStep::Linger(limit) => ready!(self.linger.poll(limit, cx)),
+            CloseStep::Close => {}
         }
         if !record.state.commit() {
             return Poll::Pending;
@@ -376,7 +383,7 @@ impl Closing {
             // Nothing was said that could be answered, not even by a goodbye.
             Due::End
         } else {
-            Due::Goodbye
+            Due::Goaway
         })
     }
 }

@@ -23,7 +23,7 @@ use tokio_rustls::rustls::{self, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
 use crate::close::closing::Linger;
-use crate::connections::registration::Listed;
+use crate::connections::registration::Registration;
 use crate::{CloseReason, Connection};
 
 /// How often the files are looked at, unless told otherwise.
@@ -147,9 +147,9 @@ impl Tls {
     pub(crate) async fn accept<I>(
         &self,
         io: I,
-        listed: Listed,
+        registration: Registration,
         limit: Duration,
-    ) -> Option<(TlsStream<I>, Listed)>
+    ) -> Option<(TlsStream<I>, Registration)>
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
@@ -161,15 +161,15 @@ impl Tls {
             if let Poll::Ready(accepted) = accepting.as_mut().poll(cx) {
                 return Poll::Ready(Some(accepted));
             }
-            poll_ended(&listed.connection, &mut linger, cx).map(|()| None)
+            poll_ended(&registration.connection, &mut linger, cx).map(|()| None)
         });
         match accepted.await {
-            Some(Ok(Ok(io))) => return Some((io, listed)),
+            Some(Ok(Ok(io))) => return Some((io, registration)),
             Some(Ok(Err(error))) => {
                 tracing::debug!(%error, "a TLS handshake failed");
-                listed.no_handshake();
+                registration.handshake_failed();
             }
-            Some(Err(_)) => listed.no_handshake(),
+            Some(Err(_)) => registration.handshake_failed(),
             // The reason why it is closed says it.
             None => {}
         }
@@ -206,11 +206,11 @@ impl Tls {
 fn poll_ended(connection: &Connection, linger: &mut Linger, cx: &mut Context<'_>) -> Poll<()> {
     let record = &*connection.record;
     // Registered first: a close that comes in between would wake nobody.
-    record.driver.register(cx.waker());
-    let seen = record.state.seen();
-    match seen.reason() {
+    record.manager.register(cx.waker());
+    let state = record.state.load();
+    match state.reason() {
         None => return Poll::Pending,
-        Some(CloseReason::Drain) if !seen.is_forced() => {
+        Some(CloseReason::Drain) if !state.is_forced() => {
             let limits = &record.shared.limits;
             let longest = limits.linger.min(limits.grace);
             let left = longest.saturating_sub(connection.age());

@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use tower_service::Service;
 
 use super::*;
-use crate::connections::registration::Listed;
+use crate::connections::registration::Registration;
 use crate::exchange::metered::MeteredData;
 use crate::exchange::service::ResponseBody;
 use crate::{Connection, Connections, Peer, Room};
@@ -34,7 +34,7 @@ impl Body for Endless {
     }
 }
 
-fn listed() -> Listed {
+fn registration() -> Registration {
     let connections = Connections::builder()
         .first_byte_timeout(None)
         .build()
@@ -126,8 +126,8 @@ impl<B: Body<Data = Bytes, Error = Infallible>> Stream<B> {
 
 #[tokio::test]
 async fn one_stream_is_paused_at_its_bound_and_goes_on_at_half_of_it() {
-    let listed = listed();
-    let connection = &listed.connection;
+    let registration = registration();
+    let connection = &registration.connection;
     for size in [1, 10, 100, 16 * 1024, 64 * 1024, 1024 * 1024] {
         let mut stream = Stream::open(connection, Endless(size)).await;
         let frames = stream.fill();
@@ -149,8 +149,8 @@ async fn one_stream_is_paused_at_its_bound_and_goes_on_at_half_of_it() {
 #[tokio::test]
 async fn many_unread_streams_hold_no_more_than_the_bound_and_a_chunk() {
     for size in [1, 10, 100, 1_000, 16 * 1024, 64 * 1024, 1024 * 1024] {
-        let listed = listed();
-        let connection = &listed.connection;
+        let registration = registration();
+        let connection = &registration.connection;
         let mut streams = Vec::new();
         for _ in 0..200 {
             streams.push(Stream::open(connection, Endless(size)).await);
@@ -175,8 +175,8 @@ async fn many_unread_streams_hold_no_more_than_the_bound_and_a_chunk() {
 
 #[tokio::test]
 async fn one_unread_stream_does_not_stop_its_neighbours() {
-    let listed = listed();
-    let connection = &listed.connection;
+    let registration = registration();
+    let connection = &registration.connection;
     let mut unread = Stream::open(connection, Endless(16 * 1024)).await;
     unread.fill();
     let mut read = Stream::open(connection, Endless(16 * 1024)).await;
@@ -188,8 +188,8 @@ async fn one_unread_stream_does_not_stop_its_neighbours() {
 
 #[tokio::test]
 async fn streams_go_on_in_the_order_in_which_they_came() {
-    let listed = listed();
-    let connection = &listed.connection;
+    let registration = registration();
+    let connection = &registration.connection;
     let mut large = Stream::open(connection, Endless(CONNECTION)).await;
     assert_eq!(large.fill(), 1);
     let mut waiting = Vec::new();
@@ -212,8 +212,8 @@ async fn streams_go_on_in_the_order_in_which_they_came() {
 
 #[tokio::test]
 async fn who_gives_up_its_turn_passes_it_on() {
-    let listed = listed();
-    let connection = &listed.connection;
+    let registration = registration();
+    let connection = &registration.connection;
     let mut large = Stream::open(connection, Endless(CONNECTION)).await;
     large.fill();
     let mut first = Stream::open(connection, Endless(1)).await;
@@ -238,8 +238,8 @@ async fn a_body_without_a_frame_gives_its_room_back() {
             Poll::Pending
         }
     }
-    let listed = listed();
-    let connection = &listed.connection;
+    let registration = registration();
+    let connection = &registration.connection;
     let mut silent = Stream::open(connection, Silent).await;
     assert!(!silent.take());
     assert_eq!(connection.record.meter().held(), 0);
@@ -247,8 +247,8 @@ async fn a_body_without_a_frame_gives_its_room_back() {
 
 #[tokio::test]
 async fn small_and_whole_bodies_are_not_held_back_by_others() {
-    let listed = listed();
-    let connection = &listed.connection;
+    let registration = registration();
+    let connection = &registration.connection;
     // Whole: it was there before it was polled, and counts as a paused stream.
     let mut large = h2(connection, Full::new(Bytes::from(vec![0; 8 * CONNECTION]))).await;
     let unread = large.frame().await.unwrap().unwrap();
@@ -264,8 +264,8 @@ async fn small_and_whole_bodies_are_not_held_back_by_others() {
 
 #[tokio::test]
 async fn an_exchange_of_http2_is_in_flight_until_its_last_bytes_left() {
-    let listed = listed();
-    let connection = &listed.connection;
+    let registration = registration();
+    let connection = &registration.connection;
     let mut body = h2(connection, Full::new(Bytes::from_static(b"hello"))).await;
     let frame = body.frame().await.unwrap().unwrap();
     let bytes = frame.into_data().unwrap().into_bytes();
@@ -280,8 +280,8 @@ async fn an_exchange_of_http2_is_in_flight_until_its_last_bytes_left() {
 
 #[tokio::test]
 async fn http1_is_not_metered() {
-    let listed = listed();
-    let connection = &listed.connection;
+    let registration = registration();
+    let connection = &registration.connection;
     let no_body = Empty::<Bytes>::new();
     let mut body = exchange(connection, Version::HTTP_11, Endless(CONNECTION), no_body).await;
     for _ in 0..10 {
@@ -316,8 +316,8 @@ impl Body for Upload {
 async fn an_exchange_is_in_flight_until_its_request_is_read_or_dropped() {
     for version in [Version::HTTP_11, Version::HTTP_2] {
         for reads in [false, true] {
-            let listed = listed();
-            let connection = &listed.connection;
+            let registration = registration();
+            let connection = &registration.connection;
             let (kept, keeps) = mpsc::channel();
             let service = tower::service_fn(move |request: Request<crate::TrackedBody<Upload>>| {
                 kept.send(request.into_body()).unwrap();
@@ -348,8 +348,8 @@ fn every_stream_comes_to_its_end_on_several_threads() {
         .enable_all()
         .build()
         .unwrap();
-    let listed = listed();
-    let connection = listed.connection.clone();
+    let registration = registration();
+    let connection = registration.connection.clone();
     let (transport, written) = mpsc::channel::<MeteredData<Bytes>>();
     // Writes what it is given, a little later.
     let writer = thread::spawn(move || {
@@ -400,8 +400,8 @@ fn every_stream_comes_to_its_end_on_several_threads() {
 #[tokio::test]
 async fn streams_that_are_not_read_do_not_stop_others_where_the_socket_takes_all() {
     for (size, unread) in [(768 * 1024, 1), (64 * 1024, 6)] {
-        let listed = listed();
-        let connection = &listed.connection;
+        let registration = registration();
+        let connection = &registration.connection;
         let mut held = Vec::new();
         for _ in 0..unread {
             let mut stream = Stream::open(connection, Endless(size)).await;
@@ -425,8 +425,8 @@ async fn streams_that_are_not_read_do_not_stop_others_where_the_socket_takes_all
 #[tokio::test]
 async fn whoever_may_go_on_beyond_the_bound_has_one_of_its_own() {
     const SIZE: usize = 64 * 1024;
-    let listed = listed();
-    let connection = &listed.connection;
+    let registration = registration();
+    let connection = &registration.connection;
     let mut streams = Vec::new();
     for _ in 0..200 {
         streams.push(Stream::open(connection, Endless(SIZE)).await);
