@@ -99,11 +99,6 @@
 //! a million connections takes some 10 ms (`cargo bench -p tower-ops-connections`). Limits
 //! are kept up to one pass late.
 //!
-//! # Other resources
-//!
-//! [`Registry`] closes anything else that lives long and is not used: exactly once, and
-//! never while it is in use.
-//!
 //! # Features
 //!
 //! | feature | adds |
@@ -145,7 +140,6 @@ mod metrics;
 mod peer;
 mod protocol;
 mod record;
-mod registry;
 mod serve;
 
 pub use self::close::drain::DrainReport;
@@ -164,10 +158,6 @@ pub use self::exchange::service::{ConnectionService, ResponseBody, ResponseFutur
 pub use self::io::tracked::Tracked;
 pub use self::peer::Peer;
 pub use self::protocol::Protocol;
-pub use self::registry::{
-    CloseAllReport, CloseOutcome, Guard, Registry, RegistryBuilder, RegistryCloseReason,
-    ResourceId, ResourceSnapshot, UseError,
-};
 pub use self::serve::accept::{Acceptor, Listener};
 #[cfg(feature = "axum")]
 pub use self::serve::axum::{

@@ -1,28 +1,29 @@
+//! Why and how resources were closed.
+
 use std::borrow::Cow;
 use std::fmt;
 
-use metrics::{Gauge, Key, KeyName, Label, Level, Metadata, Recorder};
+use metrics::{Gauge, Label};
+use tower_ops_core::recorder::{Description, LateCounter, RecorderHandle};
 
-use crate::metrics::{LateCounter, Sink};
-
-/// Why a resource of a [`Registry`](super::Registry) is closed.
+/// Why a resource of a [`Registry`](crate::Registry) was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RegistryCloseReason {
-    /// Nobody used it for too long.
+    /// Nobody used it for the idle timeout.
     Idle,
     /// It failed its health check.
     Unhealthy,
-    /// Somebody asked for it.
+    /// [`Registry::close`](crate::Registry::close) was called.
     Manual,
-    /// All are closed.
+    /// The registry was dropped, or [`close_all`](crate::Registry::close_all) was called.
     Shutdown,
 }
 
 impl RegistryCloseReason {
     const ALL: [Self; 4] = [Self::Idle, Self::Unhealthy, Self::Manual, Self::Shutdown];
 
-    /// The reason as metrics name it.
+    /// Returns the label of metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -34,11 +35,11 @@ impl RegistryCloseReason {
     }
 }
 
-/// How a close went.
+/// The outcome of a close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseOutcome {
-    /// The closer came to its end.
+    /// The closer completed.
     Closed,
     /// The closer took longer than the close timeout and was dropped.
     TimedOut,
@@ -46,7 +47,7 @@ pub enum CloseOutcome {
     Panicked,
     /// The runtime shut down first; the resource was dropped.
     Dropped,
-    /// Somebody still uses it: the closer runs when they are done.
+    /// It is still in use. The closer runs when the last guard is dropped.
     InUse,
 }
 
@@ -59,7 +60,7 @@ impl CloseOutcome {
         Self::InUse,
     ];
 
-    /// The outcome as metrics name it.
+    /// Returns the label of metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -84,19 +85,19 @@ impl fmt::Display for CloseOutcome {
     }
 }
 
-/// How [`close_all`](super::Registry::close_all) went.
+/// The result of [`Registry::close_all`](crate::Registry::close_all).
 #[derive(Clone, Debug, Default)]
-#[must_use = "says what could not be closed"]
+#[must_use = "lists what could not be closed"]
 #[non_exhaustive]
 pub struct CloseAllReport {
-    /// How many were closed in order.
+    /// How many resources were closed in order.
     pub closed: usize,
-    /// The names of those that were not, and why.
+    /// The names of the others, and their outcomes.
     pub failed: Vec<(Cow<'static, str>, CloseOutcome)>,
 }
 
 impl CloseAllReport {
-    pub(super) fn add(&mut self, name: Cow<'static, str>, outcome: CloseOutcome) {
+    pub(crate) fn add(&mut self, name: Cow<'static, str>, outcome: CloseOutcome) {
         if outcome == CloseOutcome::Closed {
             self.closed += 1;
         } else {
@@ -117,52 +118,40 @@ impl fmt::Display for CloseAllReport {
 
 const REGISTERED: &str = "registry_connections";
 const CLOSED: &str = "registry_connections_closed_total";
-const METADATA: &Metadata<'static> =
-    &Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
 
-/// Counts. The names that resources have are no labels: there is no bound to them.
-pub(crate) struct Meter {
+/// The metrics of a registry. Names of resources are no labels, since they are not bounded.
+pub(crate) struct Metrics {
     registered: Gauge,
-    /// Each has a series once it has counted something: there are more than a dozen.
+    /// By reason and outcome.
     closed: Vec<LateCounter>,
 }
 
-impl Meter {
-    pub(super) fn new(sink: &Sink) -> Self {
-        sink.with(|recorder| Self::register(sink, recorder))
-    }
-
-    fn register(sink: &Sink, recorder: &dyn Recorder) -> Self {
-        recorder.describe_gauge(
-            KeyName::from(REGISTERED),
-            None,
-            "Resources that are not closed yet".into(),
-        );
-        recorder.describe_counter(
-            KeyName::from(CLOSED),
-            None,
-            "Resources that were closed, by reason and outcome".into(),
-        );
+impl Metrics {
+    pub(crate) fn new(recorder: &RecorderHandle) -> Self {
+        recorder.describe(&[
+            Description::gauge(REGISTERED, "Resources that are not closed yet"),
+            Description::counter(CLOSED, "Closed resources, by reason and outcome"),
+        ]);
         let closed = RegistryCloseReason::ALL.iter().flat_map(|reason| {
             CloseOutcome::ALL.iter().map(|outcome| {
-                let labels = vec![
+                let labels = [
                     Label::from_static_parts("reason", reason.as_str()),
                     Label::from_static_parts("outcome", outcome.as_str()),
                 ];
-                LateCounter::new(sink, Key::from_parts(CLOSED, labels))
+                LateCounter::new(recorder, CLOSED, &labels)
             })
         });
         Self {
             closed: closed.collect(),
-            registered: recorder.register_gauge(&Key::from_static_name(REGISTERED), METADATA),
+            registered: recorder.gauge(REGISTERED, &[]),
         }
     }
 
-    pub(super) fn registered(&self) {
+    pub(crate) fn registered(&self) {
         self.registered.increment(1.0);
     }
 
-    pub(super) fn closed(&self, reason: RegistryCloseReason, outcome: CloseOutcome) {
+    pub(crate) fn closed(&self, reason: RegistryCloseReason, outcome: CloseOutcome) {
         self.registered.decrement(1.0);
         let index = reason as usize * CloseOutcome::ALL.len() + outcome as usize;
         self.closed[index].increment(1);

@@ -6,14 +6,15 @@
 )]
 
 use std::convert::Infallible;
-use std::future::pending;
+use std::future::{pending, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use metrics_util::debugging::DebuggingRecorder;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
-use tower_ops_connections::{CloseOutcome, Registry, UseError};
+use tokio::time::{Instant, sleep, timeout};
+use tower_ops_resources::{CloseOutcome, Registry, RegistryBuilder, UseError};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -237,7 +238,7 @@ async fn a_dropped_close_goes_on() {
             done.notify_one();
         }
     });
-    let short = tokio::time::timeout(SECOND, registry.close(id));
+    let short = timeout(SECOND, registry.close(id));
     assert!(short.await.is_err());
     done.notified().await;
 }
@@ -363,5 +364,62 @@ fn the_builder_names_every_problem() {
     let text = error.to_string();
     for setting in ["health_check_interval", "idle_timeout", "close_timeout"] {
         assert!(text.contains(setting), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_close_that_never_happened_has_no_series() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _registry: Registry<u8> = Registry::builder()
+        .recorder(Arc::new(recorder))
+        .build()
+        .unwrap();
+    let names: Vec<_> = snapshotter
+        .snapshot()
+        .into_vec()
+        .iter()
+        .map(|(key, ..)| key.key().name().to_owned())
+        .collect();
+    assert_eq!(names, ["registry_connections"]);
+}
+
+const LONG: [Duration; 6] = [
+    Duration::MAX,
+    Duration::from_secs(u64::MAX),
+    Duration::from_secs(i64::MAX as u64),
+    Duration::from_secs(u64::MAX / 1_000_000),
+    Duration::from_micros(u64::MAX),
+    Duration::from_millis(u64::MAX / 2),
+];
+
+type Setting = fn(RegistryBuilder<()>, Duration) -> RegistryBuilder<()>;
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_may_wait_for_ever() {
+    let settings: [(&str, Setting); 3] = [
+        ("health_check_interval", |b, it| b.health_check_interval(it)),
+        ("idle_timeout", |b, it| b.idle_timeout(it)),
+        ("close_timeout", |b, it| b.close_timeout(it)),
+    ];
+    for long in LONG {
+        for (name, set) in settings {
+            let builder = Registry::builder().health_check(|_| ready(Ok::<_, &str>(())));
+            let registry = set(builder, long).build().unwrap();
+            let id = registry.register_connection((), name, async |()| {});
+            registry.register_connection((), name, async |()| {});
+            sleep(100 * SECOND).await;
+            assert_eq!(registry.len(), 2, "{name} {long:?}");
+            assert_eq!(
+                registry.close(id).await,
+                Ok(CloseOutcome::Closed),
+                "{name} {long:?}"
+            );
+            let hangs = registry.register_connection((), name, async |()| pending::<()>().await);
+            let closing = timeout(100 * SECOND, registry.close(hangs)).await;
+            assert_eq!(closing.is_err(), name == "close_timeout", "{name} {long:?}");
+            let report = registry.close_all(long).await;
+            assert_eq!(report.closed, 1, "{name} {long:?}: {report}");
+        }
     }
 }

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use metrics::Recorder;
 use tower_ops_core::config::ConfigError;
+use tower_ops_core::recorder::{RecorderHandle, SharedRecorder};
 
-use super::Registry;
-use super::close::Meter;
-use super::resource::Guard;
-use crate::metrics::Sink;
+use crate::registry::Registry;
+use crate::resource::Guard;
 
 type Verdict = Result<(), Box<dyn Error + Send + Sync>>;
 type HealthCheck<T> =
@@ -22,15 +21,15 @@ type HealthCheck<T> =
 pub struct RegistryBuilder<T: Send + Sync + 'static> {
     settings: Settings<T>,
     auto_close_on_idle: bool,
-    recorder: Option<Arc<dyn Recorder + Send + Sync>>,
+    recorder: Option<SharedRecorder>,
 }
 
-pub(super) struct Settings<T: Send + Sync + 'static> {
-    pub(super) health_check_interval: Duration,
-    /// `None`: nothing is closed for idleness.
-    pub(super) idle_timeout: Option<Duration>,
-    pub(super) close_timeout: Duration,
-    pub(super) health_check: Option<HealthCheck<T>>,
+pub(crate) struct Settings<T: Send + Sync + 'static> {
+    pub(crate) health_check_interval: Duration,
+    /// `None` if nothing is closed for idleness.
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) close_timeout: Duration,
+    pub(crate) health_check: Option<HealthCheck<T>>,
 }
 
 impl<T: Send + Sync + 'static> Default for RegistryBuilder<T> {
@@ -49,36 +48,38 @@ impl<T: Send + Sync + 'static> Default for RegistryBuilder<T> {
 }
 
 impl<T: Send + Sync + 'static> RegistryBuilder<T> {
-    /// How often what is not in use is looked at, and checked. 60 seconds by
+    /// Sets how often the resources that are not in use are looked at and checked. 60 seconds by
     /// default.
     pub const fn health_check_interval(mut self, interval: Duration) -> Self {
         self.settings.health_check_interval = interval;
         self
     }
 
-    /// After how long without use a resource is closed. 300 seconds by default.
+    /// Sets after how long without use a resource is closed. 300 seconds by default.
     pub const fn idle_timeout(mut self, limit: Duration) -> Self {
         self.settings.idle_timeout = Some(limit);
         self
     }
 
-    /// Whether what is idle is closed. It is by default.
+    /// Sets whether idle resources are closed. On by default.
     pub const fn auto_close_on_idle(mut self, close: bool) -> Self {
         self.auto_close_on_idle = close;
         self
     }
 
-    /// How long a closer may take, and a health check. 10 seconds by default.
+    /// Sets how long a closer may take, and a health check. 10 seconds by default.
     pub const fn close_timeout(mut self, limit: Duration) -> Self {
         self.settings.close_timeout = limit;
         self
     }
 
-    /// Checks resources that nobody uses: one that fails, panics or takes longer
-    /// than the close timeout is closed.
+    /// Checks the resources that are not in use. A resource is closed if its check fails, panics or
+    /// takes longer than the close timeout. No check by default.
+    ///
+    /// # Examples
     ///
     /// ```
-    /// use tower_ops_connections::Registry;
+    /// use tower_ops_resources::Registry;
     ///
     /// # struct Db;
     /// # impl Db { async fn ping(&self) -> Result<(), std::io::Error> { Ok(()) } }
@@ -99,13 +100,13 @@ impl<T: Send + Sync + 'static> RegistryBuilder<T> {
         self
     }
 
-    /// Records into this recorder, and not into the process's one.
+    /// Sets the recorder of metrics. The process's recorder by default.
     pub fn recorder(mut self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
         self.recorder = Some(recorder);
         self
     }
 
-    /// Checks everything and builds.
+    /// Builds the registry.
     ///
     /// # Errors
     ///
@@ -125,17 +126,16 @@ impl<T: Send + Sync + 'static> RegistryBuilder<T> {
                 problems.push(format!("{name}: is zero; give a duration"));
             }
         }
-        ConfigError::check("the connections", problems)?;
-        Ok(self.build_checked())
+        ConfigError::check("the resources", problems)?;
+        Ok(self.build_valid())
     }
 
-    pub(super) fn build_checked(self) -> Registry<T> {
+    pub(crate) fn build_valid(self) -> Registry<T> {
         let mut settings = self.settings;
         if !self.auto_close_on_idle {
             settings.idle_timeout = None;
         }
-        let meter = Meter::new(&Sink(self.recorder));
-        Registry::from_settings(settings, meter)
+        Registry::from_settings(settings, &RecorderHandle::new(self.recorder))
     }
 }
 

@@ -1,11 +1,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::UseError;
-use super::resource::Resource;
+use crate::registry::UseError;
+use crate::resource::Resource;
 
-/// Names a resource of a [`Registry`](super::Registry). Its place may be taken by
-/// another one later, which has another generation.
+/// Identifies a resource of a [`Registry`](crate::Registry). No other resource of the registry ever
+/// has the same id: a slot that is used again has another generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ResourceId {
     slot: u32,
@@ -18,14 +18,14 @@ impl fmt::Display for ResourceId {
     }
 }
 
-/// Resources in places that are used again.
-pub(super) struct Slots<T> {
+/// Resources in slots that are used again.
+pub(crate) struct Slots<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
 }
 
 struct Slot<T> {
-    /// Of what stands here, or stood here last.
+    /// Of the resource that is here, or was last.
     generation: u32,
     resource: Option<Arc<Resource<T>>>,
 }
@@ -40,7 +40,7 @@ impl<T> Default for Slots<T> {
 }
 
 impl<T> Slots<T> {
-    pub(super) fn insert(&mut self, resource: Arc<Resource<T>>) -> ResourceId {
+    pub(crate) fn insert(&mut self, resource: Arc<Resource<T>>) -> ResourceId {
         if let Some(index) = self.free.pop() {
             let slot = &mut self.slots[index as usize];
             slot.generation += 1;
@@ -61,7 +61,7 @@ impl<T> Slots<T> {
         }
     }
 
-    pub(super) fn get(&self, id: ResourceId) -> Result<Arc<Resource<T>>, UseError> {
+    pub(crate) fn get(&self, id: ResourceId) -> Result<Arc<Resource<T>>, UseError> {
         let slot = self.slots.get(id.slot as usize).ok_or(UseError::Unknown)?;
         match &slot.resource {
             Some(resource) if slot.generation == id.generation => Ok(Arc::clone(resource)),
@@ -70,8 +70,8 @@ impl<T> Slots<T> {
         }
     }
 
-    pub(super) fn remove(&mut self, id: ResourceId) -> Result<Arc<Resource<T>>, UseError> {
-        // Says what is wrong with the id; the place is there if nothing is.
+    pub(crate) fn remove(&mut self, id: ResourceId) -> Result<Arc<Resource<T>>, UseError> {
+        // Also checks the id, so that the slot exists below.
         self.get(id)?;
         let slot = &mut self.slots[id.slot as usize];
         let resource = slot.resource.take().ok_or(UseError::Closed)?;
@@ -80,21 +80,21 @@ impl<T> Slots<T> {
     }
 
     fn vacate(&mut self, index: u32) {
-        // A place whose generations are used up is not used again.
+        // A slot that has used all of its generations is not used again.
         if self.slots[index as usize].generation < u32::MAX {
             self.free.push(index);
         }
     }
 
-    /// Takes out what `due` says of all that nobody uses.
-    pub(super) fn take_unused(
+    /// Removes the resources that are not in use and for which `due` returns true.
+    pub(crate) fn take_unused(
         &mut self,
         due: impl Fn(&Resource<T>) -> bool,
     ) -> Vec<Arc<Resource<T>>> {
         let mut taken = Vec::new();
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
-            // Counted under the lock without which nobody gets another reference.
+            // Under the lock, without which nobody gets another reference.
             let take = slot
                 .resource
                 .take_if(|resource| Arc::strong_count(resource) == 1 && due(resource));
@@ -106,7 +106,7 @@ impl<T> Slots<T> {
         taken
     }
 
-    pub(super) fn take_all(&mut self) -> Vec<Arc<Resource<T>>> {
+    pub(crate) fn take_all(&mut self) -> Vec<Arc<Resource<T>>> {
         let mut taken = Vec::new();
         for index in 0..self.slots.len() {
             if let Some(resource) = self.slots[index].resource.take() {
@@ -117,7 +117,7 @@ impl<T> Slots<T> {
         taken
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (ResourceId, &Arc<Resource<T>>)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ResourceId, &Arc<Resource<T>>)> {
         self.slots.iter().enumerate().filter_map(|(index, slot)| {
             let id = ResourceId {
                 slot: u32::try_from(index).ok()?,
@@ -127,7 +127,7 @@ impl<T> Slots<T> {
         })
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.iter().count()
     }
 }

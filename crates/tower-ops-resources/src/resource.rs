@@ -10,43 +10,42 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
+use tower_ops_core::sync::Mutex;
 
-use super::close::{CloseOutcome, Meter, RegistryCloseReason};
-use super::slots::ResourceId;
-use crate::clock::{from_micros, micros};
+use crate::closed::{CloseOutcome, Metrics, RegistryCloseReason};
+use crate::slots::ResourceId;
 
 type Closer<T> = Box<dyn FnOnce(T) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
-/// A resource and what closes it.
+/// A resource and its closer.
 ///
-/// The registry has one reference to it, and each user one. Whoever gives up the
-/// last one runs the closer: that is what makes it run exactly once, and never
-/// while the resource is in use.
+/// The registry holds one reference, and each guard one. Whoever drops the last reference runs the
+/// closer. So it runs exactly once, and never while the resource is in use.
 pub(crate) struct Resource<T> {
     connection: T,
-    // Never locked: whoever takes it has the resource to himself. It only makes
-    // the resource shareable, which a closer is not.
-    closer: std::sync::Mutex<Option<Closer<T>>>,
-    pub(super) name: Cow<'static, str>,
+    // Never locked: whoever takes the closer owns the resource. The lock makes the resource `Sync`,
+    // which a closer is not.
+    closer: Mutex<Option<Closer<T>>>,
+    pub(crate) name: Cow<'static, str>,
     registered: Instant,
-    /// Microseconds after that.
+    /// In microseconds after `registered`.
     last_used: AtomicU64,
     users: AtomicUsize,
     reason: OnceLock<RegistryCloseReason>,
     done: watch::Sender<Option<CloseOutcome>>,
     runtime: Handle,
     close_timeout: Duration,
-    meter: Arc<Meter>,
+    metrics: Arc<Metrics>,
 }
 
 impl<T: Send + Sync + 'static> Resource<T> {
-    pub(super) fn new<C, F>(
+    pub(crate) fn new<C, F>(
         connection: T,
         name: Cow<'static, str>,
         close: C,
         runtime: Handle,
         close_timeout: Duration,
-        meter: Arc<Meter>,
+        metrics: Arc<Metrics>,
     ) -> Self
     where
         C: FnOnce(T) -> F + Send + 'static,
@@ -59,7 +58,7 @@ impl<T: Send + Sync + 'static> Resource<T> {
         });
         Self {
             connection,
-            closer: std::sync::Mutex::new(Some(closer)),
+            closer: Mutex::new(Some(closer)),
             name,
             registered: Instant::now(),
             last_used: AtomicU64::new(0),
@@ -68,19 +67,19 @@ impl<T: Send + Sync + 'static> Resource<T> {
             done: watch::Sender::new(None),
             runtime,
             close_timeout,
-            meter,
+            metrics,
         }
     }
 
-    pub(super) fn done(&self) -> watch::Receiver<Option<CloseOutcome>> {
+    pub(crate) fn done(&self) -> watch::Receiver<Option<CloseOutcome>> {
         self.done.subscribe()
     }
 
-    pub(super) fn idle(&self) -> Duration {
+    pub(crate) fn idle(&self) -> Duration {
         if self.users.load(Ordering::Acquire) > 0 {
             return Duration::ZERO;
         }
-        let last_used = from_micros(self.last_used.load(Ordering::Acquire));
+        let last_used = Duration::from_micros(self.last_used.load(Ordering::Acquire));
         self.registered.elapsed().saturating_sub(last_used)
     }
 
@@ -92,7 +91,7 @@ impl<T: Send + Sync + 'static> Resource<T> {
             reason,
             done,
             close_timeout,
-            meter,
+            metrics,
             ..
         } = self;
         let ending = Ending {
@@ -100,17 +99,16 @@ impl<T: Send + Sync + 'static> Resource<T> {
             reason: reason.into_inner().unwrap_or(RegistryCloseReason::Shutdown),
             outcome: CloseOutcome::Dropped,
             done,
-            meter,
+            metrics,
         };
-        let closer = closer
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        // At once, and not when it is polled: a runtime that is gone drops it.
+        let closer = closer.into_inner();
+        // Everything is moved in now, not at the first poll: a runtime that has shut down only
+        // drops the future.
         async move {
-            // All of it: a closure would take a copy of the outcome alone.
+            // The whole value: the future would capture a copy of the outcome alone.
             let mut ending = ending;
             let Some(closer) = closer else { return };
-            // On a task of its own, which catches a panic and can be ended.
+            // A task of its own catches a panic and can be aborted.
             let mut task = tokio::spawn(async move { closer(connection).await });
             ending.outcome = match timeout(close_timeout, &mut task).await {
                 Ok(Ok(())) => CloseOutcome::Closed,
@@ -125,13 +123,13 @@ impl<T: Send + Sync + 'static> Resource<T> {
     }
 }
 
-/// Reports how a resource was closed, however that went: when dropped.
+/// Logs, counts and publishes the outcome of a close when dropped.
 struct Ending {
     name: Cow<'static, str>,
     reason: RegistryCloseReason,
     outcome: CloseOutcome,
     done: watch::Sender<Option<CloseOutcome>>,
-    meter: Arc<Meter>,
+    metrics: Arc<Metrics>,
 }
 
 impl Drop for Ending {
@@ -145,60 +143,61 @@ impl Drop for Ending {
         if *outcome == CloseOutcome::Closed {
             tracing::debug!(%name, %reason, "a resource was closed");
         } else {
-            tracing::warn!(%name, %reason, %outcome, "a resource could not be closed in order");
+            tracing::warn!(%name, %reason, %outcome, "a resource was not closed in order");
         }
-        self.meter.closed(*reason, *outcome);
+        self.metrics.closed(*reason, *outcome);
         self.done.send_replace(Some(*outcome));
     }
 }
 
-/// Gives up the registry's reference, for a reason.
-pub(super) fn release<T: Send + Sync + 'static>(
+/// Drops the registry's reference, for a reason.
+pub(crate) fn release<T: Send + Sync + 'static>(
     resource: Arc<Resource<T>>,
     reason: RegistryCloseReason,
 ) {
-    // The first reason stays.
+    // The first reason wins.
     let _ = resource.reason.set(reason);
-    give_up(resource);
+    drop_reference(resource);
 }
 
-fn give_up<T: Send + Sync + 'static>(resource: Arc<Resource<T>>) {
-    // Of all who give theirs up at once, exactly one gets it.
+fn drop_reference<T: Send + Sync + 'static>(resource: Arc<Resource<T>>) {
+    // If several threads drop theirs at once, exactly one gets the resource.
     if let Some(resource) = Arc::into_inner(resource) {
         let runtime = resource.runtime.clone();
         runtime.spawn(resource.close());
     }
 }
 
-/// A resource in use. Made by [`Registry::use_connection`](super::Registry::use_connection).
-#[must_use = "the resource is in use only as long as this lives"]
+/// A resource in use, which is not closed while the guard lives. Made by
+/// [`Registry::use_connection`](crate::Registry::use_connection).
+#[must_use = "the resource is in use only while the guard lives"]
 pub struct Guard<T: Send + Sync + 'static> {
-    // `None` only while it is being dropped.
+    // `None` only in `drop`.
     resource: Option<Arc<Resource<T>>>,
-    /// Not a use that keeps the resource from being idle: a health check.
-    checks: bool,
+    /// A health check, which does not count as a use.
+    is_check: bool,
 }
 
 impl<T: Send + Sync + 'static> Guard<T> {
-    pub(super) fn new(resource: Arc<Resource<T>>) -> Self {
+    pub(crate) fn new(resource: Arc<Resource<T>>) -> Self {
         resource.users.fetch_add(1, Ordering::AcqRel);
         Self {
             resource: Some(resource),
-            checks: false,
+            is_check: false,
         }
     }
 
-    pub(super) fn for_check(resource: Arc<Resource<T>>) -> Self {
+    pub(crate) fn for_check(resource: Arc<Resource<T>>) -> Self {
         let mut guard = Self::new(resource);
-        guard.checks = true;
+        guard.is_check = true;
         guard
     }
 
     fn resource(&self) -> &Resource<T> {
-        self.resource.as_ref().expect("there until it is dropped")
+        self.resource.as_ref().expect("only `drop` takes it")
     }
 
-    /// The name that it was registered with.
+    /// Returns the name under which the resource was registered.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.resource().name
@@ -218,12 +217,12 @@ impl<T: Send + Sync + 'static> Drop for Guard<T> {
         let Some(resource) = self.resource.take() else {
             return;
         };
-        if !self.checks {
+        if !self.is_check {
             let now = micros(resource.registered.elapsed());
             resource.last_used.fetch_max(now, Ordering::AcqRel);
         }
         resource.users.fetch_sub(1, Ordering::AcqRel);
-        give_up(resource);
+        drop_reference(resource);
     }
 }
 
@@ -233,24 +232,24 @@ impl<T: Send + Sync + fmt::Debug + 'static> fmt::Debug for Guard<T> {
     }
 }
 
-/// What a resource was like at one moment.
+/// The state of a resource at one moment.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ResourceSnapshot {
-    /// Which.
+    /// Its id.
     pub id: ResourceId,
-    /// The name that it was registered with.
+    /// The name under which it was registered.
     pub name: Cow<'static, str>,
     /// How long ago it was registered.
     pub age: Duration,
-    /// How long nobody has used it; zero if somebody does.
+    /// How long nobody has used it; zero while it is in use.
     pub idle: Duration,
-    /// By how many it is in use.
+    /// How many guards it has.
     pub users: usize,
 }
 
 impl ResourceSnapshot {
-    pub(super) fn of<T: Send + Sync + 'static>(id: ResourceId, resource: &Resource<T>) -> Self {
+    pub(crate) fn of<T: Send + Sync + 'static>(id: ResourceId, resource: &Resource<T>) -> Self {
         Self {
             id,
             name: resource.name.clone(),
@@ -259,4 +258,9 @@ impl ResourceSnapshot {
             users: resource.users.load(Ordering::Acquire),
         }
     }
+}
+
+/// Saturates, after half a million years.
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
