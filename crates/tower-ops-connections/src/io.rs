@@ -2,5 +2,6 @@
 //! bounded.
 
 pub(crate) mod meter;
+pub(crate) mod sniff;
 pub(crate) mod stall;
 pub(crate) mod tracked;

@@ -143,12 +143,13 @@ mod record;
 mod serve;
 
 pub use self::close::drain::DrainReport;
-pub use self::close::limits::{Http2Close, OnLimit, Upgraded};
 pub use self::close::reason::CloseReason;
 pub use self::connection::{BusyGuard, Connection};
+pub use self::connections::Connections;
 pub use self::connections::builder::ConnectionsBuilder;
+pub use self::connections::limits::{Http2Close, OnLimit, Upgraded};
+pub use self::connections::room::Room;
 pub use self::connections::snapshot::ConnectionSnapshot;
-pub use self::connections::{Connections, Room};
 pub use self::event::{ConnectionEvent, RejectReason};
 pub use self::exchange::metered::{BytesBody, MeteredData};
 #[cfg(feature = "hyper-util")]

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -54,7 +54,7 @@ impl Shared {
         // Whoever waits for the end of a drain looks again.
         self.ended.notify_waiters();
         let at_first = self.open();
-        let lost_before = self.lost().count;
+        let lost_before = self.lost.lock().count;
         for connection in self.shards.all() {
             if !connection.request_close(CloseReason::Drain) {
                 // It is being closed already, and has less time from now on.
@@ -72,7 +72,7 @@ impl Shared {
         };
         let ended = timeout_at(after(begun, deadline), self.empty()).await;
         {
-            let lost = self.lost();
+            let lost = self.lost.lock();
             report.lost = lost.count;
             report.broken.clone_from(&lost.named);
         }
@@ -96,16 +96,12 @@ impl Shared {
         report
     }
 
-    fn lost(&self) -> MutexGuard<'_, Lost> {
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A connection has ended with so many exchanges in flight, and not in order.
     pub(crate) fn note_lost(&self, connection: &Connection, in_flight: u32) {
         if !self.draining.load(Ordering::SeqCst) {
             return;
         }
-        let mut lost = self.lost();
+        let mut lost = self.lost.lock();
         lost.count += 1;
         if lost.named.len() < NAMED {
             // They have been dropped by now.

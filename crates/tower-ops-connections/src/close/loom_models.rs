@@ -11,8 +11,8 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use crate::CloseReason;
-use crate::close::event_gate::EventGate;
 use crate::close::state::State;
+use crate::event::EventGate;
 
 /// Whoever serves does so only if the close was not carried out before.
 fn begins(state: &State) -> bool {

@@ -1,110 +1,161 @@
-use std::ops::ControlFlow;
+//! The task that looks at every connection, and carries out what [`Limits::judge`] decides.
+//!
+//! There is one on each runtime that accepts connections, since any runtime may be shut down, or
+//! not be polled any more. Whichever wakes first makes the next step of the pass. One that finds
+//! the step made sleeps for a whole pass, so that as a rule one of them works.
+//!
+//! [`Limits::judge`]: crate::connections::limits::Limits::judge
+
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Id};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::micros;
-use crate::close::limits::Verdict;
-use crate::connections::duty::Turn;
+use crate::close::judge::{Verdict, View};
 use crate::connections::shards::SHARDS;
 use crate::connections::shared::Shared;
 use crate::{CloseReason, Connection};
 
-/// In how many steps the reaper makes a pass, spread evenly over the interval.
+/// The number of steps in a pass, spread evenly over its interval.
 pub(crate) const STEPS: u32 = 16;
 
-/// How long the reaper on duty may do nothing before another runtime's takes over: it
-/// makes a step every sixteenth of an interval.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The reapers of all runtimes, and how far the pass is.
+#[derive(Default)]
+pub(crate) struct Reapers {
+    tasks: Vec<(Id, AbortHandle)>,
+    step: u32,
+    last_step: Option<Instant>,
+    pass: Pass,
+}
+
+impl Reapers {
+    /// Returns the next step and the time since the last one, or `None` if that is less than
+    /// `period`: another reaper has made the step.
+    fn claim_step(&mut self, period: Duration) -> Option<(u32, Duration)> {
+        let now = Instant::now();
+        let elapsed = self.last_step.map_or(period, |last| now - last);
+        if elapsed < period {
+            return None;
+        }
+        self.last_step = Some(now);
+        let step = self.step;
+        self.step = (step + 1) % STEPS;
+        Some((step, elapsed))
+    }
+
+    fn restart(&mut self) {
+        self.step = 0;
+        self.pass = Pass::default();
+    }
+}
 
 impl Shared {
-    /// Sees to it that the connections are looked at, also when the other runtimes
-    /// that have some are gone. The reapers end when there are no connections.
+    /// Spawns a reaper on this runtime, unless there is one. It ends when no connection is open.
     pub(crate) fn ensure_reaper(self: &Arc<Self>) {
-        if let Ok(runtime) = Handle::try_current() {
-            let (shared, interval) = (Arc::downgrade(self), self.limits.pass());
-            self.reaper
-                .ensure(&runtime, |turn| reap(turn, shared, interval));
-        }
-    }
-}
-
-/// Looks at every connection once an interval, while no other runtime does.
-async fn reap(turn: Turn, shared: Weak<Shared>, interval: Duration) {
-    loop {
-        turn.begin(interval.max(PATIENCE)).await;
-        if make_passes(&turn, &shared, interval).await.is_break() {
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        let id = runtime.id();
+        let mut reapers = self.reapers.lock();
+        let is_there = |(of, task): &(Id, AbortHandle)| *of == id && !task.is_finished();
+        if reapers.tasks.iter().any(is_there) {
             return;
         }
-    }
-}
-
-/// Goes on until there is nothing to look at, or somebody else does.
-async fn make_passes(turn: &Turn, shared: &Weak<Shared>, interval: Duration) -> ControlFlow<()> {
-    let mut pass = Pass::default();
-    let mut last = Instant::now();
-    loop {
-        for step in 0..STEPS {
-            sleep(interval / STEPS).await;
-            // Held for the step only: connections keep what they need themselves.
-            let Some(shared) = shared.upgrade() else {
-                return ControlFlow::Break(());
-            };
-            // Nothing is there, and whoever comes starts another one.
-            if turn.dismiss(|| shared.open() == 0) {
-                Pass::default().finish(&shared);
-                return ControlFlow::Break(());
-            }
-            if !turn.goes_on() {
-                return ControlFlow::Continue(());
-            }
-            let begun = Instant::now();
-            shared.clock.advance(begun - last);
-            last = begun;
-            for shard in (0..SHARDS).skip(step as usize).step_by(STEPS as usize) {
-                pass.look_at(&shared, shard, shared.clock.now());
-            }
-            pass.took += begun.elapsed();
-            if step == STEPS - 1 {
-                std::mem::take(&mut pass).finish(&shared);
-            }
+        reapers.tasks.retain(|(_, task)| !task.is_finished());
+        if reapers.tasks.is_empty() {
+            reapers.last_step = Some(Instant::now());
         }
+        let task = runtime.spawn(reap(Arc::downgrade(self), id, self.limits.pass()));
+        reapers.tasks.push((id, task.abort_handle()));
+    }
+
+    /// Makes a step of the pass, unless another reaper has. Returns how long to sleep, or `None` if
+    /// no connection is open.
+    fn make_step(&self, runtime: Id, interval: Duration) -> Option<Duration> {
+        let period = interval / STEPS;
+        let (step, elapsed) = {
+            let mut reapers = self.reapers.lock();
+            // Under the lock: whoever accepts a connection counts it before it looks for a reaper.
+            if self.open() == 0 {
+                reapers.tasks.retain(|(id, _)| *id != runtime);
+                reapers.restart();
+                drop(reapers);
+                Pass::default().finish(self);
+                return None;
+            }
+            let Some(claimed) = reapers.claim_step(period) else {
+                return Some(interval);
+            };
+            claimed
+        };
+        let begun = Instant::now();
+        self.clock.advance(elapsed);
+        let mut found = Pass::default();
+        for shard in (0..SHARDS).skip(step as usize).step_by(STEPS as usize) {
+            found.look_at(self, shard, self.clock.now());
+        }
+        found.took = begun.elapsed();
+        let finished = {
+            let mut reapers = self.reapers.lock();
+            reapers.pass.add(found);
+            (step == STEPS - 1).then(|| std::mem::take(&mut reapers.pass))
+        };
+        if let Some(pass) = finished {
+            pass.finish(self);
+        }
+        Some(period)
     }
 }
 
-/// What a pass has found so far.
+async fn reap(shared: Weak<Shared>, runtime: Id, interval: Duration) {
+    let mut wait = interval / STEPS;
+    loop {
+        sleep(wait).await;
+        // Held for the step only: connections keep what they need themselves.
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        let Some(next) = shared.make_step(runtime, interval) else {
+            return;
+        };
+        wait = next;
+    }
+}
+
+/// What a pass, or a part of it, has found.
 #[derive(Default)]
 pub(crate) struct Pass {
     took: Duration,
-    /// By the number of the listener.
+    /// By the index of the listener.
     idle: Vec<u32>,
 }
 
 impl Pass {
     pub(crate) fn look_at(&mut self, shared: &Shared, shard: usize, now: Duration) {
-        // What is to be done is done without the lock: it wakes tasks and tells
-        // whoever listens.
+        // Carried out without the lock, since that wakes tasks and calls the listener of events.
         let mut due: Vec<(Connection, Verdict)> = Vec::new();
-        for (_, listing) in shared.shards.lock(shard).iter_mut() {
-            if micros(now) >= listing.look {
-                let record = &*listing.connection.record;
+        for (_, entry) in shared.shards.lock(shard).iter_mut() {
+            if micros(now) >= entry.look {
+                let record = &*entry.connection.record;
                 record.listener.publish_bytes(record);
-                listing.idle = record.in_flight() == 0;
-                match shared.limits.judge(record, now) {
+                entry.idle = record.in_flight() == 0;
+                let view = View::of(record, &shared.limits, now);
+                match shared.limits.judge(&view, now) {
                     Verdict::Leave => {
-                        listing.look = micros(shared.limits.next_look(record, now));
+                        entry.look = micros(shared.limits.next_look(&view, now));
                     }
                     verdict => {
-                        listing.look = 0;
-                        due.push((listing.connection.clone(), verdict));
+                        entry.look = 0;
+                        due.push((entry.connection.clone(), verdict));
                     }
                 }
             }
-            if listing.idle {
-                self.count_idle(listing.listener);
+            if entry.idle {
+                self.count_idle(entry.listener, 1);
             }
         }
         for (connection, verdict) in due {
@@ -112,11 +163,18 @@ impl Pass {
         }
     }
 
-    fn count_idle(&mut self, listener: usize) {
+    fn count_idle(&mut self, listener: usize, count: u32) {
         if self.idle.len() <= listener {
             self.idle.resize(listener + 1, 0);
         }
-        self.idle[listener] += 1;
+        self.idle[listener] += count;
+    }
+
+    fn add(&mut self, other: Self) {
+        self.took += other.took;
+        for (listener, count) in other.idle.into_iter().enumerate() {
+            self.count_idle(listener, count);
+        }
     }
 
     fn finish(self, shared: &Shared) {
@@ -131,12 +189,10 @@ impl Pass {
 fn carry_out(shared: &Shared, connection: &Connection, verdict: Verdict) {
     match verdict {
         Verdict::Leave => {}
-        Verdict::CloseIdle => {
-            connection.close_idle();
-        }
+        Verdict::CloseIdle => connection.close_idle(),
         Verdict::Close(reason) => {
             connection.request_close(reason);
-            // A peer that does not read takes no goodbye either.
+            // A peer that does not read does not read a GOAWAY either.
             if reason == CloseReason::Stalled {
                 connection.force();
             }
@@ -153,5 +209,28 @@ fn carry_out(shared: &Shared, connection: &Connection, verdict: Verdict) {
                 );
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_step_is_made_once_and_none_is_lost_with_a_reaper() {
+        const PERIOD: Duration = Duration::from_millis(100);
+        let mut reapers = Reapers {
+            last_step: Some(Instant::now()),
+            ..Reapers::default()
+        };
+        assert_eq!(reapers.claim_step(PERIOD), None);
+        for step in 0..2 * STEPS {
+            sleep(PERIOD).await;
+            assert_eq!(reapers.claim_step(PERIOD), Some((step % STEPS, PERIOD)));
+            assert_eq!(reapers.claim_step(PERIOD), None, "by another one");
+        }
+        // Nobody was there for a while: the next one resumes.
+        sleep(7 * PERIOD).await;
+        assert_eq!(reapers.claim_step(PERIOD), Some((0, 7 * PERIOD)));
     }
 }

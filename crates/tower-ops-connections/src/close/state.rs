@@ -29,7 +29,7 @@ const FORCED: u64 = 1 << 41;
 pub(crate) struct State(AtomicU64);
 
 /// The state at one moment.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct StateWord(u64);
 
 impl StateWord {

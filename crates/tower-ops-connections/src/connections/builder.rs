@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use metrics::Recorder;
 use tower_ops_core::config::ConfigError;
+use tower_ops_core::recorder::{RecorderHandle, SharedRecorder};
 
 use crate::ConnectionEvent;
-use crate::close::limits::{Http2Close, Limits, OnLimit, Upgraded};
 use crate::connections::Connections;
-use crate::connections::shared::{OnEvent, Shared};
-use crate::metrics::Sink;
+use crate::connections::limits::{Http2Close, Limits, OnLimit, Upgraded};
+use crate::connections::shared::Shared;
+use crate::event::OnEvent;
 use crate::serve::descriptors;
 use crate::serve::keep_alive::{KeepAlive, TCP_MOST_RETRIES};
 
@@ -34,7 +35,7 @@ use crate::serve::keep_alive::{KeepAlive, TCP_MOST_RETRIES};
 pub struct ConnectionsBuilder {
     limits: Limits,
     on_event: Option<OnEvent>,
-    recorder: Option<Arc<dyn Recorder + Send + Sync>>,
+    recorder: Option<SharedRecorder>,
 }
 
 impl Default for ConnectionsBuilder {
@@ -319,11 +320,15 @@ impl ConnectionsBuilder {
     /// As [`check`](Self::check).
     pub fn build(self) -> Result<Connections, ConfigError> {
         self.check()?;
-        Ok(self.build_checked())
+        Ok(self.build_valid())
     }
 
-    pub(crate) fn build_checked(self) -> Connections {
-        let shared = Shared::new(self.limits, self.on_event, Sink(self.recorder));
+    pub(crate) fn build_valid(self) -> Connections {
+        let shared = Shared::new(
+            self.limits,
+            self.on_event,
+            RecorderHandle::new(self.recorder),
+        );
         Connections::from_shared(Arc::new(shared), "default")
     }
 }

@@ -1,6 +1,6 @@
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::connections::shared::PerIp;
+use crate::connections::room::PerIp;
 use crate::{CloseReason, Connection};
 
 /// A connection in the list of those that are open, until this is dropped.

@@ -1,23 +1,24 @@
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
 use slab::Slab;
+use tower_ops_core::sync::Mutex;
 
 use crate::Connection;
 
-/// A connection in the list, and what the reaper knows without looking at it: at a
-/// million of them, to look costs more than anything else.
+/// An open connection, and what the reaper knows without a look at its record: at a million
+/// connections, those looks cost more than anything else.
 pub(crate) struct Entry {
     pub(crate) connection: Connection,
-    /// Until when it need not be looked at, in microseconds.
+    /// When the reaper has to look at the record next, in microseconds.
     pub(crate) look: u64,
-    /// Whether nothing was in flight when it was looked at.
+    /// Whether nothing was in flight at the last look.
     pub(crate) idle: bool,
-    /// The number of its listener.
+    /// The index of its listener.
     pub(crate) listener: usize,
 }
 
-/// Every connection that is open, in shards of their own locks: 64, so that a pass
-/// over a million of them holds none for longer than a fraction of a millisecond.
+/// Every open connection, in shards with a lock each. There are enough of them that a pass over a
+/// million connections holds no lock for longer than a fraction of a millisecond.
 pub(crate) struct Shards {
     shards: Box<[Mutex<Slab<Entry>>]>,
 }
@@ -31,15 +32,13 @@ impl Shards {
         }
     }
 
-    /// Where a connection stands follows from its number.
+    /// Locks the shard of a connection, which follows from its id.
     fn shard(&self, id: u64) -> MutexGuard<'_, Slab<Entry>> {
         self.lock(usize::try_from(id % SHARDS as u64).unwrap_or_default())
     }
 
     pub(crate) fn lock(&self, index: usize) -> MutexGuard<'_, Slab<Entry>> {
-        self.shards[index]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shards[index].lock()
     }
 
     pub(crate) fn insert(&self, connection: Connection, look: u64) -> usize {
@@ -57,15 +56,14 @@ impl Shards {
         self.shard(id).remove(key).connection
     }
 
-    /// Looks through one shard: an operator who closes a connection by hand can
-    /// wait for that, and no connection pays for a map.
+    /// Searches one shard. Only operators look for an id, so that no connection pays for a map.
     pub(crate) fn find(&self, id: u64) -> Option<Connection> {
         let shard = self.shard(id);
-        let mut all = shard.iter().map(|(_, listing)| &listing.connection);
+        let mut all = shard.iter().map(|(_, entry)| &entry.connection);
         all.find(|connection| connection.id() == id).cloned()
     }
 
-    /// Those at the time when their shard is looked at.
+    /// Returns the connections that are open when their shard is locked, one shard after the other.
     pub(crate) fn all(&self) -> impl Iterator<Item = Connection> {
         (0..SHARDS).flat_map(|index| {
             let shard = self.lock(index);

@@ -25,8 +25,10 @@ mod queue;
 mod tests;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll};
+
+use tower_ops_core::sync::Mutex;
 
 pub(crate) use self::charge::Charge;
 pub(crate) use self::flow::Flow;
@@ -80,7 +82,7 @@ impl Meter {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 
     /// What a frame that is not known yet may need.

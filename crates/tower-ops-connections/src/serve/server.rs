@@ -287,7 +287,7 @@ struct CutUpgraded<'a>(&'a Connections);
 
 impl Drop for CutUpgraded<'_> {
     fn drop(&mut self) {
-        self.0.cut_upgraded();
+        self.0.force_upgraded();
     }
 }
 

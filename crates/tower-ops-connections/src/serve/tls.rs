@@ -6,7 +6,7 @@ use std::fs;
 use std::future::poll_fn;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{self, ServerConfig};
 use tokio_rustls::server::TlsStream;
+use tower_ops_core::sync::Mutex;
 
 use crate::close::closing::Linger;
 use crate::connections::registration::Registration;
@@ -72,7 +73,7 @@ struct Pem {
 
 struct Current {
     provider: CryptoProvider,
-    certified: RwLock<Arc<CertifiedKey>>,
+    certified: Mutex<Arc<CertifiedKey>>,
 }
 
 /// Why a certificate cannot be used.
@@ -100,7 +101,7 @@ impl Tls {
         let certified = pem.certified(&provider, certificate, key)?;
         let current = Arc::new(Current {
             provider: provider.clone(),
-            certified: RwLock::new(Arc::new(certified)),
+            certified: Mutex::new(Arc::new(certified)),
         });
         let versions = ServerConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()
@@ -225,7 +226,7 @@ fn poll_ended(connection: &Connection, linger: &mut Linger, cx: &mut Context<'_>
 impl Files {
     fn reload(&self) -> Result<bool, TlsError> {
         // Held while reading: of two reloads at once, the later must not lose.
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         let pem = Pem::read(&self.certificate, &self.key)?;
         if pem == *last {
             return Ok(false);
@@ -233,12 +234,7 @@ impl Files {
         let certified = pem.certified(&self.current.provider, &self.certificate, &self.key);
         *last = pem;
         let certified = Arc::new(certified?);
-        let mut current = self
-            .current
-            .certified
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *current = certified;
+        *self.current.certified.lock() = certified;
         Ok(true)
     }
 }
@@ -278,11 +274,7 @@ impl Pem {
 
 impl ResolvesServerCert for Current {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let current = self
-            .certified
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        Some(Arc::clone(&current))
+        Some(Arc::clone(&self.certified.lock()))
     }
 }
 
