@@ -1,3 +1,5 @@
+//! Closes all connections in order, and forces those that are left at the deadline.
+
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,31 +12,31 @@ use crate::clock::after;
 use crate::connections::shared::Shared;
 use crate::{CloseReason, Connection, ConnectionSnapshot};
 
-/// How many of the connections that had to be cut are named.
-const NAMED: usize = 100;
+/// How many connections a report lists.
+const LISTED: usize = 100;
 
-/// How long to wait for what was cut to be dropped. A task that is not polled
-/// cannot be told.
-const CUT: Duration = Duration::from_millis(500);
+/// How long to wait for forced connections to be dropped. A task that is not polled does not learn of
+/// it.
+const FORCED: Duration = Duration::from_millis(500);
 
-/// How a drain went. Made by [`Connections::drain`](crate::Connections::drain).
+/// The result of a drain. Made by [`Connections::drain`](crate::Connections::drain).
 #[derive(Clone, Debug)]
-#[must_use = "says what was cut off"]
+#[must_use = "lists what was cut off"]
 #[non_exhaustive]
 pub struct DrainReport {
     /// How many connections ended in order.
     pub graceful: usize,
-    /// How many ended with exchanges in flight, but were not cut off at the deadline:
-    /// reading or writing failed, a protocol was violated, or the client had stalled.
-    /// Not those that the client closed by itself. Counted from the first drain on.
+    /// How many ended with exchanges in flight before the deadline: reading or writing failed, the
+    /// protocol was violated, or the client had stalled. Not those that the client closed. Counted
+    /// from the first drain on.
     pub lost: usize,
-    /// What these were like, up to a hundred.
+    /// Snapshots of these, up to 100.
     pub broken: Vec<ConnectionSnapshot>,
-    /// How many had to be cut off at the deadline.
+    /// How many were cut off at the deadline.
     pub forced: usize,
-    /// What these were like, up to a hundred.
+    /// Snapshots of these, up to 100.
     pub cut: Vec<ConnectionSnapshot>,
-    /// How many are still there: their tasks do not yield.
+    /// How many are still open, because their tasks do not yield.
     pub left: usize,
     /// How long it took.
     pub took: Duration,
@@ -44,20 +46,20 @@ pub struct DrainReport {
 #[derive(Default)]
 pub(crate) struct Lost {
     count: usize,
-    named: Vec<ConnectionSnapshot>,
+    listed: Vec<ConnectionSnapshot>,
 }
 
 impl Shared {
-    pub(crate) async fn drain(self: Arc<Self>, deadline: Duration) -> DrainReport {
+    pub(crate) async fn drain(self: Arc<Self>, timeout: Duration) -> DrainReport {
         let begun = Instant::now();
         self.draining.store(true, Ordering::SeqCst);
-        // Whoever waits for the end of a drain looks again.
+        // The futures of `drained` wait for a drain to begin.
         self.ended.notify_waiters();
         let at_first = self.open();
         let lost_before = self.lost.lock().count;
         for connection in self.shards.all() {
             if !connection.request_close(CloseReason::Drain) {
-                // It is being closed already, and has less time from now on.
+                // It is being closed already. From now on its linger is shorter.
                 connection.wake();
             }
         }
@@ -70,24 +72,24 @@ impl Shared {
             left: 0,
             took: Duration::ZERO,
         };
-        let ended = timeout_at(after(begun, deadline), self.empty()).await;
+        let ended = timeout_at(after(begun, timeout), self.empty()).await;
         {
             let lost = self.lost.lock();
             report.lost = lost.count;
-            report.broken.clone_from(&lost.named);
+            report.broken.clone_from(&lost.listed);
         }
         if ended.is_err() {
             for connection in self.shards.all() {
-                // What only waits for a request that may come loses nothing.
+                // A connection that only waits for one more request loses nothing.
                 if !connection.record.lingers() {
                     report.forced += 1;
-                    if report.cut.len() < NAMED {
+                    if report.cut.len() < LISTED {
                         report.cut.push(ConnectionSnapshot::of(&connection));
                     }
                 }
                 connection.force();
             }
-            let _ = timeout_at(Instant::now() + CUT, self.empty()).await;
+            let _ = timeout_at(Instant::now() + FORCED, self.empty()).await;
         }
         report.left = self.open();
         let lost = report.lost - lost_before;
@@ -96,18 +98,18 @@ impl Shared {
         report
     }
 
-    /// A connection has ended with so many exchanges in flight, and not in order.
+    /// Records that a connection failed with so many exchanges in flight.
     pub(crate) fn note_lost(&self, connection: &Connection, in_flight: u32) {
         if !self.draining.load(Ordering::SeqCst) {
             return;
         }
         let mut lost = self.lost.lock();
         lost.count += 1;
-        if lost.named.len() < NAMED {
-            // They have been dropped by now.
+        if lost.listed.len() < LISTED {
+            // The exchanges have been dropped by now.
             let mut snapshot = ConnectionSnapshot::of(connection);
             snapshot.in_flight = in_flight;
-            lost.named.push(snapshot);
+            lost.listed.push(snapshot);
         }
     }
 
@@ -144,22 +146,22 @@ impl fmt::Display for DrainReport {
             write!(f, ", {} were lost", self.lost)?;
         }
         write!(f, ", in {:.1?}", self.took)?;
-        name(f, "", &self.cut, self.forced)?;
-        name(f, "lost: ", &self.broken, self.lost)
+        list(f, "", &self.cut, self.forced)?;
+        list(f, "lost: ", &self.broken, self.lost)
     }
 }
 
-fn name(
+fn list(
     f: &mut fmt::Formatter<'_>,
     what: &str,
-    named: &[ConnectionSnapshot],
+    listed: &[ConnectionSnapshot],
     all: usize,
 ) -> fmt::Result {
-    for connection in named {
+    for connection in listed {
         write!(f, "\n  {what}{connection}")?;
     }
-    if all > named.len() {
-        write!(f, "\n  {what}and {} more", all - named.len())?;
+    if all > listed.len() {
+        write!(f, "\n  {what}and {} more", all - listed.len())?;
     }
     Ok(())
 }

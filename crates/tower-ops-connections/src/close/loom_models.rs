@@ -1,5 +1,4 @@
-//! Every interleaving of a close and a request, and of the last events, with loom.
-//! Run by `RUSTFLAGS="--cfg tower_ops_loom" cargo test -p tower-ops-connections --lib
+//! Every interleaving of a close and a request, and of the last events, with loom. Run by `RUSTFLAGS="--cfg tower_ops_loom" cargo test -p tower-ops-connections --lib
 //! --release loom`.
 
 use loom::future::{AtomicWaker, block_on};
@@ -14,7 +13,7 @@ use crate::CloseReason;
 use crate::close::state::State;
 use crate::event::EventGate;
 
-/// Whoever serves does so only if the close was not carried out before.
+/// A request is served only if the close was not committed before.
 fn begins(state: &State) -> bool {
     !state.begin().is_committed()
 }
@@ -27,23 +26,23 @@ fn an_idle_close_and_a_request_never_both_win() {
             let state = Arc::clone(&state);
             thread::spawn(move || state.close_idle())
         };
-        let driver = {
+        let manager = {
             let state = Arc::clone(&state);
             thread::spawn(move || state.commit())
         };
         let began = begins(&state);
-        let (asked, closed) = (reaper.join().unwrap(), driver.join().unwrap());
+        let (asked, closed) = (reaper.join().unwrap(), manager.join().unwrap());
         assert!(!(closed && began), "closed with a request in flight");
         assert!(asked || !closed);
         let word = state.load();
         assert_eq!(word.is_committed(), closed);
-        // Taken back, or never asked for.
+        // Revoked, or never requested.
         assert!(!began || word.is_open());
     });
 }
 
 #[test]
-fn a_force_loses_against_a_request_that_takes_an_idle_close_back() {
+fn a_force_loses_against_a_request_that_revokes_an_idle_close() {
     model(|| {
         let state = Arc::new(State::default());
         let reaper = {
@@ -77,7 +76,7 @@ fn the_reaper_ends_a_close_only_while_nothing_is_in_flight() {
 }
 
 #[test]
-fn a_request_takes_back_no_close_that_is_meant() {
+fn a_request_revokes_only_an_idle_close() {
     model(|| {
         let state = Arc::new(State::default());
         let reaper = {
@@ -97,8 +96,8 @@ fn a_request_takes_back_no_close_that_is_meant() {
     });
 }
 
-/// What waits registers its waker and looks at the state then; who closes changes the
-/// state and wakes then. loom finds a wait that nobody ends.
+/// The waiting task registers its waker and then reads the state; the closing task changes the state
+/// and then wakes. loom finds a wait that nobody ends.
 #[test]
 fn whatever_waits_is_woken_by_a_force() {
     model(|| {

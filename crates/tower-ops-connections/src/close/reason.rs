@@ -1,35 +1,35 @@
 use std::fmt;
 
-/// Why a connection ended, or is about to. The first reason wins.
+/// Why a connection was closed, or is being closed. The first reason wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
     /// The peer closed it.
     ClientClosed,
-    /// Reading or writing failed; a reset by the peer is one. Also a violation of the
-    /// protocol, or another error of the server's, with exchanges in flight: that
-    /// takes the place of any reason the connection was being closed for.
+    /// Reading or writing failed, for example by a reset. Also a protocol violation, or another error
+    /// of the server's, with exchanges in flight: that replaces any reason for which the connection
+    /// was being closed.
     Error,
-    /// The server closed it: after `Connection: close`, for a violation of the
-    /// protocol with nothing in flight, or because it was dropped.
+    /// The server closed it: after `Connection: close`, for a protocol violation with nothing in
+    /// flight, or because it was dropped.
     ServerClosed,
-    /// Nothing was asked for too long.
+    /// There was no exchange for the idle timeout.
     Idle,
-    /// It had been open for long enough.
+    /// It reached its maximum age.
     MaxAge,
-    /// It had served as many requests as one connection may.
+    /// It reached its maximum number of requests.
     MaxRequests,
-    /// A request's head, or the HTTP/2 preface, did not come to its end in time.
+    /// The head of a request, or the HTTP/2 preface, was not complete in time.
     HeaderTimeout,
-    /// Nothing came at all.
+    /// No byte came in time.
     FirstByteTimeout,
-    /// TLS was not agreed on, or not in time.
+    /// The TLS handshake failed, or was not complete in time.
     Handshake,
-    /// The peer read its response, or sent its request's body, too slowly.
+    /// The peer was too slow to read its response, or to send its request body.
     Stalled,
     /// The server is shutting down.
     Drain,
-    /// Somebody asked for it: [`Connections::close`](crate::Connections::close).
+    /// It was closed by hand: [`Connections::close`](crate::Connections::close).
     Manual,
 }
 
@@ -50,7 +50,7 @@ impl CloseReason {
         Self::Manual,
     ];
 
-    /// The reason as metrics and `/connections` name it.
+    /// Returns the label in metrics and at `/connections`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -73,8 +73,8 @@ impl CloseReason {
         self as usize
     }
 
-    /// Whether the peer is told nothing and waited for no longer: it sent nothing
-    /// to be answered, or does not take the answer.
+    /// Returns whether the connection ends at once, without GOAWAY and grace: the peer sent nothing
+    /// to respond to, or does not read the response.
     pub(crate) const fn is_abrupt(self) -> bool {
         matches!(
             self,

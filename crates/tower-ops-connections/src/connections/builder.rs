@@ -14,23 +14,23 @@ use crate::event::OnEvent;
 use crate::serve::descriptors;
 use crate::serve::keep_alive::{KeepAlive, TCP_MOST_RETRIES};
 
-/// How connections live. Made by [`Connections::builder`].
+/// Configures [`Connections`]. Made by [`Connections::builder`].
 ///
-/// | setting | default | closes, or refuses |
+/// | setting | default | closes, or refuses, a client that |
 /// |---|---|---|
-/// | [`first_byte_timeout`](Self::first_byte_timeout) | 30 s | who connects and says nothing |
-/// | [`header_timeout`](Self::header_timeout) | 30 s | who begins a request and does not end its head |
-/// | [`idle_timeout`](Self::idle_timeout) | 300 s | who asks for nothing |
-/// | [`stall_timeout`](Self::stall_timeout) | off | who does not read, or does not send |
-/// | [`max_age`](Self::max_age) | off | what is old |
-/// | [`max_requests`](Self::max_requests) | off | what had many requests |
-/// | [`tcp_keep_alive`](Self::tcp_keep_alive) | 60 s, then 3 × 10 s | who has vanished |
-/// | [`http2_ping_interval`](Self::http2_ping_interval) | 60 s, then 20 s | who has vanished |
-/// | [`max_connections`](Self::max_connections) | three quarters of the file descriptors | one more |
-/// | [`max_per_ip`](Self::max_per_ip) | off | one more of an address |
+/// | [`first_byte_timeout`](Self::first_byte_timeout) | 30 s | connects and sends nothing |
+/// | [`header_timeout`](Self::header_timeout) | 30 s | begins a request and does not complete its head |
+/// | [`idle_timeout`](Self::idle_timeout) | 300 s | sends no request |
+/// | [`stall_timeout`](Self::stall_timeout) | off | does not read its response, or does not send its body |
+/// | [`max_age`](Self::max_age) | off | has been connected for long |
+/// | [`max_requests`](Self::max_requests) | off | has sent many requests |
+/// | [`tcp_keep_alive`](Self::tcp_keep_alive) | 60 s, then 3 × 10 s | has vanished |
+/// | [`http2_ping_interval`](Self::http2_ping_interval) | 60 s, then 20 s | has vanished |
+/// | [`max_connections`](Self::max_connections) | three quarters of the file descriptors | is one too many |
+/// | [`max_per_ip`](Self::max_per_ip) | off | is one too many of its address |
 ///
-/// A limit that takes an `Option` is off with `None`. A duration that no clock can
-/// count, such as `Duration::MAX`, is one that is never over.
+/// A setting that takes an `Option` is off with `None`. A duration that no clock can count, such as
+/// `Duration::MAX`, never ends.
 #[must_use = "a builder does nothing until it is built"]
 pub struct ConnectionsBuilder {
     limits: Limits,
@@ -66,177 +66,174 @@ impl Default for ConnectionsBuilder {
 }
 
 impl ConnectionsBuilder {
-    /// How long a client may say nothing after it connected. Browsers open
-    /// connections ahead; they lose those that they do not use for so long.
+    /// Sets how long a client may send nothing after it connected. 30 seconds by default. Browsers open
+    /// connections ahead, and lose those that they do not use for that long.
     pub fn first_byte_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limits.first_byte = limit.into();
         self
     }
 
-    /// How long the head of an HTTP/1 request may take from its first byte, and the
-    /// preface of HTTP/2 with its SETTINGS. Also any frame of HTTP/2 that is no body,
-    /// and a header block, while nothing is in flight. The time between two requests
-    /// is not counted: that is idle.
+    /// Sets how long the head of an HTTP/1 request may take from its first byte, and the HTTP/2 preface
+    /// with its SETTINGS. While nothing is in flight, it also applies to each HTTP/2 frame but DATA,
+    /// and to a header block. The time between two requests does not count: that is idleness. 30
+    /// seconds by default.
     pub fn header_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limits.header = limit.into();
         self
     }
 
-    /// How long a connection may live without an exchange in flight. Pings of
-    /// HTTP/2 do not count; a WebSocket over HTTP/2 does while bytes flow. Should be
-    /// longer than clients keep theirs in a pool, or they run into a closing one.
+    /// Sets how long a connection may be open without an exchange in flight. HTTP/2 PINGs do not count
+    /// as exchanges; a WebSocket over HTTP/2 does while bytes move. 300 seconds by default. Make it
+    /// longer than clients keep connections in their pools, or they use one that is being closed.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limits.idle = limit.into();
         self
     }
 
-    /// How long a response may wait for its reader without progress worth the name: a
-    /// reader that takes less than 240 bytes a second makes none. And how long a
-    /// handler may wait for a request's body (on HTTP/1) without a byte: from when it
-    /// began to wait, and anew from each byte that comes. While the handler works, or
-    /// has been woken for what came, nobody waits for the client. The connection is
-    /// cut off then; on HTTP/2, if other streams get on, only the stream that is not
-    /// read is reset.
+    /// Sets how long a client may make no progress. Off by default.
+    ///
+    /// - A response waits for its reader. A reader that takes less than 240 bytes a second makes no
+    ///   progress.
+    /// - On HTTP/1, a handler waits for the request body. The timeout starts when it begins to wait,
+    ///   and again with each byte. It does not run while the handler works.
+    ///
+    /// The connection is then cut off. On HTTP/2 only the stream that is not read is reset, if others
+    /// make progress.
     pub fn stall_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limits.stall = limit.into();
         self
     }
 
-    /// How old a connection may become: for a load balancer that spreads
-    /// connections, not requests. Exchanges in flight come to their end.
+    /// Sets the maximum age of a connection: for a load balancer that spreads connections, not
+    /// requests. Exchanges in flight are completed. Off by default.
     pub fn max_age(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limits.max_age = limit.into();
         self
     }
 
-    /// By which part, up or down, the maximum age differs from one connection to
-    /// the next: 0.1 by default, at most 1.
+    /// Sets by which part the maximum age of each connection differs at random, up or down. 0.1 by
+    /// default, at most 1.
     pub const fn max_age_jitter(mut self, part: f64) -> Self {
         self.limits.max_age_jitter = part;
         self
     }
 
-    /// How many requests one connection may bring. The last one is answered.
+    /// Sets how many requests a connection may send. The last one is answered. Off by default.
     pub fn max_requests(mut self, limit: impl Into<Option<u64>>) -> Self {
         self.limits.max_requests = limit.into();
         self
     }
 
-    /// How long a peer may take to go once its connection is to be closed: after
-    /// GOAWAY, after an upgrade, and on HTTP/1 until it has asked once more, since
-    /// only an answer can say `Connection: close`. 10 seconds by default.
+    /// Sets how long a connection may stay open once a close was requested: after GOAWAY, after an
+    /// upgrade, and on HTTP/1 until there is one more request, since only a response can carry
+    /// `Connection: close`. 10 seconds by default.
     pub const fn grace(mut self, grace: Duration) -> Self {
         self.limits.grace = grace;
         self
     }
 
-    /// How long a [drain](Connections::drain) waits on a connection without an
-    /// exchange in flight for one more request, so that it is answered with
-    /// `Connection: close`: HTTP/1 between two requests, and a connection that was
-    /// accepted and has had none yet. A client whose pauses are shorter loses no
-    /// request; a drain takes that long if some are silent. 1 second by default, and
-    /// never longer than the [grace](Self::grace) and the drain's deadline. Zero
-    /// closes them at once.
+    /// Sets how long a [drain](Connections::drain) waits for one more request on a connection of HTTP/1
+    /// between two requests, and on one that has had none yet. That request is answered with
+    /// `Connection: close`. A client whose pauses are shorter loses no request, and a drain takes that
+    /// long if clients keep silent connections. 1 second by default, never longer than the
+    /// [grace](Self::grace) and the drain's timeout. Zero closes such connections at once.
     pub const fn linger(mut self, linger: Duration) -> Self {
         self.limits.linger = linger;
         self
     }
 
-    /// After which silence the kernel asks a TCP peer whether it is still there, also
-    /// while a request is in flight. One that does not answer
-    /// [`tcp_keep_alive_retries`](Self::tcp_keep_alive_retries) times is closed with
-    /// an error. 60 seconds by default, at most 9 hours; costs nothing but these
+    /// Sets after how much silence the kernel probes a TCP peer, also while a request is in flight. If
+    /// [`tcp_keep_alive_retries`](Self::tcp_keep_alive_retries) probes are not answered, the
+    /// connection is closed with an error. 60 seconds by default, at most 9 hours. Costs only these
     /// packets.
     ///
-    /// Set on the streams of tokio's `TcpListener`, whichever server they are for.
-    /// While data waits to be acknowledged the kernel tries that instead: about 15
-    /// minutes on Linux, see [`tcp_user_timeout`](Self::tcp_user_timeout).
+    /// Applies to the streams of tokio's `TcpListener`, on any server. While data is not
+    /// acknowledged, the kernel sends that again instead: for about 15 minutes on Linux, see
+    /// [`tcp_user_timeout`](Self::tcp_user_timeout).
     pub fn tcp_keep_alive(mut self, after: impl Into<Option<Duration>>) -> Self {
         self.limits.keep_alive.tcp_after = after.into();
         self
     }
 
-    /// How long the kernel waits for each answer. 10 seconds by default.
+    /// Sets how long the kernel waits for the answer to each probe. 10 seconds by default.
     pub const fn tcp_keep_alive_interval(mut self, interval: Duration) -> Self {
         self.limits.keep_alive.tcp_interval = interval;
         self
     }
 
-    /// How often the kernel asks. 3 times by default, at most 127.
+    /// Sets how many probes the kernel sends. 3 by default, at most 127.
     pub const fn tcp_keep_alive_retries(mut self, retries: u32) -> Self {
         self.limits.keep_alive.tcp_retries = retries;
         self
     }
 
-    /// How long a TCP peer may leave data without taking it, on Linux: for peers that
-    /// vanish while they are sent a response. Off by default, since the kernel does
-    /// not tell these from a client that is there and pauses its reading; set the
-    /// [stall timeout](Self::stall_timeout) rather, if none may.
+    /// Sets how long a TCP peer may accept no data, on Linux: for peers that vanish while a response is
+    /// sent. Off by default, since the kernel does not distinguish these from a client that pauses
+    /// its reading. If clients must not do that, prefer the [stall timeout](Self::stall_timeout).
     pub fn tcp_user_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limits.keep_alive.tcp_user_timeout = limit.into();
         self
     }
 
-    /// After which silence a client of HTTP/2 gets a PING, also while a request is in
-    /// flight; on the `Server`. 60 seconds by default.
+    /// Sets after how much silence the `Server` sends an HTTP/2 client a PING, also while a request is
+    /// in flight. 60 seconds by default.
     pub fn http2_ping_interval(mut self, after: impl Into<Option<Duration>>) -> Self {
         self.limits.keep_alive.ping_after = after.into();
         self
     }
 
-    /// How long a client may take to answer that PING before its connection is
-    /// closed, with all that is in flight. 20 seconds by default.
+    /// Sets how long a client may take to answer that PING before its connection is closed with
+    /// everything in flight. 20 seconds by default.
     pub const fn http2_ping_timeout(mut self, limit: Duration) -> Self {
         self.limits.keep_alive.ping_timeout = limit;
         self
     }
 
-    /// How many connections may be open at once. What comes then waits, unless
-    /// [`on_limit`](Self::on_limit) says otherwise. By default as many as leave a quarter of
-    /// the process's file descriptors (`ulimit -n`), and 128 at least, to everything else;
-    /// `None` for no limit.
+    /// Sets how many connections may be open at once. Further clients wait, or are refused: see
+    /// [`on_limit`](Self::on_limit). By default a quarter of the process's file descriptors
+    /// (`ulimit -n`), and at least 128, are left to everything else.
     pub fn max_connections(mut self, limit: impl Into<Option<usize>>) -> Self {
         self.limits.max_connections = limit.into();
         self
     }
 
-    /// What to do when there are as many connections as there may be.
+    /// Sets what to do at `max_connections`. [`OnLimit::Wait`] by default.
     pub const fn on_limit(mut self, on_limit: OnLimit) -> Self {
         self.limits.on_limit = on_limit;
         self
     }
 
-    /// How many connections one address may have; of IPv6, one /64. More are
-    /// closed at once: to wait would make all others wait as well. Behind a proxy
-    /// all have one address.
+    /// Sets how many connections one address may have; of IPv6, one /64. Further ones are closed at
+    /// once, since all other clients would wait behind them. Behind a proxy all clients have one
+    /// address. Off by default.
     pub fn max_per_ip(mut self, limit: impl Into<Option<usize>>) -> Self {
         self.limits.max_per_ip = limit.into();
         self
     }
 
-    /// How often every connection is looked at: limits are kept up to one interval
-    /// late. By default a tenth of the shortest limit, but at least 250 ms and at
-    /// most a minute.
+    /// Sets how often every connection is looked at: limits apply up to one interval late. By default a
+    /// tenth of the shortest limit, at least 250 ms and at most 60 s.
     pub fn check_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.limits.check_interval = interval.into();
         self
     }
 
-    /// How HTTP/2 connections are closed under `axum::serve` and tonic.
+    /// Sets how HTTP/2 connections are closed under `axum::serve` and tonic. [`Http2Close::GoAway`] by
+    /// default.
     pub const fn http2_close(mut self, how: Http2Close) -> Self {
         self.limits.http2_close = how;
         self
     }
 
-    /// What happens to connections after an upgrade.
+    /// Sets what happens to connections after an upgrade. [`Upgraded::ReapByBytes`] by default.
     pub const fn upgraded(mut self, how: Upgraded) -> Self {
         self.limits.upgraded = how;
         self
     }
 
-    /// Calls `on_event` with all that happens. It runs on the path of requests and
-    /// under no lock of ours; it must not block, nor drop a body or a request: the end
-    /// of an exchange on HTTP/2 may be noticed under a lock of the h2 crate.
+    /// Sets a callback for events. It runs on the path of requests, without a lock of this crate. It
+    /// must not block, and must not drop a body or a request: on HTTP/2 an exchange may end under a
+    /// lock of the h2 crate. A panic in it is logged.
     pub fn on_event(
         mut self,
         on_event: impl Fn(&ConnectionEvent<'_>) + Send + Sync + 'static,
@@ -245,18 +242,18 @@ impl ConnectionsBuilder {
         self
     }
 
-    /// Records into this recorder, and not into the process's one.
+    /// Sets the recorder of metrics. The process's recorder by default.
     pub fn recorder(mut self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
         self.recorder = Some(recorder);
         self
     }
 
-    /// Checks everything.
+    /// Validates the settings.
     ///
     /// # Errors
     ///
     /// If a setting is invalid; the error lists every problem.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    pub fn validate(&self) -> Result<(), ConfigError> {
         let limits = &self.limits;
         let mut problems = Vec::new();
         let mut positive = |name: &str, limit: Option<Duration>| {
@@ -313,13 +310,13 @@ impl ConnectionsBuilder {
         ConfigError::check("the connections", problems)
     }
 
-    /// Checks everything and builds.
+    /// Validates the settings and builds.
     ///
     /// # Errors
     ///
-    /// As [`check`](Self::check).
+    /// As [`validate`](Self::validate).
     pub fn build(self) -> Result<Connections, ConfigError> {
-        self.check()?;
+        self.validate()?;
         Ok(self.build_valid())
     }
 

@@ -1,13 +1,15 @@
+//! The end of a connection: what it ended by, and what was lost.
+
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::connections::room::PerIp;
 use crate::{CloseReason, Connection};
 
-/// A connection in the list of those that are open, until this is dropped.
+/// The registration of an open connection. Dropping it ends the connection.
 pub(crate) struct Registration {
     pub(crate) connection: Connection,
     key: usize,
-    /// How it ended, unless a reason to close it came first.
+    /// Why it ended, unless a close was requested before.
     pub(crate) end: CloseReason,
     _room: Option<OwnedSemaphorePermit>,
     _per_ip: Option<PerIp>,
@@ -29,7 +31,7 @@ impl Registration {
         }
     }
 
-    /// Reading or writing failed, or HTTP/2 did, and not because the peer had gone.
+    /// Records that reading, writing or HTTP/2 failed, other than by the peer's end.
     pub(crate) fn fail(&mut self) {
         if self.end == CloseReason::ServerClosed {
             self.end = CloseReason::Error;
@@ -38,7 +40,7 @@ impl Registration {
         }
     }
 
-    /// It was accepted, but TLS did not come about.
+    /// Ends a connection whose TLS handshake failed.
     #[cfg(feature = "tls")]
     pub(crate) fn handshake_failed(mut self) {
         self.end = CloseReason::Handshake;
@@ -51,20 +53,20 @@ impl Drop for Registration {
         let forced = record.state.load().is_forced();
         let mut lost = record.broken();
         if self.end == CloseReason::ClientClosed && !forced {
-            // It did not wait for its answers.
+            // The client did not wait for its responses.
             lost = 0;
         }
         if lost > 0 && self.end == CloseReason::ServerClosed {
             self.end = CloseReason::Error;
         }
-        // Whichever reason is first: from here on nobody may give another. But what
-        // was to end in order and broke with exchanges in flight did not.
+        // No other reason may follow. But a connection that was being closed in order and failed with
+        // exchanges in flight has failed.
         record.state.close(self.end);
         if lost > 0 && self.end == CloseReason::Error && !forced {
             record.state.break_off();
         }
         record.state.commit();
-        // What a drain has cut off at its deadline is named as that.
+        // What a drain cuts off at its deadline is reported as that.
         let cut = forced && record.state.load().reason() == Some(CloseReason::Drain);
         if lost > 0 && !cut {
             record.shared.note_lost(&self.connection, lost);

@@ -147,6 +147,7 @@ impl Connections {
 }
 
 impl Room {
+    #[cfg(any(test, feature = "bench"))]
     pub(crate) fn for_bench(connections: &Connections) -> Self {
         connections.room_of(None)
     }

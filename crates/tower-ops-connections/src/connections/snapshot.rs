@@ -2,19 +2,19 @@ use std::time::Duration;
 
 use crate::{Connection, Peer};
 
-/// What a connection was like at one moment.
+/// The state of a connection at one moment.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "service", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct ConnectionSnapshot {
-    /// Its number.
+    /// Its id.
     pub id: u64,
     /// The name of its listener.
     pub listener: String,
-    /// Who is at the other end.
+    /// Its peer; `None` where that is hidden.
     #[cfg_attr(feature = "service", serde(serialize_with = "as_text"))]
     pub peer: Option<Peer>,
-    /// What it speaks: `unknown`, `http1`, `http2` or `upgraded`.
+    /// Its protocol: `unknown`, `http1`, `http2` or `upgraded`.
     pub protocol: &'static str,
     /// How long it has been open.
     #[cfg_attr(
@@ -30,11 +30,11 @@ pub struct ConnectionSnapshot {
     pub idle: Duration,
     /// How many exchanges it has had.
     pub exchanges: u64,
-    /// How many are in flight.
+    /// How many exchanges are in flight.
     pub in_flight: u32,
-    /// How many bytes came.
+    /// How many bytes were read.
     pub bytes_read: u64,
-    /// How many bytes went out.
+    /// How many bytes were written.
     pub bytes_written: u64,
     /// Why it is being closed.
     pub closing: Option<&'static str>,

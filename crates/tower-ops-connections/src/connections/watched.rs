@@ -1,21 +1,20 @@
-//! Where the layer that watches requests is missing.
+//! Finds out whether the layer that watches requests is missing.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Whether requests reach the layer, over all connections. Written at most once for each.
+/// Whether requests of any connection reach the layer. Written at most once for each connection.
 #[derive(Debug, Default)]
 pub(crate) struct Watched {
     any: AtomicBool,
     ended_unwatched: AtomicU64,
 }
 
-/// Whether those of one connection do.
+/// Whether requests of one connection reach the layer.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionWatched {
-    /// The layer has had a request.
+    /// A request has reached the layer.
     any: AtomicBool,
-    /// A request was answered while that was not so. One that is cancelled on its way to
-    /// the layer does not count.
+    /// A request was answered before. One that is cancelled on its way to the layer does not count.
     answered_before: AtomicBool,
 }
 
@@ -52,7 +51,7 @@ impl ConnectionWatched {
         }
     }
 
-    /// Whether requests were answered and the layer has had none.
+    /// Returns whether requests were answered and none has reached the layer.
     pub(crate) fn is_missing(&self) -> bool {
         self.answered_before.load(Ordering::Relaxed) && !self.any.load(Ordering::Relaxed)
     }

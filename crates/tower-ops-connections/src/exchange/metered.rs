@@ -1,3 +1,5 @@
+//! The data of responses, which is charged until the transport has written it.
+
 use std::fmt;
 use std::io::IoSlice;
 use std::pin::Pin;
@@ -10,8 +12,8 @@ use pin_project_lite::pin_project;
 use crate::exchange::service::ResponseBody;
 use crate::io::meter::Charge;
 
-/// The data of a [`ResponseBody`]. On HTTP/2, whoever holds it holds up the stream that
-/// it is for, and its exchange stays in flight.
+/// The data of a [`ResponseBody`]. On HTTP/2 it counts against its stream, and keeps the exchange in
+/// flight, until it is dropped.
 #[derive(Debug)]
 pub struct MeteredData<D> {
     data: D,
@@ -23,15 +25,14 @@ impl<D> MeteredData<D> {
         Self { data, charge }
     }
 
-    /// What is held, and counted no more.
+    /// Returns the inner data, which no longer counts.
     pub fn into_inner(self) -> D {
         self.data
     }
 }
 
 impl MeteredData<Bytes> {
-    /// The same as one type of data that everybody takes. Allocates if it is counted,
-    /// which it is on HTTP/2.
+    /// Converts it to [`Bytes`]. Allocates if it counts, which it does on HTTP/2.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         if self.charge.is_none() {
@@ -75,7 +76,7 @@ impl<D: Buf> Buf for MeteredData<D> {
 }
 
 pin_project! {
-    /// A [`ResponseBody`] of [`Bytes`], as axum and tonic want it.
+    /// A [`ResponseBody`] whose data is [`Bytes`], for axum and tonic.
     pub struct BytesBody<B> {
         #[pin]
         inner: ResponseBody<B>,

@@ -1,22 +1,20 @@
-//! What the HTTP/2 transport may hold of responses that nobody reads.
+//! Bounds what the HTTP/2 transport holds of responses that nobody reads.
 //!
-//! hyper takes the frames of a body as long as the client's window is open, whether or
-//! not the socket takes them, and h2 needs some 300 bytes for each, however small. A
-//! client that opens a huge window and never reads makes that hundreds of megabytes. So
-//! the frames of a body are charged to its stream and to its connection until h2 has
-//! written them, and a body is not polled while either holds its bound:
+//! hyper takes the frames of a body while the client's window is open, whether or not the socket
+//! accepts them, and h2 needs some 300 bytes for each, however small. A client with a huge window
+//! that never reads makes that hundreds of megabytes. So each frame is charged to its stream and to
+//! its connection until h2 has written it, and a body is not polled while either is at its bound:
 //!
-//! - a stream that would hold more than [`STREAM`] is paused until half of that is left;
-//! - streams wait in line while those of a connection hold [`CONNECTION`] together. The
-//!   second half of that is for streams that hold nothing: many that nobody reads take
-//!   what there is in the first half, and leave room for those that come later, or are
-//!   read.
+//! - A stream that would hold more than [`STREAM`] is paused until half of that is left.
+//! - Streams queue while those of the connection hold [`CONNECTION`] together. The second half of
+//!   that is for streams that hold nothing: many unread streams take only the first half, and leave
+//!   room for streams that come later or are read.
 //!
-//! Where the socket takes all that it is given, a stream that holds nothing goes on beyond
-//! that, up to [`MOST`]: what is held then waits for windows of streams, and streams that
-//! are not read must not stop one that is.
+//! If the socket accepts everything, then what is held waits for the windows of streams, and unread
+//! streams must not block one that is read. So a stream that holds nothing resumes beyond that, up
+//! to [`MOST`].
 //!
-//! One chunk more is in hand: it exists once it was polled, however large it is.
+//! One chunk more is held, however large: it exists once it was polled.
 
 mod charge;
 mod flow;
@@ -34,32 +32,31 @@ pub(crate) use self::charge::Charge;
 pub(crate) use self::flow::Flow;
 use self::queue::{Place, Queue};
 
-/// What a frame costs besides its payload: its entry in h2's buffer, which grows by
-/// doubling, and the allocation that keeps its payload. Measured: about 300 bytes and
-/// 100.
+/// The cost of a frame besides its payload: its entry in h2's buffer, which grows by doubling, and
+/// the allocation of the payload. Measured: about 300 bytes and 100.
 pub(crate) const FRAME: usize = 512;
 /// A stream that would hold more is paused.
 pub(crate) const STREAM: usize = 128 * 1024;
-/// From here on, all streams of a connection wait.
+/// At this bound, all streams of a connection wait.
 pub(crate) const CONNECTION: usize = 384 * 1024;
-/// From here on, only those go on that hold less than [`LIGHT`].
+/// At this bound, only streams that hold less than [`LIGHT`] resume.
 pub(crate) const CROWDED: usize = CONNECTION / 2;
-/// What the connection may hold in all where the socket takes everything, and only the
-/// windows of streams are closed.
+/// The bound of a connection where the socket accepts everything and only the windows of streams are
+/// closed.
 pub(crate) const MOST: usize = 1024 * 1024;
-/// No frame.
+/// Less than the cost of any frame.
 pub(crate) const LIGHT: usize = FRAME;
-/// What is left of a body of known size, if it is no more than this, does not wait:
-/// most often it is there already, and to hold it back would save nothing.
+/// The rest of a body does not wait if its length is known and no more than this: usually it is in
+/// memory already, so that waiting would save nothing.
 pub(crate) const SMALL: u64 = 16 * 1024;
 
-/// What the streams of one connection hold.
+/// How much the streams of one connection hold.
 #[derive(Debug)]
 pub(crate) struct Meter {
     held: AtomicUsize,
-    /// How many are in the queue.
+    /// How many streams are in the queue.
     waiting: AtomicUsize,
-    /// The most that one frame was charged; before the first one, all there is.
+    /// The highest charge of a frame so far; zero before the first one.
     largest: AtomicUsize,
     queue: Mutex<Queue>,
 }
@@ -85,7 +82,7 @@ impl Meter {
         self.queue.lock()
     }
 
-    /// What a frame that is not known yet may need.
+    /// The expected charge of a stream's first frame.
     fn expected(&self) -> usize {
         match self.largest.load(Ordering::Relaxed) {
             0 => CONNECTION,
@@ -103,9 +100,8 @@ impl Meter {
         self.held.fetch_add(cost, Ordering::SeqCst);
     }
 
-    /// Takes that much if less than `bound` is held. Streams on several threads poll
-    /// their bodies at the same time: each takes what it expects before, or all of
-    /// them would find the same room.
+    /// Reserves that much if less than `bound` is held. Streams on several threads poll their bodies
+    /// at the same time, and without a reservation all of them would find the same room.
     fn try_reserve(&self, bound: usize, expected: usize) -> bool {
         let taken = self
             .held
@@ -116,15 +112,14 @@ impl Meter {
     }
 
     fn release(&self, cost: usize) {
-        // Paired with the queue's: it counts a waiter, and then looks at what is held.
+        // Paired with `poll_room`, which counts a waiter and then reads what is held.
         self.held.fetch_sub(cost, Ordering::SeqCst);
         self.wake_next();
     }
 
-    /// The socket takes what it is given: whatever is held now waits for windows of
-    /// streams. Who holds next to nothing may go on beyond the bound of the
-    /// connection, one at a time, or streams that are not read could stop those that
-    /// are for good.
+    /// Called when the socket has accepted everything: what is held now waits for windows of streams.
+    /// Lets one stream that holds nothing resume beyond the bound of the connection, or unread
+    /// streams could block the others for good.
     pub(crate) fn grant(&self) {
         if self.waiting.load(Ordering::SeqCst) == 0 || self.held.load(Ordering::SeqCst) >= MOST {
             return;
@@ -135,8 +130,8 @@ impl Meter {
         }
     }
 
-    /// Wakes the first that may go on. It stays in line until it has what it waits
-    /// for, so that nobody who comes later overtakes it.
+    /// Wakes the first stream that may resume. It stays in the queue until it has its room, so that
+    /// no later one overtakes it.
     fn wake_next(&self) {
         if self.waiting.load(Ordering::SeqCst) == 0 {
             return;
@@ -145,19 +140,19 @@ impl Meter {
             let queue = self.queue();
             queue.first(self.held.load(Ordering::SeqCst))
         };
-        // Not under the lock: to wake may run what drops a body.
+        // Without the lock: a waker may run code that drops a body.
         if let Some(flow) = next {
             flow.wake();
         }
     }
 }
 
-/// A response's body on its way to the transport.
+/// A response body on its way to the transport.
 pub(crate) struct Outflow {
     flow: Arc<Flow>,
-    /// What its last frame was charged.
+    /// The charge of its last frame.
     last: Option<usize>,
-    /// Room for a frame that is being polled.
+    /// Reserved for the frame that is being polled.
     reserved: usize,
     place: Option<Place>,
 }
@@ -172,9 +167,8 @@ impl Outflow {
         }
     }
 
-    /// Completes when the body may be polled for one more frame.
-    ///
-    /// Then [`charge`](Self::charge) that, or [`give_back`](Self::give_back) the room.
+    /// Completes when the body may be polled for one more frame. Then call
+    /// [`charge`](Self::charge) for the frame, or [`give_back`](Self::give_back).
     pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self
             .flow
@@ -190,7 +184,7 @@ impl Outflow {
             self.reserved = expected;
             return Poll::Ready(());
         }
-        // Before anything is looked at that a release may change, and wake for.
+        // Before anything is read that a release changes before it wakes.
         self.flow.register(cx);
         if let Some(place) = self.place
             && self.flow.take_grant()
@@ -231,14 +225,13 @@ impl Outflow {
 
     /// Charges a frame that was polled, whether it has waited for room or not.
     ///
-    /// A `whole` body in one piece was there before it was polled. To the connection
-    /// it counts as no more than a stream that is paused: it is the application that
-    /// has made it, and others must not wait for its reader.
+    /// A `whole` body in one chunk was in memory before. It counts to the connection as no more than
+    /// a paused stream: other streams must not wait for its reader.
     pub(crate) fn charge(&mut self, payload: usize, whole: bool) -> Charge {
         let cost = payload.saturating_add(FRAME).min(u32::MAX as usize);
         let counted = if whole { cost.min(STREAM) } else { cost };
         self.last = Some(counted.min(CONNECTION));
-        // What it costs takes the place of what was expected.
+        // The charge replaces the reservation.
         let expected = std::mem::take(&mut self.reserved);
         let meter = self.flow.meter();
         meter.learn(counted);
@@ -253,7 +246,7 @@ impl Outflow {
         Charge::new(Arc::clone(&self.flow), cost, counted)
     }
 
-    /// There was no frame to charge.
+    /// Gives back the reservation, if no frame was charged.
     pub(crate) fn give_back(&mut self) {
         let reserved = std::mem::take(&mut self.reserved);
         if reserved > 0 {
@@ -264,7 +257,7 @@ impl Outflow {
 
 impl Drop for Outflow {
     fn drop(&mut self) {
-        // The body panicked.
+        // If the body panicked.
         self.give_back();
         if let Some(place) = self.place.take() {
             let meter = self.flow.meter();

@@ -1,7 +1,7 @@
-//! Whether a connection waits for its peer, and for too long.
+//! How long a connection has waited for its peer.
 //!
-//! Whoever waits says when it begins and ceases to, with plain stores; the reaper
-//! judges. All times are in microseconds, and none of them is zero.
+//! The waiting task records when a wait begins and ends, with plain stores; the reaper judges. All
+//! times are in microseconds, and none of them is zero.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,20 +11,20 @@ use crate::clock::{from_micros, micros};
 #[cfg(test)]
 mod tests;
 
-/// A handler waits for a request's body.
+/// A handler waits for a request body.
 ///
-/// Any byte that comes begins the wait anew: a body that trickles is innocent as long
-/// as it never pauses for the limit.
+/// Each byte restarts the wait: a body that trickles is fine as long as it never pauses for the
+/// limit.
 #[derive(Debug, Default)]
 pub(crate) struct BodyWait {
-    /// When the wait began, or the last byte came in it; zero if nobody waits.
+    /// When the wait began, or the last byte in it came; zero if nobody waits.
     since: AtomicU64,
-    /// How much had come by then.
+    /// How many bytes had come by then.
     mark: AtomicU64,
 }
 
 impl BodyWait {
-    /// Does nothing if the wait has begun: who asks again has waited since.
+    /// Does nothing if the wait has begun: a handler that polls again has waited since.
     pub(crate) fn begin(&self, now: u64, moved: u64) {
         if self.since.load(Ordering::Relaxed) == 0 {
             self.mark.store(moved, Ordering::Relaxed);
@@ -47,7 +47,7 @@ impl BodyWait {
         }
         if moved != self.mark.load(Ordering::Relaxed) {
             self.mark.store(moved, Ordering::Relaxed);
-            // Unless it has just ended, or another one has begun.
+            // Unless the wait has just ended, or another one has begun.
             let now = micros(now).max(since);
             let _ = self
                 .since
@@ -58,18 +58,17 @@ impl BodyWait {
     }
 }
 
-/// What was written waits for its reader.
+/// Written bytes wait for their reader.
 ///
-/// A trickle interrupts the wait again and again, and only for a moment: the window
-/// goes on over that. After a pause without a wait, the next one begins a window of its
-/// own.
+/// A client that reads slowly interrupts the wait again and again, for a moment: the window goes on.
+/// After a longer pause, the next wait begins a window of its own.
 #[derive(Debug, Default)]
 pub(crate) struct WriteWait {
     /// [`WAITING`], or when the last wait ended.
     resumed: AtomicU64,
     /// When the window began; zero if there is none.
     since: AtomicU64,
-    /// How much had moved by then.
+    /// How many bytes had moved by then.
     mark: AtomicU64,
 }
 
@@ -80,7 +79,7 @@ impl WriteWait {
         self.resumed.load(Ordering::Relaxed) == WAITING
     }
 
-    /// A wait that begins more than `moment` after the last one is a new one.
+    /// Begins a wait; more than `moment` after the last one, also a window.
     pub(crate) fn wait(&self, now: u64, moved: u64, moment: u64) {
         let resumed = self.resumed.load(Ordering::Relaxed);
         if resumed == WAITING {
@@ -100,19 +99,19 @@ impl WriteWait {
         }
     }
 
-    /// What comes now is about something else. A wait that goes on is not forgotten.
+    /// Ends the window, unless a wait goes on: a new exchange begins.
     pub(crate) fn restart(&self) {
         if !self.is_waiting() && self.since.load(Ordering::Relaxed) != 0 {
             self.since.store(0, Ordering::Relaxed);
         }
     }
 
-    /// When the window began, if there is one.
+    /// Returns when the window began, if there is one.
     pub(crate) fn since(&self) -> Option<Duration> {
         some(&self.since)
     }
 
-    /// `enough` is what a reader takes in a window that is slow, and not stalled.
+    /// `enough` is how many bytes a reader takes in a window if it is slow, but not stalled.
     pub(crate) fn is_stalled(
         &self,
         now: Duration,

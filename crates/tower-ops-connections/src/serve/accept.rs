@@ -1,3 +1,5 @@
+//! Listeners, and an accept loop that survives errors.
+
 use std::future::Future;
 use std::io;
 use std::time::Duration;
@@ -8,23 +10,23 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::Peer;
 
-/// What connections come from.
+/// A source of connections.
 pub trait Listener: Send + 'static {
-    /// The stream of one.
+    /// The stream of a connection.
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// The next connection.
+    /// Accepts the next connection.
     ///
     /// # Errors
     ///
-    /// What the system says. [`Acceptor::accept`] goes on after any.
+    /// The error of the system. [`Acceptor::accept`] continues after any.
     ///
     /// # Cancel safety
     ///
-    /// Must be cancel safe: a connection must not be lost.
+    /// Implementations must be cancel safe: no connection may be lost.
     fn next(&mut self) -> impl Future<Output = io::Result<(Self::Io, Peer)>> + Send;
 
-    /// Where it listens, for a log.
+    /// Returns the address that it listens on, for logs.
     fn address(&self) -> String;
 }
 
@@ -33,8 +35,8 @@ impl Listener for TcpListener {
 
     async fn next(&mut self) -> io::Result<(TcpStream, Peer)> {
         let (stream, peer) = self.accept().await?;
-        // Responses go out when they are written, not when the peer has
-        // acknowledged the last ones. Fails only on a dead connection.
+        // Responses are sent when they are written, not when the peer has acknowledged the last
+        // ones. Fails only on a dead connection.
         let _ = stream.set_nodelay(true);
         bound_unsent(&stream);
         Ok((stream, Peer::from(&peer)))
@@ -46,13 +48,13 @@ impl Listener for TcpListener {
     }
 }
 
-/// How much the kernel holds for a client that does not take it. Otherwise that is
-/// up to 4 MiB for each connection, which a client gets for the price of a request.
-/// What the network has under way comes on top, so that no throughput is lost.
+/// Bounds how much the kernel buffers for a client that does not read. Without it that is up to 4
+/// MiB for each connection, at the price of a request. The bytes in the network do not count, so that
+/// no throughput is lost.
 #[cfg(any(target_os = "android", target_os = "linux"))]
 pub(crate) fn bound_unsent(stream: &TcpStream) {
     const UNSENT: u32 = 64 * 1024;
-    // For memory only; a system that refuses serves as before.
+    // Only saves memory: an error does not matter.
     let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT);
 }
 
@@ -76,59 +78,55 @@ impl Listener for tokio::net::UnixListener {
     }
 }
 
-/// How long to wait after an accept that failed for want of something that other
-/// connections hold, such as file descriptors: at first, and at most.
+/// The first and the longest wait after an accept failed for want of something that connections
+/// hold, such as file descriptors.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
 
-/// How often the same trouble is told.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+/// How often such errors are logged.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// Accepts connections, whatever has to be survived in between. One for each
-/// listener; it remembers what it has been through.
+/// Accepts connections from one listener, and survives errors in between.
 #[derive(Debug)]
 pub struct Acceptor<L> {
     listener: L,
     wait: Option<Duration>,
-    /// When to try again. A moment, and no duration: whoever asks anew does not wait
-    /// anew.
+    /// When to try again. A time, not a duration: a new call must not restart the wait.
     again: Option<Instant>,
-    told: Option<Instant>,
+    logged: Option<Instant>,
 }
 
 impl<L: Listener> Acceptor<L> {
-    /// Accepts from `listener`.
+    /// Creates an acceptor for `listener`.
     #[must_use]
     pub const fn new(listener: L) -> Self {
         Self {
             listener,
             wait: None,
             again: None,
-            told: None,
+            logged: None,
         }
     }
 
-    /// The listener.
+    /// Returns the listener.
     #[must_use]
     pub const fn listener(&self) -> &L {
         &self.listener
     }
 
-    /// The next connection.
+    /// Accepts the next connection.
     ///
-    /// An error about one connection, which went away while it waited, is skipped.
-    /// After any other, most of all when the process is out of file descriptors, it
-    /// waits, longer and longer up to half a second, says so once in ten seconds, and
-    /// tries again.
+    /// Skips an error of one connection, which was closed while it waited. After any other error,
+    /// such as a lack of file descriptors, it waits and tries again. The wait grows from 5 ms up to
+    /// 500 ms, and the error is logged once in 10 seconds.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: no connection is lost, and a wait that was begun is not
-    /// forgotten.
+    /// Cancel safe: no connection is lost, and a new call continues the wait.
     pub async fn accept(&mut self) -> (L::Io, Peer) {
         self.accept_or(|_| {}).await
     }
 
-    /// As [`accept`](Self::accept), with what to do at each error that it waits after.
+    /// As [`accept`](Self::accept); calls `failed` with each error after which it waits.
     pub(crate) async fn accept_or(&mut self, failed: impl Fn(&io::Error) + Send) -> (L::Io, Peer) {
         loop {
             if let Some(again) = self.again {
@@ -154,8 +152,11 @@ impl<L: Listener> Acceptor<L> {
         let wait = wait.min(BACK_OFF.1);
         self.wait = Some(wait);
         self.again = Some(Instant::now() + wait);
-        if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-            self.told = Some(Instant::now());
+        if self
+            .logged
+            .is_none_or(|logged| logged.elapsed() >= LOG_EVERY)
+        {
+            self.logged = Some(Instant::now());
             tracing::error!(
                 %error,
                 listener = self.listener.address(),
@@ -166,13 +167,13 @@ impl<L: Listener> Acceptor<L> {
     }
 }
 
-/// Whether the process, or the system, has no descriptors left.
+/// Returns whether the process or the system has no descriptors left.
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
     // EMFILE and ENFILE, everywhere but on Windows: WSAEMFILE.
     matches!(error.raw_os_error(), Some(23 | 24 | 10_024))
 }
 
-/// Whether the error is about the one connection that went away while it waited.
+/// Returns whether the error is about one connection that was closed while it waited.
 fn is_of_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -213,7 +214,7 @@ mod tests {
         acceptor.accept().await;
         let took = begun.elapsed();
         acceptor.accept().await;
-        assert_eq!(begun.elapsed(), took, "the trouble is over");
+        assert_eq!(begun.elapsed(), took, "the error is over");
         took
     }
 

@@ -1,4 +1,4 @@
-//! `axum::serve`, with its connections tracked.
+//! Connections of `axum::serve`.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -27,7 +27,7 @@ use crate::{
     TrackedBody,
 };
 
-/// A listener whose connections are tracked. Made by [`Connections::listener`].
+/// A listener that tracks its connections. Made by [`Connections::listener`].
 #[derive(Debug)]
 pub struct TrackedListener<L> {
     inner: L,
@@ -35,15 +35,14 @@ pub struct TrackedListener<L> {
 }
 
 impl Connections {
-    /// Tracks what `listener` accepts, for `axum::serve`. On TCP, what the kernel
-    /// buffers for a client that does not read is bounded to 64 KiB (on Linux). Serve a
-    /// [`make_service`](Self::make_service) with it, so that the requests are seen
-    /// as well. `ConnectInfo` works as without.
+    /// Returns a listener for `axum::serve` that tracks the connections of `listener`. Serve a
+    /// [`make_service`](Self::make_service) with it, which tracks their requests. `ConnectInfo` works
+    /// as without. On TCP, the kernel buffers at most 64 KiB for a client that does not read (on
+    /// Linux).
     ///
-    /// With `with_graceful_shutdown`, axum stops accepting and waits for every
-    /// connection, without a deadline, and ends those at once that are between two
-    /// requests. Call [`drain`](Self::drain), and give [`drained`](Self::drained) to
-    /// axum.
+    /// With `with_graceful_shutdown`, axum stops accepting, closes connections between two requests
+    /// at once, and waits for the others without a deadline. Prefer to call [`drain`](Self::drain),
+    /// and give [`drained`](Self::drained) to axum as its signal.
     ///
     /// # Examples
     ///
@@ -64,8 +63,8 @@ impl Connections {
     /// axum::serve(connections.listener(listener), connections.make_service(app)).await
     /// # }
     /// ```
-    // The type of a listener that is tapped: axum takes the address of that one
-    // for `ConnectInfo`, whatever the listener is. Ours alone it could not.
+    // A `TapIo`, since axum implements `ConnectInfo` for the addresses of that type with any
+    // listener, and for no type of another crate.
     pub fn listener<L>(&self, listener: L) -> TapIo<TrackedListener<L>, fn(&mut Tracked<L::Io>)>
     where
         L: Listener,
@@ -78,9 +77,8 @@ impl Connections {
         listener.tap_io(|_| {})
     }
 
-    /// Has each connection know its requests, and each request its connection:
-    /// around a `Router`, or what one was made into. Costs a box for each response,
-    /// and for each request with a body: axum wants its own.
+    /// Wraps a `Router`, or a make-service, so that the requests of each connection are tracked. Boxes
+    /// the body of each response, and of each request that has one, as axum requires.
     #[must_use]
     pub fn make_service<M>(&self, inner: M) -> MakeAxumService<M> {
         MakeAxumService { inner }
@@ -162,7 +160,7 @@ where
             Some(connection) => Poll::Ready(Ok(AxumService {
                 inner: connection.service(service),
             })),
-            // Polled after it was ready, which no future has to bear.
+            // Polled after completion.
             None => Poll::Pending,
         }
     }
@@ -195,7 +193,7 @@ where
     }
 }
 
-/// axum wants its own body; a request without one keeps what it has.
+/// Boxes the body as axum requires. A request without a body keeps its own.
 fn wrap(request: Request<Body>, exchange: &mut Exchange) -> Request<Body> {
     if request.body().is_end_stream() {
         return request;
@@ -223,7 +221,7 @@ where
     }
 }
 
-/// There is no connection: the server does not track them. Answers 500.
+/// The rejection of the extractor if the server does not track its connections. Responds with 500.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct NoConnection;

@@ -1,13 +1,13 @@
-//! What the frameworks' own servers put into the extensions of each request.
+//! What the servers of axum and tonic insert into the extensions of each request.
 
 use http::Request;
 
 use crate::Peer;
 
-/// Inserts what axum's and tonic's users look for into a request that no server of theirs has
+/// Inserts what handlers of axum and tonic expect into a request that their servers have not
 /// accepted: `ConnectInfo<SocketAddr>` for TCP peers, and for gRPC calls what `remote_addr()` reads.
 ///
-/// It is the peer of the socket in any case, whatever a proxy says.
+/// It is always the peer of the socket, not the client of a proxy in front.
 pub(crate) fn insert<B>(request: &mut Request<B>, peer: Peer) {
     #[cfg(feature = "axum")]
     if let Some(addr) = peer.addr() {
@@ -21,7 +21,7 @@ pub(crate) fn insert<B>(request: &mut Request<B>, peer: Peer) {
     let _ = (request, peer);
 }
 
-/// With gRPC calls only: it costs others an allocation, and they do not look.
+/// Only for gRPC calls, since it costs an allocation.
 #[cfg(feature = "tonic")]
 fn for_tonic<B>(request: &mut Request<B>, peer: Peer) {
     const GRPC: &[u8] = b"application/grpc";

@@ -1,14 +1,14 @@
-//! How many connections the limit of file descriptors has room for.
+//! The default of `max_connections`, by the limit of file descriptors.
 
-/// What is left to others at least: files, upstreams, the operations endpoint.
+/// How many are left to everything else at least: files, upstreams, the operations endpoint.
 const LEAST_LEFT: u64 = 128;
 
-/// Above, other things run out first.
+/// Above this limit, other resources are exhausted first.
 const UNLIMITED: u64 = 1 << 20;
 
-/// How many connections to take so that a quarter of the descriptors, and 128 at least, are left
-/// for everything else: health checks that cannot open a connection, and probes that cannot be
-/// accepted, take a healthy process down. `None` if there is practically no limit.
+/// Returns the number of connections that leaves a quarter of the descriptors, and at least 128, to
+/// everything else: if health checks cannot open a connection, or probes cannot be accepted, a
+/// healthy process is restarted. `None` if there is practically no limit.
 pub(crate) fn room_for_connections() -> Option<usize> {
     room(limit()?)
 }

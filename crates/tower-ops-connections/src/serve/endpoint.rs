@@ -1,4 +1,4 @@
-//! `/connections`: what is open, and closing one by hand.
+//! `/connections`: lists open connections, and closes one by hand.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -14,34 +14,32 @@ use tower_service::Service;
 
 use crate::{ConnectionSnapshot, Connections};
 
-/// Answers which connections are open, as JSON, and closes one by hand.
+/// A service that lists the open connections as JSON, and closes one by hand.
 ///
 /// | request | answers | parameters |
 /// |---|---|---|
-/// | `GET /connections` | those that are open, the oldest first | `limit`, `after` |
-/// | `GET /connections/{id}` | one of them | |
-/// | `DELETE /connections/{id}` | 202: it is being closed, in order | |
+/// | `GET /connections` | the open connections, the oldest first | `limit`, `after` |
+/// | `GET /connections/{id}` | one connection | |
+/// | `DELETE /connections/{id}` | 202: the connection is being closed, in order | |
 ///
-/// `limit` is 100 unless given, and 1,000 at most. Where there are more, the answer
-/// has a `next`: give it as `after` to get the following page.
+/// `limit` is 100 by default, and at most 1,000. If there are more connections, the answer has a
+/// `next`: pass it as `after` to get the following page.
 ///
-/// Who may not see [details](Self::details) does not see peers. Nobody may close
-/// connections unless [`close_if`](Self::close_if) says who: 403 then, and 401 for
-/// those whom it does not let.
+/// Peers are only in answers with [details](Self::details). Nobody may close connections by default
+/// (403); [`close_if`](Self::close_if) authorizes requests, and others get 401.
 ///
 /// Made by [`Connections::service`]. Always ready to be called; answers at once.
 #[derive(Clone)]
 pub struct ConnectionsService {
     connections: Connections,
-    details: May,
-    close: Option<May>,
+    details: Authorize,
+    close: Option<Authorize>,
 }
 
-type May = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
+type Authorize = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 
 impl Connections {
-    /// A service that answers `/connections`, without details: see
-    /// [`ConnectionsService`].
+    /// Returns a service for `/connections`, without details: see [`ConnectionsService`].
     ///
     /// # Examples
     ///
@@ -50,7 +48,7 @@ impl Connections {
     /// use tower_ops_connections::Connections;
     ///
     /// let connections = Connections::new();
-    /// // On a port of its own, that only operators reach:
+    /// // On a port of its own that only operators can reach:
     /// let operations: Router =
     ///     Router::new().fallback_service(connections.service().details(true));
     /// ```
@@ -69,23 +67,26 @@ const PATHS: &[&str] = &[LIST, "/connections/{id}"];
 const METHODS: &[&str] = &["GET", "HEAD", "DELETE"];
 
 impl ConnectionsService {
-    /// Whether everybody sees peers. Nobody does by default.
+    /// Sets whether answers contain peers. They do not by default.
     #[must_use]
-    pub fn details(self, everybody: bool) -> Self {
-        self.details_if(move |_| everybody)
+    pub fn details(self, show: bool) -> Self {
+        self.details_if(move |_| show)
     }
 
-    /// Lets those see peers of whose request this is true.
+    /// Sets for which requests answers contain peers.
     #[must_use]
-    pub fn details_if(mut self, may: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
-        self.details = Arc::new(may);
+    pub fn details_if(
+        mut self,
+        authorize: impl Fn(&Parts) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.details = Arc::new(authorize);
         self
     }
 
-    /// Lets those close connections of whose request this is true.
+    /// Sets which requests may close connections. None by default.
     #[must_use]
-    pub fn close_if(mut self, may: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
-        self.close = Some(Arc::new(may));
+    pub fn close_if(mut self, authorize: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.close = Some(Arc::new(authorize));
         self
     }
 
@@ -120,13 +121,13 @@ impl ConnectionsService {
             Ok(asked) => asked,
             Err(bad) => return Answer::bad_query(&bad, PARAMETERS),
         };
-        // One more than shown tells whether there is a next page.
+        // One more than the limit, to know whether there is a next page.
         let mut connections = self.connections.snapshot(after, limit + 1);
         let more = connections.len() > limit;
         connections.truncate(limit);
         let next = connections.last().map(|last| last.id).filter(|_| more);
         self.hide(&mut connections, parts);
-        Answer::ok(&Listing {
+        Answer::ok(&ConnectionList {
             connections,
             open: self.connections.len(),
             next,
@@ -158,7 +159,7 @@ impl ConnectionsService {
                     "closing connections is not switched on: the service has no token for it",
                 );
             }
-            Some(may) if !may(parts) => {
+            Some(authorize) if !authorize(parts) => {
                 return Answer::problem(
                     StatusCode::UNAUTHORIZED,
                     "closing a connection needs the bearer token",
@@ -170,7 +171,7 @@ impl ConnectionsService {
             return gone();
         };
         connection.close();
-        tracing::info!(id, "a connection is closed by hand");
+        tracing::info!(id, "closing a connection by hand");
         let mut shown = [ConnectionSnapshot::of(&connection)];
         self.hide(&mut shown, parts);
         Answer::json(StatusCode::ACCEPTED, &shown[0])
@@ -187,7 +188,7 @@ fn after(query: &Query<'_>) -> Result<u64, BadQuery> {
 }
 
 #[derive(Serialize)]
-struct Listing {
+struct ConnectionList {
     connections: Vec<ConnectionSnapshot>,
     open: usize,
     #[serde(skip_serializing_if = "Option::is_none")]

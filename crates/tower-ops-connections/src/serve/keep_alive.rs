@@ -6,7 +6,7 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-/// What the kernel, and HTTP/2, try on a connection that is silent.
+/// How the kernel and HTTP/2 probe a connection that is silent.
 #[derive(Clone, Debug)]
 pub(crate) struct KeepAlive {
     pub(crate) tcp_after: Option<Duration>,
@@ -17,7 +17,7 @@ pub(crate) struct KeepAlive {
     pub(crate) ping_timeout: Duration,
 }
 
-/// What Linux takes at most, in seconds and in number.
+/// The maxima of Linux.
 const TCP_LONGEST: Duration = Duration::from_secs(32_767);
 pub(crate) const TCP_MOST_RETRIES: u32 = 127;
 
@@ -35,15 +35,14 @@ impl Default for KeepAlive {
 }
 
 impl KeepAlive {
-    /// Sets the options of `io`, if that is a TCP stream. Any type is taken, since
-    /// frameworks have listeners of their own.
+    /// Sets the options of `io` if that is a TCP stream. Takes any type, since frameworks have
+    /// listeners of their own.
     pub(crate) fn set<I: 'static>(&self, io: &I) {
         let Some(stream) = (io as &dyn Any).downcast_ref::<TcpStream>() else {
             return;
         };
         let socket = SockRef::from(stream);
-        // Fails on a dead connection, or where the system has no such option; then
-        // it serves as before.
+        // Fails on a dead connection, or where the system has no such option. Neither matters here.
         if let Some(after) = self.tcp_after {
             let _ = socket.set_tcp_keepalive(&self.tcp(after));
         }

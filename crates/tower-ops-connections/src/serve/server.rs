@@ -1,3 +1,5 @@
+//! The accept loop on hyper.
+
 use std::error::Error;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -26,36 +28,32 @@ use crate::serve::accept::{Acceptor, Listener};
 use crate::serve::tls::Tls;
 use crate::{Connection, Connections, DrainReport, Protocol};
 
-/// How much hyper reads ahead and buffers for writing, for each HTTP/1 connection, and
-/// takes from what writes into a stream of HTTP/2 after an extended CONNECT.
-/// It bounds a request's head, and what a client that does not read can hold.
+/// How much hyper reads ahead and buffers for writing, for each HTTP/1 connection and each tunnel on
+/// HTTP/2. Bounds the head of a request, and what a client that does not read makes the server hold.
 const BUFFER: usize = 64 * 1024;
 
-/// How long the next connection is waited for that the kernel has accepted already
-/// when the server stops, and all of them.
+/// How long to wait for the next connection in the kernel's queue when the server stops, and for all
+/// of them.
 const LAST_ACCEPT: Duration = Duration::from_millis(5);
 const LAST_ACCEPTS: Duration = Duration::from_millis(250);
 
-/// How long tasks that were aborted may take to be dropped.
+/// How long aborted tasks may take to be dropped.
 const ABORTED: Duration = Duration::from_millis(500);
 
-/// An accept loop on hyper: HTTP/1.1 and HTTP/2, with upgrades, over TCP, Unix
-/// sockets and TLS. Made by [`Connections::server`].
+/// An accept loop on hyper: HTTP/1.1 and HTTP/2, with upgrades, over TCP, Unix sockets and TLS. Made
+/// by [`Connections::server`].
 ///
-/// Compared to `axum::serve` and tonic's server with the same [`Connections`], this
-/// loop owns each connection's future, and so it
+/// Unlike `axum::serve` and tonic's server with the same [`Connections`], this loop owns the future
+/// of each connection. So it
 ///
-/// - closes as the protocols want it: `Connection: close` on HTTP/1, and on HTTP/2
-///   GOAWAY twice with a round trip in between, so that no request is lost (RFC
-///   9113, section 6.8);
-/// - ends a connection for good at the deadline, and drops its handlers with it;
-/// - knows when a handler waits for a request's body, for the
-///   [stall timeout](crate::ConnectionsBuilder::stall_timeout).
+/// - closes HTTP/2 connections with two GOAWAY frames and a round trip in between, so that no request
+///   is lost (RFC 9113, section 6.8);
+/// - ends every connection at the deadline, and drops its handlers with it;
+/// - sends HTTP/2 PINGs: see [`http2_ping_interval`](crate::ConnectionsBuilder::http2_ping_interval).
 ///
-/// hyper's own limit for a request's head is off: it also counts the time between
-/// two requests. [`Connections`] keeps the two apart. HTTP/2's PINGs are as the
-/// [builder](crate::ConnectionsBuilder::http2_ping_interval) has them. On TCP, what the kernel
-/// buffers for a client that does not read is bounded to 64 KiB (on Linux).
+/// hyper's timeout for the head of a request is off, since it includes the time between two
+/// requests; [`Connections`] separates the two. On TCP, the kernel buffers at most 64 KiB for a
+/// client that does not read (on Linux).
 #[derive(Clone)]
 pub struct Server {
     connections: Connections,
@@ -69,7 +67,7 @@ pub struct Server {
 }
 
 impl Connections {
-    /// An accept loop on hyper, for these connections.
+    /// Returns an accept loop on hyper for these connections.
     ///
     /// # Examples
     ///
@@ -114,27 +112,26 @@ impl Connections {
 }
 
 impl Server {
-    /// How long connections get to finish once the server stops. 15 seconds by
-    /// default.
+    /// Sets the timeout of the drain when the server stops. 15 seconds by default.
     #[must_use]
     pub const fn drain_timeout(mut self, drain: Duration) -> Self {
         self.drain = drain;
         self
     }
 
-    /// Changes hyper's settings. Leave `header_read_timeout` off.
+    /// Changes the settings of hyper. Leave `header_read_timeout` off.
     #[must_use]
     pub fn http(mut self, change: impl FnOnce(&mut auto::Builder<TokioExecutor>)) -> Self {
         change(&mut self.http);
         self
     }
 
-    /// Whether clients may open WebSockets, and other protocols, over HTTP/2: extended
-    /// CONNECT (RFC 8441). Off by default.
+    /// Sets whether clients may open WebSockets and other protocols over HTTP/2, by extended CONNECT
+    /// (RFC 8441). Off by default.
     ///
-    /// Such a stream counts as in flight until it ends on the wire; a connection is
-    /// idle once nothing else is in flight and no byte went either way for the idle
-    /// timeout, as after an upgrade of HTTP/1.
+    /// Such a stream is in flight until it ends on the wire. The connection is idle when nothing else
+    /// is in flight and no byte moved in either direction for the idle timeout, as after an upgrade
+    /// of HTTP/1.
     #[must_use]
     pub const fn extended_connect(mut self, enabled: bool) -> Self {
         self.extended_connect = enabled;
@@ -149,7 +146,7 @@ impl Server {
         self
     }
 
-    /// How long the TLS handshake may take. 10 seconds by default.
+    /// Sets how long the TLS handshake may take. 10 seconds by default.
     #[cfg(feature = "tls")]
     #[must_use]
     pub const fn handshake_timeout(mut self, limit: Duration) -> Self {
@@ -157,22 +154,19 @@ impl Server {
         self
     }
 
-    /// Serves `app` on what `listener` accepts, until `shutdown` completes. Then
-    /// what the kernel has accepted by that time is taken as well, for a quarter of a
-    /// second at most; the listener is closed, and all [`Connections`] are
-    /// [drained](Connections::drain).
+    /// Serves `app` on the connections of `listener` until `shutdown` completes. Then it also accepts
+    /// the connections in the kernel's queue, for at most 250 ms, closes the listener, and
+    /// [drains](Connections::drain) all [`Connections`].
     ///
-    /// An `axum::Router`, tonic's `Routes`, or any other tower service. What goes
-    /// wrong on a single connection does not end the server.
+    /// `app` is an `axum::Router`, tonic's `Routes`, or any other tower service. An error of one
+    /// connection does not end the server.
     ///
-    /// Returns at most a second after the [drain's timeout](Self::drain_timeout): a
-    /// handler that blocks its thread is left behind, and counted as
-    /// [left](DrainReport::left).
+    /// Returns at most a second after the [drain's timeout](Self::drain_timeout). A handler that
+    /// blocks its thread is abandoned, and counted as [left](DrainReport::left).
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future closes the listener and aborts all connections, those that
-    /// were upgraded as well.
+    /// Dropping the future closes the listener and aborts all connections, also upgraded ones.
     pub async fn serve<L, S, B>(
         mut self,
         listener: L,
@@ -191,9 +185,9 @@ impl Server {
         if self.extended_connect {
             self.http.http2().enable_connect_protocol();
         }
-        // Shared by the tasks of its connections: it is larger than what each needs.
+        // Shared by the tasks of its connections, since it is large.
         let server = Arc::new(self);
-        let _cut = CutUpgraded(&server.connections);
+        let _force = ForceUpgraded(&server.connections);
         let mut acceptor = Acceptor::new(listener);
         let mut tasks = JoinSet::new();
         {
@@ -208,16 +202,15 @@ impl Server {
             #[cfg(not(feature = "tls"))]
             let mut renewal = pin!(std::future::pending::<()>());
             loop {
-                // One future until it is ready: to begin anew, whenever a connection
-                // ends, would lose its place in the queue for room each time.
+                // One future until it is ready: a new one would lose its place in the queue for
+                // room whenever a connection ends.
                 let mut next = pin!(server.connections.next_of(&mut acceptor));
                 let next = poll_fn(|cx| {
                     if shutdown.as_mut().poll(cx).is_ready() || renewal.as_mut().poll(cx).is_ready()
                     {
                         return Poll::Ready(None);
                     }
-                    // Forgets what has ended, so that the set does not grow with
-                    // every connection that ever was.
+                    // Removes what has ended, or the set would grow with each connection.
                     while let Poll::Ready(Some(_)) = tasks.poll_join_next(cx) {}
                     next.as_mut().poll(cx).map(Some)
                 });
@@ -229,7 +222,7 @@ impl Server {
                 }
             }
         }
-        // Their clients know of no difference: for them, they are connected.
+        // To their clients, connections in the kernel's queue are open.
         let most = Instant::now() + LAST_ACCEPTS;
         while Instant::now() < most
             && let Ok((room, io, peer)) =
@@ -239,10 +232,10 @@ impl Server {
                 server.serve_one(&mut tasks, io, registration, app.clone());
             }
         }
-        // What has not been accepted by now is refused.
+        // The system refuses what has not been accepted by now.
         drop(acceptor);
         let report = server.connections.drain(server.drain).await;
-        // The deadline is over: a handler that does not yield is left behind.
+        // After the deadline: a handler that does not yield is abandoned.
         let _ = timeout(ABORTED, tasks.shutdown()).await;
         report
     }
@@ -273,28 +266,33 @@ impl Server {
                 {
                     let io = Tracked::new(io, registration);
                     io.connection().record.set_tls();
-                    drive(Arc::clone(&server), io, app).await;
+                    serve_connection(Arc::clone(&server), io, app).await;
                 }
             });
             return;
         }
-        tasks.spawn(drive(server, Tracked::new(io, registration), app));
+        tasks.spawn(serve_connection(
+            server,
+            Tracked::new(io, registration),
+            app,
+        ));
     }
 }
 
-/// Cuts what was upgraded when the server's future is dropped; tasks end with their set.
-struct CutUpgraded<'a>(&'a Connections);
+/// Forces upgraded connections when the server's future is dropped. The other tasks end with their
+/// set.
+struct ForceUpgraded<'a>(&'a Connections);
 
-impl Drop for CutUpgraded<'_> {
+impl Drop for ForceUpgraded<'_> {
     fn drop(&mut self) {
         self.0.force_upgraded();
     }
 }
 
-/// Serves one connection, and closes it when that is due.
+/// Serves one connection, and closes it once that is due.
 ///
-/// No `async fn`: that would keep each argument twice, for as long as the connection lives.
-fn drive<I, S, B>(
+/// Not an `async fn`, which would keep each argument twice while the connection is open.
+fn serve_connection<I, S, B>(
     server: Arc<Server>,
     io: Tracked<I>,
     app: S,
@@ -335,26 +333,26 @@ where
     }
 }
 
-/// How far the close of a connection is whose future we own.
+/// How far the close of a managed connection is.
 #[derive(Default)]
 struct Closing {
     linger: Linger,
-    /// hyper ends it in order.
+    /// hyper is closing it in order.
     begun: bool,
 }
 
-/// What is to be done with the connection's future.
+/// What to do with the connection's future.
 enum Due {
     Goaway,
     End,
 }
 
 impl Closing {
-    /// Ready when there is something to be done. Polled with each request, and so
-    /// without the lock of `closing`.
+    /// Ready when there is something to do. Polled with each request, and so without the lock of
+    /// `closing`.
     fn poll(&mut self, connection: &Connection, cx: &mut Context<'_>) -> Poll<Due> {
         let record = &*connection.record;
-        // Registered first: a close that comes in between would wake nobody.
+        // Before the state is read, or a close in between would wake nobody.
         record.manager.register(cx.waker());
         let state = record.state.load();
         let Some(reason) = state.reason() else {
@@ -380,7 +378,7 @@ impl Closing {
         }
         self.begun = true;
         Poll::Ready(if record.protocol() == Protocol::Unknown {
-            // Nothing was said that could be answered, not even by a goodbye.
+            // The protocol is not known, so that GOAWAY cannot be sent.
             Due::End
         } else {
             Due::Goaway

@@ -1,4 +1,4 @@
-//! TLS for the server of this crate, with certificates that can change while it runs.
+//! TLS for the [`Server`](crate::Server), with certificates that can change while it runs.
 
 use std::error::Error;
 use std::fmt;
@@ -27,16 +27,15 @@ use crate::close::closing::Linger;
 use crate::connections::registration::Registration;
 use crate::{CloseReason, Connection};
 
-/// How often the files are looked at, unless told otherwise.
+/// How often the files are read again.
 const CHECK: Duration = Duration::from_secs(60);
 
 /// TLS 1.2 and 1.3 by rustls, with HTTP/2 and HTTP/1.1 by ALPN. Cheap to clone.
 ///
-/// The files of [`from_pem_files`](Self::from_pem_files) are read again while a
-/// [`Server`](crate::Server) runs, once a minute, and what is new in them is served
-/// from the next handshake on: a certificate is renewed without a restart. If what
-/// is new cannot be used, or the certificate and the key do not belong together (a
-/// renewal that is half written), the old one stays, and the error is logged.
+/// The files of [`from_pem_files`](Self::from_pem_files) are read again once a minute while a
+/// [`Server`](crate::Server) runs. A new certificate is used from the next handshake on, so that it is
+/// renewed without a restart. If it cannot be used, or does not match the key (a renewal that is half
+/// written), the old one stays and the error is logged.
 ///
 /// # Examples
 ///
@@ -60,7 +59,7 @@ struct Files {
     certificate: PathBuf,
     key: PathBuf,
     current: Arc<Current>,
-    /// What was read last, good or bad: the same error is not told every minute.
+    /// The last contents, valid or not: the same error is not logged every minute.
     last: Mutex<Pem>,
     check: Duration,
 }
@@ -84,13 +83,11 @@ pub struct TlsError {
 }
 
 impl Tls {
-    /// With the certificate (and the chain up to its authority) and the private key
-    /// that these files have, in PEM.
+    /// Reads the certificate, with its chain, and the private key from PEM files.
     ///
     /// # Errors
     ///
-    /// If a file cannot be read, has nothing of its kind, or if the two do not
-    /// belong together.
+    /// If a file cannot be read or has no certificate or key, or if the two do not match.
     pub fn from_pem_files(
         certificate: impl AsRef<Path>,
         key: impl AsRef<Path>,
@@ -122,8 +119,8 @@ impl Tls {
         })
     }
 
-    /// With a configuration of your own: client certificates, other versions,
-    /// another provider. Set its `alpn_protocols`; nothing is read again.
+    /// Uses a configuration of your own: for client certificates, other versions or another provider.
+    /// Set its `alpn_protocols`. No file is read again.
     #[must_use]
     pub const fn from_config(config: Arc<ServerConfig>) -> Self {
         Self {
@@ -132,8 +129,8 @@ impl Tls {
         }
     }
 
-    /// Reads the files now, whatever their age: for a signal or an endpoint.
-    /// `Ok(false)` if they are as they were, or if there are none.
+    /// Reads the files now: for a signal or an endpoint. Returns `Ok(false)` if they have not changed,
+    /// or if there are none.
     ///
     /// # Errors
     ///
@@ -144,7 +141,7 @@ impl Tls {
             .map_or(Ok(false), |files| files.reload())
     }
 
-    /// Shakes hands, up to `limit`, unless the connection is to be closed first.
+    /// Performs the handshake, up to `limit`, unless the connection is closed before.
     pub(crate) async fn accept<I>(
         &self,
         io: I,
@@ -154,7 +151,7 @@ impl Tls {
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
-        // Boxed, with its buffers: gone when it is over.
+        // Boxed, so that its buffers are freed with it.
         let acceptor = TlsAcceptor::from(Arc::clone(&self.config));
         let mut accepting = Box::pin(timeout(limit, acceptor.accept(io)));
         let mut linger = Linger::default();
@@ -162,7 +159,7 @@ impl Tls {
             if let Poll::Ready(accepted) = accepting.as_mut().poll(cx) {
                 return Poll::Ready(Some(accepted));
             }
-            poll_ended(&registration.connection, &mut linger, cx).map(|()| None)
+            poll_close(&registration.connection, &mut linger, cx).map(|()| None)
         });
         match accepted.await {
             Some(Ok(Ok(io))) => return Some((io, registration)),
@@ -171,13 +168,13 @@ impl Tls {
                 registration.handshake_failed();
             }
             Some(Err(_)) => registration.handshake_failed(),
-            // The reason why it is closed says it.
+            // A close was requested, and has its reason.
             None => {}
         }
         None
     }
 
-    /// Reads the files again and again; never ends.
+    /// Reads the files every minute; never completes.
     pub(crate) async fn watch(&self) {
         let Some(files) = &self.files else {
             return std::future::pending().await;
@@ -188,11 +185,11 @@ impl Tls {
             let files = Arc::clone(files);
             match spawn_blocking(move || files.reload()).await {
                 Ok(Ok(false)) => {}
-                Ok(Ok(true)) => tracing::info!("a new TLS certificate is in use"),
+                Ok(Ok(true)) => tracing::info!("using a new TLS certificate"),
                 Ok(Err(error)) => {
                     tracing::error!(
                         %error,
-                        "the new TLS certificate cannot be used, the old one stays"
+                        "the new TLS certificate cannot be used; the old one stays"
                     );
                 }
                 // The runtime is shutting down.
@@ -202,11 +199,11 @@ impl Tls {
     }
 }
 
-/// Ready when a connection whose handshake is under way is to be closed. Only a drain
-/// gives one that was accepted just now the time for its first request.
-fn poll_ended(connection: &Connection, linger: &mut Linger, cx: &mut Context<'_>) -> Poll<()> {
+/// Ready when a connection in its handshake has to end. Only a drain gives one that was just accepted
+/// time for its first request.
+fn poll_close(connection: &Connection, linger: &mut Linger, cx: &mut Context<'_>) -> Poll<()> {
     let record = &*connection.record;
-    // Registered first: a close that comes in between would wake nobody.
+    // Before the state is read, or a close in between would wake nobody.
     record.manager.register(cx.waker());
     let state = record.state.load();
     match state.reason() {
@@ -225,7 +222,7 @@ fn poll_ended(connection: &Connection, linger: &mut Linger, cx: &mut Context<'_>
 
 impl Files {
     fn reload(&self) -> Result<bool, TlsError> {
-        // Held while reading: of two reloads at once, the later must not lose.
+        // Locked while reading: of two reloads at once, the later one must win.
         let mut last = self.last.lock();
         let pem = Pem::read(&self.certificate, &self.key)?;
         if pem == *last {
@@ -293,7 +290,7 @@ impl fmt::Display for TlsError {
     }
 }
 
-// Its cause is in its text, and so is not told again as its source.
+// Its text contains its cause, so it has no source.
 impl Error for TlsError {}
 
 impl fmt::Debug for Tls {

@@ -1,4 +1,4 @@
-//! tonic's server, with its connections tracked.
+//! Connections of tonic's server.
 
 use std::fmt;
 use std::future::Future;
@@ -23,14 +23,12 @@ use crate::exchange::service::ResponseFuture;
 use crate::{Acceptor, BytesBody, Connection, Connections, Listener, Tracked, TrackedBody};
 
 impl Connections {
-    /// Tracks what `listener` accepts, for tonic's `serve_with_incoming`. Add
-    /// [`layer`](Self::layer), so that the requests are seen as well, and
-    /// `remote_addr()` works.
+    /// Returns a stream for tonic's `serve_with_incoming` that tracks the connections of `listener`.
+    /// Add [`layer`](Self::layer), which tracks their requests and makes `remote_addr()` work.
     ///
-    /// tonic waits for every connection when it shuts down, without a deadline. Call
-    /// [`drain`](Self::drain), which has one, and give [`drained`](Self::drained) to
-    /// tonic. With tonic's own TLS these connections are below it: they end without a
-    /// GOAWAY, and what frames would show is not known.
+    /// tonic waits for every connection without a deadline when it shuts down. Prefer to call
+    /// [`drain`](Self::drain), and give [`drained`](Self::drained) to tonic as its signal. With
+    /// tonic's own TLS the frames cannot be followed, and connections end without GOAWAY.
     ///
     /// # Examples
     ///
@@ -64,18 +62,18 @@ impl Connections {
         })
     }
 
-    /// Has each connection know its requests, and each request its connection, in
-    /// `tonic::transport::Server::layer`. Add it first, which is outermost.
+    /// Returns a layer for `tonic::transport::Server::layer` that tracks the requests of each
+    /// connection. Add it first, so that it is outermost.
     #[must_use]
     pub fn layer(&self) -> ConnectionLayer {
-        // From here on, a connection of tonic's without requests is one that had none.
+        // From now on, a connection of tonic's without requests has had none.
         self.shared.layered.store(true, Ordering::Relaxed);
         ConnectionLayer { _private: () }
     }
 }
 
-/// What tonic knows of a tracked connection; it stands in the extensions of each
-/// request until [`ConnectionLayer`] takes it apart.
+/// The `ConnectInfo` of a tracked connection, in the extensions of each request until
+/// [`ConnectionLayer`] replaces it by tonic's own.
 #[derive(Clone, Debug)]
 pub struct TrackedConnectInfo<T> {
     inner: T,
@@ -108,8 +106,8 @@ impl<S> Layer<S> for ConnectionLayer {
     }
 }
 
-/// As a [`ConnectionService`](crate::ConnectionService), for whatever connection a
-/// request came on. Made by a [`ConnectionLayer`].
+/// A [`ConnectionService`](crate::ConnectionService) for requests of any connection. Made by a
+/// [`ConnectionLayer`].
 #[derive(Clone, Debug)]
 pub struct LayeredService<S> {
     inner: S,
@@ -128,16 +126,16 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let connection = take_apart::<TcpConnectInfo>(&mut request);
+        let connection = take_connection::<TcpConnectInfo>(&mut request);
         #[cfg(unix)]
-        let connection = connection.or_else(|| take_apart::<UdsConnectInfo>(&mut request));
+        let connection = connection.or_else(|| take_connection::<UdsConnectInfo>(&mut request));
         LayeredFuture {
             inner: ResponseFuture::call(connection, &mut self.inner, request, wrap),
         }
     }
 }
 
-/// tonic wants its own body; a request without one keeps what it has.
+/// Boxes the body as tonic requires. A request without a body keeps its own.
 fn wrap(request: Request<Body>, exchange: &mut Exchange) -> Request<Body> {
     if request.body().is_end_stream() {
         return request;
@@ -171,8 +169,8 @@ impl<F> fmt::Debug for LayeredFuture<F> {
     }
 }
 
-/// Puts back what tonic looks for: `remote_addr()` knows only its own types.
-fn take_apart<T>(request: &mut Request<Body>) -> Option<Connection>
+/// Replaces the `ConnectInfo` by tonic's own, which is the one that `remote_addr()` finds.
+fn take_connection<T>(request: &mut Request<Body>) -> Option<Connection>
 where
     T: Clone + Send + Sync + 'static,
 {

@@ -1,4 +1,4 @@
-//! A listener on a path.
+//! A listener on a Unix socket.
 
 use std::fs::{self, Metadata, Permissions};
 use std::io;
@@ -10,16 +10,15 @@ use tower_ops_core::config::StartError;
 
 use crate::{Listener, Peer};
 
-/// Listens on a Unix socket in the file system, and owns its file.
+/// A listener on a Unix socket that owns its file.
 ///
-/// A server that was killed leaves the file behind, and the next one could not bind to
-/// it. So [`bind`](Self::bind) removes the file if it is a socket on which nobody
-/// listens, and dropping the listener removes it, unless another one has taken its
-/// place meanwhile. It is never removed if somebody listens there, or if it is anything
-/// else than a socket.
+/// A server that was killed leaves its file behind, and the next one could not bind to it. So
+/// [`bind`](Self::bind) removes a socket on which nobody listens. Dropping the listener removes its
+/// file, unless another one has replaced it. Neither removes a socket with a listener, or any other
+/// file.
 ///
-/// Two servers that bind to one path at the same moment may both find the socket
-/// without a listener: have a supervisor start one at a time.
+/// Two servers that bind to one path at the same moment may both find it without a listener. Let a
+/// supervisor start one at a time.
 ///
 /// # Examples
 ///
@@ -39,17 +38,17 @@ use crate::{Listener, Peer};
 pub struct UnixSocket {
     listener: UnixListener,
     path: PathBuf,
-    /// The file that is ours, by its device and number.
+    /// The device and inode of the own file.
     file: (u64, u64),
 }
 
 impl UnixSocket {
-    /// Listens on `path`. Blocks for as long as the file system takes.
+    /// Listens on `path`. Blocks on the file system.
     ///
     /// # Errors
     ///
-    /// `AddrInUse` if somebody listens there, `AlreadyExists` if there is something
-    /// else than a socket, or whatever the system says, in a sentence with the path.
+    /// `AddrInUse` if there is a listener, `AlreadyExists` if the file is no socket, or any other error
+    /// of the system. The text names the path.
     ///
     /// # Panics
     ///
@@ -77,18 +76,18 @@ impl UnixSocket {
 
     /// Sets who may connect, as `chmod` does: `0o660` for the owner and the group.
     ///
-    /// Until it is set, the process's umask decides; bind in a directory that only
-    /// they may enter if that moment matters.
+    /// Until then, the umask of the process decides. If that moment matters, bind in a directory that
+    /// only they may enter.
     ///
     /// # Errors
     ///
-    /// Whatever the system says.
+    /// If the system refuses it.
     pub fn mode(self, mode: u32) -> io::Result<Self> {
         fs::set_permissions(&self.path, Permissions::from_mode(mode))?;
         Ok(self)
     }
 
-    /// Where it listens.
+    /// Returns the path that it listens on.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -97,7 +96,7 @@ impl UnixSocket {
 
 /// Removes the socket at `path` if nobody listens on it.
 fn remove_stale(path: &Path) -> io::Result<()> {
-    // Not what a link leads to: what is removed is the link.
+    // Without following a link, since the link would be removed.
     let before = match fs::symlink_metadata(path) {
         Ok(before) => before,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -110,31 +109,31 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     match is_served(path) {
         Ok(false) => {}
         Ok(true) => {
-            let message = "somebody listens there";
+            let message = "another process listens on it";
             return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
         }
-        // It went away by itself.
+        // Removed meanwhile.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     }
-    // Nobody listened on that one. If there is another now, it is somebody's.
+    // Nobody listened on that file. Another one that has replaced it belongs to another process.
     remove_own(path, identity(&before))
 }
 
-/// Whether somebody listens on the socket at `path`, of whichever type it is.
+/// Returns whether there is a listener on the socket at `path`, of any type.
 fn is_served(path: &Path) -> io::Result<bool> {
     let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
-    // A listener whose queue is full is one: there is no waiting for it.
+    // Does not wait for a listener whose queue is full.
     socket.set_nonblocking(true)?;
     match socket.connect(&socket2::SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(false),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
-        // Also whatever says that it cannot be known, such as another type of socket.
+        // Also if it cannot be known, as for another type of socket.
         _ => Ok(true),
     }
 }
 
-/// Removes the file at `path` if it still is that one.
+/// Removes the file at `path` if it is still that one.
 fn remove_own(path: &Path, file: (u64, u64)) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(now) if identity(&now) == file => fs::remove_file(path),

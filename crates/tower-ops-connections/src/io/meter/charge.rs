@@ -3,14 +3,14 @@ use std::sync::Arc;
 
 use super::Flow;
 
-/// What the transport holds of one frame; dropped with it. A hold on the exchange.
+/// The charge of one frame, which is dropped with it. Holds the exchange.
 ///
-/// h2 drops frames under a lock of its own: to drop this must neither block nor panic,
-/// and wakes tasks without running them.
+/// h2 drops frames under a lock of its own, so the drop must neither block nor panic, and wakes tasks
+/// without running them.
 pub(crate) struct Charge {
     flow: Arc<Flow>,
     cost: u32,
-    /// What of it counts for the connection.
+    /// The part that counts for the connection.
     counted: u32,
 }
 

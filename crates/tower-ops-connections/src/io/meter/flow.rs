@@ -6,22 +6,21 @@ use atomic_waker::AtomicWaker;
 use super::{CONNECTION, CROWDED, LIGHT, Meter, STREAM};
 use crate::Connection;
 
-/// An exchange that several hold. It ends with the last of them.
-///
-/// Of its response, it knows how much the transport holds.
+/// An exchange with several holds, which ends with the last of them. Counts how much the transport
+/// holds of its response.
 pub(crate) struct Flow {
     pub(crate) connection: Connection,
     held: AtomicUsize,
-    /// It had its bound, and waits until half of that is left.
+    /// The stream reached its bound, and waits until half of that is left.
     paused: AtomicBool,
-    /// It may go on whatever its connection holds, once.
+    /// The stream may resume once, whatever its connection holds.
     granted: AtomicBool,
-    /// The task of the response's body.
+    /// The task of the response body.
     task: AtomicWaker,
 }
 
 impl Flow {
-    /// Takes the exchange over, which has begun.
+    /// Takes over an exchange that has begun.
     pub(crate) const fn new(connection: Connection) -> Self {
         Self {
             connection,
@@ -40,7 +39,7 @@ impl Flow {
         self.held.load(Ordering::SeqCst)
     }
 
-    /// What its connection may hold for it to go on.
+    /// Returns the bound of the connection below which this stream may resume.
     pub(super) fn bound(&self) -> usize {
         if self.held() < LIGHT {
             CONNECTION
@@ -66,8 +65,8 @@ impl Flow {
         self.task.register(cx.waker());
     }
 
-    /// Pending if the stream would hold more than its bound with what comes `next`, and
-    /// until half of the bound is left.
+    /// Pending if the `next` frame would take the stream above its bound, until half of the bound is
+    /// left.
     pub(super) fn poll_paused(&self, cx: &Context<'_>, next: usize) -> Poll<()> {
         let paused = self.paused.load(Ordering::Relaxed);
         let held = self.held();
@@ -78,8 +77,8 @@ impl Flow {
             return Poll::Ready(());
         }
         self.task.register(cx.waker());
-        // Paired with `release`, which looks the other way round: one of the two
-        // sees what the other did.
+        // Paired with `release`, which changes `held` and then reads `paused`: one of the two finds
+        // the other's change.
         self.paused.store(true, Ordering::SeqCst);
         if self.held() < STREAM / 2 {
             self.paused.store(false, Ordering::Relaxed);
@@ -92,7 +91,7 @@ impl Flow {
         self.held.fetch_add(cost, Ordering::SeqCst);
     }
 
-    /// The transport has written, or dropped, a frame.
+    /// Records that the transport has written or dropped a frame.
     pub(super) fn release(&self, cost: usize, counted: usize) {
         let before = self.held.fetch_sub(cost, Ordering::SeqCst);
         let left = before - cost;

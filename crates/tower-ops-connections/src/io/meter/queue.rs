@@ -3,10 +3,10 @@ use std::sync::Arc;
 
 use super::{CONNECTION, CROWDED, Flow};
 
-/// The streams of a connection that wait for room, in the order in which they came.
+/// The streams of a connection that wait for room, in the order in which they began to wait.
 ///
-/// In two lines, since those that hold next to nothing may go on while the others may
-/// not. Where both may, whoever came first is first.
+/// There are two lines, since streams that hold nothing may resume while the others may not. If both
+/// may, the one that has waited longest is first.
 #[derive(Default)]
 pub(super) struct Queue {
     next: u64,
@@ -19,7 +19,7 @@ struct Waiter {
     flow: Arc<Flow>,
 }
 
-/// Where a stream waits.
+/// The place of a stream in the queue.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     ticket: u64,
@@ -27,8 +27,8 @@ pub(super) struct Place {
 }
 
 impl Queue {
-    /// Puts `flow` in line, or leaves it where it is. Who holds less than before
-    /// changes the line, and keeps its ticket.
+    /// Queues `flow`, or leaves it where it is. A stream that has become light changes the line and
+    /// keeps its ticket.
     pub(super) fn enter(&mut self, place: Option<Place>, flow: &Arc<Flow>, light: bool) -> Place {
         let ticket = match place {
             Some(place) if place.light == light => return place,
@@ -51,17 +51,17 @@ impl Queue {
     pub(super) fn leave(&mut self, place: Place) {
         let line = self.line(place.light);
         if let Ok(index) = line.binary_search_by_key(&place.ticket, |waiter| waiter.ticket) {
-            // Not the last hold: whoever leaves has one.
+            // Not the last hold: the caller has one.
             line.remove(index);
         }
     }
 
-    /// Who is first of those that hold next to nothing.
+    /// Returns the first light stream.
     pub(super) fn first_light(&self) -> Option<Arc<Flow>> {
         self.light.front().map(|waiter| Arc::clone(&waiter.flow))
     }
 
-    /// Who is first of those that may go on when that much is held.
+    /// Returns the first stream that may resume when that much is held.
     pub(super) fn first(&self, held: usize) -> Option<Arc<Flow>> {
         let light = self.light.front().filter(|_| held < CONNECTION);
         let heavy = self.heavy.front().filter(|_| held < CROWDED);
