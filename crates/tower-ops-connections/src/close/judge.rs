@@ -138,7 +138,7 @@ impl Record {
         let written = self
             .write_wait
             .is_stalled(now, limit, self.bytes_written(), enough);
-        // Both are asked, since that also moves their windows.
+        // Both are evaluated, since that also moves their windows.
         let read = self.body_wait.is_stalled(now, limit, self.bytes_read());
         written || read
     }
@@ -182,7 +182,7 @@ impl Limits {
                 close_idle_if(is_over(Some(view.opened), self.idle, now))
             };
         }
-        // Where exchanges are not tracked, a head cannot be told from a body.
+        // Where exchanges are not tracked, a head cannot be distinguished from a body.
         if view.head_begun.is_some() && (view.served || view.opaque) {
             return self.judge_head(view, now);
         }
