@@ -1,15 +1,18 @@
 //! The facts of the exchange that is being served right now on this thread.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::net::SocketAddr;
 
 use http::HeaderValue;
+
+use crate::route::{Route, Routing};
 
 /// Who sent a request, on which connection, and its ids: the part of [`Facts`](crate::Facts) that
 /// handlers and inner layers can read while the request is being served.
 ///
 /// [`current`](Self::current) has them anywhere below an [`ObserveLayer`](crate::ObserveLayer)
-/// whose observers set them, until the response's head is there. With the feature `axum` they are
+/// whose observers set them, to the end of the
+/// response's body. With the feature `axum` they are
 /// an extractor as well. A layer further in begins with them: its observers find them in
 /// [`Facts`](crate::Facts), unless they set others.
 ///
@@ -37,20 +40,31 @@ pub struct RequestFacts {
 }
 
 impl RequestFacts {
+    const NONE: Self = Self {
+        request_id: None,
+        trace_id: None,
+        peer: None,
+        connection: None,
+        secure: false,
+        are_some: false,
+    };
+
     /// Returns the facts of the exchange that is being served right now on this thread; `None`
     /// outside of any. They are not those of a task that was spawned from there.
     #[must_use]
     pub fn current() -> Option<Self> {
-        let facts = CURRENT.try_with(|slot| {
-            let facts = slot.try_borrow().ok()?;
-            facts.are_some.then(|| facts.clone())
-        });
-        facts.ok().flatten()
+        with(|current| current.facts.are_some.then(|| current.facts.clone())).flatten()
     }
 
-    pub(crate) fn is_within() -> bool {
-        let within = CURRENT.try_with(|slot| slot.try_borrow().is_ok_and(|facts| facts.are_some));
-        within.unwrap_or(false)
+    /// Returns the request id that is the current one on this thread: that of the exchange that is
+    /// being served, or of the [scope](RequestIdScope) that is entered.
+    #[must_use]
+    pub fn current_request_id() -> Option<HeaderValue> {
+        with(|current| current.facts.request_id.clone()).flatten()
+    }
+
+    pub(crate) fn clear_request_id(&mut self) {
+        self.request_id = None;
     }
 
     /// Returns the request id, as it stands in the headers.
@@ -84,40 +98,148 @@ impl RequestFacts {
     }
 }
 
+/// What code of the service can find out about the exchange around it, and report to it.
+///
+/// Boxed, so that the scopes of a poll move a pointer.
+#[derive(Debug, Default)]
+pub(crate) struct Current {
+    pub(crate) facts: RequestFacts,
+    /// The route that a hook has reported.
+    pub(crate) found: Option<Route>,
+}
+
+pub(crate) type CurrentSlot = Option<Box<Current>>;
+
+pub(crate) static NONE: RequestFacts = RequestFacts::NONE;
+
 thread_local! {
-    static CURRENT: RefCell<RequestFacts> = const { RefCell::new(NONE) };
+    static CURRENT: Cell<CurrentSlot> = const { Cell::new(None) };
 }
 
-const NONE: RequestFacts = RequestFacts {
-    request_id: None,
-    trace_id: None,
-    peer: None,
-    connection: None,
-    secure: false,
-    are_some: false,
-};
-
-/// Makes the facts the current ones for as long as it lives, and then puts the earlier ones back,
-/// also when the step in between unwinds. A swap and not a clone: no reference is counted. The
-/// exchange's own copy is not read meanwhile: observers run before and after the step.
-pub(crate) struct FactsScope<'a>(&'a mut RequestFacts);
-
-impl<'a> FactsScope<'a> {
-    pub(crate) fn enter(facts: &'a mut RequestFacts) -> Self {
-        swap(facts);
-        Self(facts)
-    }
-}
-
-impl Drop for FactsScope<'_> {
-    fn drop(&mut self) {
-        swap(self.0);
-    }
-}
-
-fn swap(facts: &mut RequestFacts) {
+/// Calls with what is current on this thread. Nothing is while it runs: it must not ask.
+fn with<R>(act: impl FnOnce(&mut Current) -> R) -> Option<R> {
     // An error means that the thread is ending, and with it everything that reads this.
-    let _ = CURRENT.try_with(|slot| std::mem::swap(&mut *slot.borrow_mut(), facts));
+    let result = CURRENT.try_with(|slot| {
+        let mut current = slot.take()?;
+        let result = act(&mut current);
+        slot.set(Some(current));
+        Some(result)
+    });
+    result.ok().flatten()
+}
+
+/// Makes another one the current one, and keeps the one before in its place.
+fn swap(current: &mut CurrentSlot) {
+    let _ = CURRENT.try_with(|slot| *current = slot.replace(current.take()));
+}
+
+/// Reports a route to the exchange that the caller runs in, if there is one.
+pub(crate) fn report(route: Route) {
+    with(|current| current.found = Some(route));
+}
+
+/// What an exchange knows is current for as long as this lives; the one before comes back also when
+/// the step in between unwinds. The exchange's own copy is away meanwhile: observers run before and
+/// after a step.
+pub(crate) struct CurrentScope<'a> {
+    current: &'a mut CurrentSlot,
+    route: &'a mut Option<Route>,
+    routing: Routing,
+}
+
+impl<'a> CurrentScope<'a> {
+    pub(crate) fn enter(
+        current: &'a mut CurrentSlot,
+        route: &'a mut Option<Route>,
+        routing: Routing,
+    ) -> Self {
+        swap(current);
+        Self {
+            current,
+            route,
+            routing,
+        }
+    }
+}
+
+impl Drop for CurrentScope<'_> {
+    fn drop(&mut self) {
+        swap(self.current);
+        let Some(found) = self.current.as_mut().and_then(|own| own.found.take()) else {
+            return;
+        };
+        if self.routing.shares {
+            report(found.clone());
+        }
+        if self.routing.listens {
+            *self.route = Some(found);
+        }
+    }
+}
+
+/// A request id that is the current one while a future of another task is polled.
+///
+/// Changes the id alone: the other facts stay those of the exchange around it, if there is one.
+///
+/// # Examples
+///
+/// ```
+/// use http::HeaderValue;
+/// use tower_ops_observe::{RequestFacts, RequestIdScope};
+///
+/// let id = HeaderValue::from_static("nightly-job");
+/// let mut scope = RequestIdScope::new(Some(id.clone()));
+/// assert_eq!(scope.enter(RequestFacts::current_request_id), Some(id));
+/// assert_eq!(RequestFacts::current_request_id(), None);
+/// ```
+#[derive(Debug)]
+pub struct RequestIdScope {
+    id: Option<HeaderValue>,
+    /// For where no exchange is current. Kept from poll to poll.
+    spare: CurrentSlot,
+}
+
+impl RequestIdScope {
+    /// A scope in which that id is the current one, or none is.
+    #[must_use]
+    pub const fn new(id: Option<HeaderValue>) -> Self {
+        Self { id, spare: None }
+    }
+
+    /// The id.
+    #[must_use]
+    pub const fn id(&self) -> Option<&HeaderValue> {
+        self.id.as_ref()
+    }
+
+    /// Calls with the id as the current one. Allocates at the first call outside of an exchange.
+    pub fn enter<R>(&mut self, step: impl FnOnce() -> R) -> R {
+        let is_alone = with(|_| ()).is_none();
+        if is_alone {
+            self.spare.get_or_insert_default();
+            swap(&mut self.spare);
+        }
+        with(|current| std::mem::swap(&mut current.facts.request_id, &mut self.id));
+        let _restore = Restore {
+            scope: self,
+            is_alone,
+        };
+        step()
+    }
+}
+
+struct Restore<'a> {
+    scope: &'a mut RequestIdScope,
+    is_alone: bool,
+}
+
+impl Drop for Restore<'_> {
+    fn drop(&mut self) {
+        with(|current| std::mem::swap(&mut current.facts.request_id, &mut self.scope.id));
+        if self.is_alone {
+            swap(&mut self.scope.spare);
+        }
+    }
 }
 
 #[cfg(feature = "axum")]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Request, Version, uri::Scheme};
 use tokio::time::Instant;
 
-use crate::current::RequestFacts;
+use crate::current::{CurrentSlot, NONE, RequestFacts};
 use crate::request::RequestProgress;
 use crate::route::Route;
 
@@ -111,8 +111,9 @@ pub struct Facts {
     pub(crate) route: Option<Route>,
     pub(crate) rpc: Rpc,
     pub(crate) request: Option<Arc<RequestProgress>>,
+    pub(crate) response_size: Option<u64>,
     /// Lies in the thread's slot while code of the service runs.
-    pub(crate) known: RequestFacts,
+    pub(crate) current: CurrentSlot,
     request_id_replaced: bool,
     nested: bool,
 }
@@ -131,7 +132,10 @@ pub(crate) enum Rpc {
 }
 
 impl Facts {
-    pub(crate) fn new<B>(side: Side, request: &Request<B>) -> Self {
+    /// `spare` is a box that can be used again.
+    pub(crate) fn new<B>(side: Side, request: &Request<B>, spare: CurrentSlot) -> Self {
+        let mut current = spare.unwrap_or_default();
+        let nested = begin(&mut current.facts, side, request);
         Self {
             started: Instant::now(),
             side,
@@ -140,8 +144,9 @@ impl Facts {
             route: Route::of(request),
             rpc: Rpc::No,
             request: None,
-            nested: RequestFacts::is_within(),
-            known: known(side, request),
+            response_size: None,
+            nested,
+            current: Some(current),
             request_id_replaced: false,
         }
     }
@@ -184,8 +189,8 @@ impl Facts {
     /// and for HTTP/2 where the client says so in `:scheme`. An HTTP/1 request that
     /// came in counts as `http`: its target is the client's choice.
     #[must_use]
-    pub const fn scheme(&self) -> &'static str {
-        if self.known.secure { "https" } else { "http" }
+    pub fn scheme(&self) -> &'static str {
+        if self.known().secure { "https" } else { "http" }
     }
 
     /// Sets the scheme, for who knows whether the connection is encrypted.
@@ -193,7 +198,7 @@ impl Facts {
     /// Must come before the observers that read it, in a tuple of observers: call
     /// it in [`on_request`](crate::Observe::on_request), not later.
     pub fn set_scheme(&mut self, scheme: &Scheme) {
-        self.known.secure = *scheme == Scheme::HTTPS;
+        self.known_mut().secure = *scheme == Scheme::HTTPS;
     }
 
     /// The route: a template, `package.Service/Method` for gRPC, or `None` if
@@ -268,15 +273,31 @@ impl Facts {
             .is_some_and(|request| request.is_broken())
     }
 
+    /// The size of the response's body, where it is known with the head: a stream has none.
+    #[must_use]
+    pub const fn response_size(&self) -> Option<u64> {
+        self.response_size
+    }
+
     /// The request id, as it stands in the headers.
     #[must_use]
-    pub const fn request_id(&self) -> Option<&HeaderValue> {
-        self.known.request_id.as_ref()
+    pub fn request_id(&self) -> Option<&HeaderValue> {
+        self.known().request_id.as_ref()
+    }
+
+    fn known(&self) -> &RequestFacts {
+        self.current
+            .as_deref()
+            .map_or(&NONE, |current| &current.facts)
+    }
+
+    fn known_mut(&mut self) -> &mut RequestFacts {
+        &mut self.current.get_or_insert_default().facts
     }
 
     /// Sets the request id.
     pub fn set_request_id(&mut self, id: HeaderValue) {
-        self.known.request_id = Some(id);
+        self.known_mut().request_id = Some(id);
     }
 
     /// Whether an invalid inbound request id was replaced.
@@ -292,55 +313,53 @@ impl Facts {
 
     /// The W3C trace id.
     #[must_use]
-    pub const fn trace_id(&self) -> Option<u128> {
-        self.known.trace_id
+    pub fn trace_id(&self) -> Option<u128> {
+        self.known().trace_id
     }
 
     /// Sets the W3C trace id.
-    pub const fn set_trace_id(&mut self, id: u128) {
-        self.known.trace_id = Some(id);
+    pub fn set_trace_id(&mut self, id: u128) {
+        self.known_mut().trace_id = Some(id);
     }
 
     /// The socket address of the peer, if an observer told it.
     #[must_use]
-    pub const fn peer(&self) -> Option<SocketAddr> {
-        self.known.peer
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.known().peer
     }
 
     /// Sets the socket address of the peer.
-    pub const fn set_peer(&mut self, peer: SocketAddr) {
-        self.known.peer = Some(peer);
+    pub fn set_peer(&mut self, peer: SocketAddr) {
+        self.known_mut().peer = Some(peer);
     }
 
     /// The id of the connection.
     #[must_use]
-    pub const fn connection(&self) -> Option<u64> {
-        self.known.connection
+    pub fn connection(&self) -> Option<u64> {
+        self.known().connection
     }
 
     /// Sets the id of the connection.
-    pub const fn set_connection(&mut self, id: u64) {
-        self.known.connection = Some(id);
+    pub fn set_connection(&mut self, id: u64) {
+        self.known_mut().connection = Some(id);
     }
 }
 
-/// The facts that an exchange begins with: those of the exchange around it, if there is one. The
-/// peer, the connection and the scheme of an outgoing request are its own.
-fn known<B>(side: Side, request: &Request<B>) -> RequestFacts {
-    let known = match (RequestFacts::current(), side) {
-        (Some(around), Side::Server) => return around,
-        (Some(around), Side::Client) => RequestFacts {
-            peer: None,
-            connection: None,
-            ..around
-        },
-        (None, _) => RequestFacts::default(),
-    };
-    RequestFacts {
-        secure: says_https(side, request),
-        are_some: true,
-        ..known
+/// Fills in the facts that an exchange begins with: those of the exchange around it, if there is
+/// one. The peer, the connection and the scheme of an outgoing request are its own.
+///
+/// Returns whether there is one around it.
+fn begin<B>(facts: &mut RequestFacts, side: Side, request: &Request<B>) -> bool {
+    let around = RequestFacts::current();
+    let nested = around.is_some();
+    *facts = around.unwrap_or_default();
+    if !nested || side == Side::Client {
+        facts.peer = None;
+        facts.connection = None;
+        facts.secure = says_https(side, request);
+        facts.are_some = true;
     }
+    nested
 }
 
 fn says_https<B>(side: Side, request: &Request<B>) -> bool {

@@ -28,7 +28,7 @@ pub(crate) struct ResponseLength {
 
 impl ResponseLength {
     pub(crate) fn of<B: Body>(facts: &Facts, response: &Response<B>) -> Self {
-        let exact = response.body().size_hint().exact();
+        let exact = facts.response_size;
         let declared = Declared::by(response.headers());
         let is_empty = response.body().is_end_stream();
         let bodiless = facts.method == KnownMethod::Head

@@ -101,7 +101,7 @@ mod service;
 pub use self::body::ResponseBody;
 pub use self::catch_panic::{CatchPanic, CatchPanicFuture, CatchPanicLayer, CaughtPanic};
 pub use self::cause::is_timeout;
-pub use self::current::RequestFacts;
+pub use self::current::{RequestFacts, RequestIdScope};
 pub use self::ending::{Class, Ending, Outcome, Phase};
 pub use self::facts::{Facts, KnownMethod, Side};
 pub use self::future::ResponseFuture;

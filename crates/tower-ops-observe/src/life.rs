@@ -9,22 +9,29 @@ use tokio::time::Instant;
 
 use crate::catch_panic::CaughtPanic;
 use crate::cause;
-use crate::current::FactsScope;
+use crate::current::{CurrentScope, CurrentSlot};
 use crate::ending::{Ending, Outcome};
 use crate::facts::{Facts, KnownMethod, Rpc, Side};
 use crate::grpc::{self, GrpcCode, GrpcMethods, GrpcProtocol, WebStatus};
 use crate::length::{Misfit, ResponseLength};
 use crate::observe::{Observe, contained};
-use crate::pool::{Pool, Slot};
+use crate::pool::Pool;
 use crate::request;
-use crate::route::{Route, RouteScope, Routing};
+use crate::route::{Route, Routing};
 
 /// What all exchanges of one layer share.
 pub(crate) struct Watch<O: Observe> {
     pub(crate) observer: O,
     pub(crate) side: Side,
     pub(crate) methods: Arc<GrpcMethods>,
-    states: Pool<State<O>>,
+    states: Pool<Room<O>>,
+}
+
+/// Where the state of an exchange lies, and what is kept for the next one's.
+struct Room<O: Observe> {
+    /// `Some` until the drop.
+    state: Option<State<O>>,
+    spare: CurrentSlot,
 }
 
 /// One exchange, from its request's head to its end.
@@ -33,8 +40,8 @@ pub(crate) struct Watch<O: Observe> {
 /// it ends it: that is what makes `on_end` come exactly once.
 pub(crate) struct Life<O: Observe> {
     watch: Arc<Watch<O>>,
-    /// `Some`, of `Some`, until the drop.
-    state: Option<Slot<State<O>>>,
+    /// `Some` until the drop.
+    room: Option<Box<Room<O>>>,
 }
 
 struct State<O: Observe> {
@@ -61,7 +68,13 @@ struct State<O: Observe> {
 
 impl<O: Observe> Life<O> {
     pub(crate) fn begin<B: 'static>(watch: &Arc<Watch<O>>, request: &mut Request<B>) -> Self {
-        let mut facts = Facts::new(watch.side, request);
+        let mut room = watch.states.take().unwrap_or_else(|| {
+            Box::new(Room {
+                state: None,
+                spare: None,
+            })
+        });
+        let mut facts = Facts::new(watch.side, request, room.spare.take());
         facts.request = request::watch(request);
         let routing = Routing::begin(watch.side, facts.route.is_some(), request);
         let asks_for_upgrade =
@@ -70,8 +83,7 @@ impl<O: Observe> Life<O> {
             facts.rpc = watch.claim(request.uri().path());
         }
         let exchange = watch.observer.on_request(request, &mut facts);
-        let mut state = watch.states.take();
-        *state = Some(State {
+        room.state = Some(State {
             exchange,
             facts,
             routing,
@@ -89,7 +101,7 @@ impl<O: Observe> Life<O> {
         });
         Self {
             watch: Arc::clone(watch),
-            state: Some(state),
+            room: Some(room),
         }
     }
 
@@ -172,44 +184,51 @@ impl<O: Observe> Life<O> {
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.state
-            .as_deref()
-            .and_then(Option::as_ref)
-            .is_none_or(|state| state.ended)
+        let state = self.room.as_deref().and_then(|room| room.state.as_ref());
+        state.is_none_or(|state| state.ended)
     }
 
     #[inline]
     fn parts(&mut self) -> (&Watch<O>, &mut State<O>) {
-        let state = self.state.as_deref_mut().and_then(Option::as_mut);
+        let state = self
+            .room
+            .as_deref_mut()
+            .and_then(|room| room.state.as_mut());
         (&self.watch, state.expect("only the drop takes the state"))
     }
 }
 
 impl<O: Observe> Drop for Life<O> {
     fn drop(&mut self) {
-        let Some(mut slot) = self.state.take() else {
+        let Some(mut room) = self.room.take() else {
             return;
         };
-        if let Some(state) = &mut *slot
-            && !state.ended
-        {
-            state.end_by_drop(&self.watch);
+        if let Some(state) = &mut room.state {
+            if !state.ended {
+                state.end_by_drop(&self.watch);
+            }
+            room.spare = state.facts.current.take();
+            if let Some(spare) = &mut room.spare {
+                // It would keep a buffer alive.
+                spare.facts.clear_request_id();
+            }
         }
-        *slot = None;
-        self.watch.states.put(slot);
+        room.state = None;
+        self.watch.states.put(room);
     }
 }
 
 impl<O: Observe> State<O> {
     #[inline]
     fn in_scope<R>(&mut self, watch: &Watch<O>, step: impl FnOnce() -> R) -> R {
-        // Both are for the time before the response's head.
-        let _scopes = self.head_at.is_none().then(|| {
-            (
-                RouteScope::enter(&mut self.facts.route, self.routing),
-                FactsScope::enter(&mut self.facts.known),
-            )
-        });
+        let (current, route) = (&mut self.facts.current, &mut self.facts.route);
+        // The route of a response that has begun does not change any more.
+        let routing = if self.head_at.is_none() {
+            self.routing
+        } else {
+            Routing::SETTLED
+        };
+        let _scope = CurrentScope::enter(current, route, routing);
         watch.observer.in_scope(&mut self.exchange, step)
     }
 
@@ -223,6 +242,7 @@ impl<O: Observe> State<O> {
         }
         self.status = Some(status);
         self.head_at = Some(now);
+        self.facts.response_size = response.body().size_hint().exact();
         self.caught_panic = CaughtPanic::is_in(response);
         if self.facts.is_grpc() {
             self.grpc_head(watch, response.headers());

@@ -13,10 +13,7 @@ pub(crate) struct Pool<T> {
 
 /// On a cache line of its own.
 #[repr(align(128))]
-struct Shard<T>(Mutex<Vec<Slot<T>>>);
-
-/// `None` while it lies in the pool.
-pub(crate) type Slot<T> = Box<Option<T>>;
+struct Shard<T>(Mutex<Vec<Box<T>>>);
 
 const SHARDS: usize = 16;
 
@@ -31,24 +28,20 @@ impl<T> Pool<T> {
         }
     }
 
-    pub(crate) fn take(&self) -> Slot<T> {
-        let mut shard = self.shard().try_lock().ok();
-        shard
-            .as_mut()
-            .and_then(|slots| slots.pop())
-            .unwrap_or_else(|| Box::new(None))
+    pub(crate) fn take(&self) -> Option<Box<T>> {
+        self.shard().try_lock().ok()?.pop()
     }
 
-    /// `slot` must be empty: what it holds would be kept alive with it.
-    pub(crate) fn put(&self, slot: Slot<T>) {
-        if let Ok(mut slots) = self.shard().try_lock()
-            && slots.len() < KEPT
+    /// What the box holds is kept alive with it.
+    pub(crate) fn put(&self, used: Box<T>) {
+        if let Ok(mut boxes) = self.shard().try_lock()
+            && boxes.len() < KEPT
         {
-            slots.push(slot);
+            boxes.push(used);
         }
     }
 
-    fn shard(&self) -> &Mutex<Vec<Slot<T>>> {
+    fn shard(&self) -> &Mutex<Vec<Box<T>>> {
         thread_local! {
             static SHARD: usize = {
                 static THREADS: AtomicUsize = AtomicUsize::new(0);
@@ -66,17 +59,18 @@ mod tests {
     #[test]
     fn a_box_is_used_again() {
         let pool = Pool::<u32>::new();
-        let slot = pool.take();
-        let at: *const Option<u32> = &raw const *slot;
-        pool.put(slot);
-        assert!(std::ptr::eq(at, &raw const *pool.take()));
+        let used = Box::new(1);
+        let at: *const u32 = &raw const *used;
+        pool.put(used);
+        assert!(std::ptr::eq(at, &raw const *pool.take().unwrap()));
+        assert!(pool.take().is_none());
     }
 
     #[test]
     fn keeps_a_bounded_number() {
         let pool = Pool::<u32>::new();
         for _ in 0..10 * KEPT {
-            pool.put(Box::new(None));
+            pool.put(Box::new(1));
         }
         let kept: usize = pool
             .shards
@@ -90,7 +84,8 @@ mod tests {
     fn a_taken_shard_is_not_waited_for() {
         let pool = Pool::<u32>::new();
         let held = pool.shard().lock().unwrap();
-        pool.put(pool.take());
+        pool.put(Box::new(1));
+        assert!(pool.take().is_none());
         assert!(held.is_empty());
     }
 }

@@ -1,4 +1,3 @@
-use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +7,7 @@ use tower_service::Service;
 
 use http::Request;
 
+use crate::current::report;
 use crate::facts::Side;
 
 /// The template of the route that matched, such as `/users/{id}`, or a gRPC
@@ -103,18 +103,21 @@ static HOOKS: AtomicBool = AtomicBool::new(false);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Routing {
     /// Its route is not known by itself.
-    listens: bool,
+    pub(crate) listens: bool,
     /// The exchange around it is one of the same request.
-    shares: bool,
+    pub(crate) shares: bool,
 }
 
 impl Routing {
+    /// Hooks change nothing.
+    pub(crate) const SETTLED: Self = Self {
+        listens: false,
+        shares: false,
+    };
+
     pub(crate) fn begin<B>(side: Side, is_known: bool, request: &mut Request<B>) -> Self {
         if !HOOKS.load(Ordering::Relaxed) {
-            return Self {
-                listens: false,
-                shares: false,
-            };
+            return Self::SETTLED;
         }
         let extensions = request.extensions_mut();
         // What goes out is another request, though it may have been made of one
@@ -129,66 +132,6 @@ impl Routing {
             listens: !is_known,
             shares,
         }
-    }
-}
-
-thread_local! {
-    // The mark in the request says who may report; where to is said by a
-    // thread-local, which costs nothing: a hook always runs inside of a poll, or of
-    // the call, of the exchange around it.
-    static FOUND: Cell<Option<Route>> = const { Cell::new(None) };
-    static SCOPES: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Collects, while it lives, the route that a [`RouteHook`] finds further in.
-pub(crate) struct RouteScope<'a> {
-    around: Option<Route>,
-    found: &'a mut Option<Route>,
-    routing: Routing,
-}
-
-impl<'a> RouteScope<'a> {
-    pub(crate) fn enter(found: &'a mut Option<Route>, routing: Routing) -> Self {
-        let _ = SCOPES.try_with(|scopes| scopes.set(scopes.get() + 1));
-        Self {
-            around: take(),
-            found,
-            routing,
-        }
-    }
-}
-
-impl Drop for RouteScope<'_> {
-    fn drop(&mut self) {
-        let _ = SCOPES.try_with(|scopes| scopes.set(scopes.get() - 1));
-        let found = take();
-        if found.is_none() && self.around.is_none() {
-            return;
-        }
-        let around = match &found {
-            Some(route) if self.routing.shares => Some(route.clone()),
-            _ => self.around.take(),
-        };
-        put(around);
-        if found.is_some() && self.routing.listens {
-            *self.found = found;
-        }
-    }
-}
-
-fn take() -> Option<Route> {
-    // An error means that the thread is ending, and with it whoever asks.
-    FOUND.try_with(Cell::take).ok().flatten()
-}
-
-fn put(route: Option<Route>) {
-    let _ = FOUND.try_with(|slot| slot.set(route));
-}
-
-/// Reports a route to the scopes that the caller runs in, if there are any.
-fn report(route: Route) {
-    if SCOPES.try_with(Cell::get).unwrap_or(0) > 0 {
-        put(Some(route));
     }
 }
 

@@ -14,7 +14,7 @@ impl<S: Sync> FromRequestParts<S> for RequestId {
     type Rejection = (StatusCode, &'static str);
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        parts.extensions.get().cloned().ok_or((
+        find(parts).ok_or((
             StatusCode::INTERNAL_SERVER_ERROR,
             "no request id: add RequestIdLayer (or ops.layer()) around this route",
         ))
@@ -26,6 +26,12 @@ impl<S: Sync> axum_core::extract::OptionalFromRequestParts<S> for RequestId {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
-        Ok(parts.extensions.get().cloned())
+        Ok(find(parts))
     }
+}
+
+/// The current one; or, where the handler runs on another task than the layer, that of the
+/// extensions.
+fn find(parts: &Parts) -> Option<RequestId> {
+    RequestId::current().or_else(|| parts.extensions.get().cloned())
 }

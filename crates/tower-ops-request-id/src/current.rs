@@ -1,4 +1,3 @@
-use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -6,47 +5,9 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use tokio::task::JoinHandle;
+use tower_ops_observe::RequestIdScope;
 
 use crate::id::RequestId;
-
-thread_local! {
-    static CURRENT: RefCell<Option<RequestId>> = const { RefCell::new(None) };
-}
-
-pub(crate) fn get() -> Option<RequestId> {
-    CURRENT
-        .try_with(|slot| slot.borrow().clone())
-        .ok()
-        .flatten()
-}
-
-pub(crate) fn is_set() -> bool {
-    CURRENT
-        .try_with(|slot| slot.borrow().is_some())
-        .unwrap_or(false)
-}
-
-/// Swaps the id with the current one for as long as it lives, and back, also
-/// when the step in between unwinds. A swap and not a clone: no count is touched.
-pub(crate) struct Swap<'a>(&'a mut Option<RequestId>);
-
-impl<'a> Swap<'a> {
-    pub(crate) fn enter(id: &'a mut Option<RequestId>) -> Self {
-        swap(id);
-        Self(id)
-    }
-}
-
-impl Drop for Swap<'_> {
-    fn drop(&mut self) {
-        swap(self.0);
-    }
-}
-
-fn swap(id: &mut Option<RequestId>) {
-    // An error means that the thread is ending: nobody will ask any more.
-    let _ = CURRENT.try_with(|slot| std::mem::swap(&mut *slot.borrow_mut(), id));
-}
 
 /// Spawns a task that keeps the current request id.
 ///
@@ -88,23 +49,22 @@ pin_project! {
         // is cancelled belongs to the id as well. It is `Some` until the drop.
         #[pin]
         inner: Option<F>,
-        id: Option<RequestId>,
+        scope: RequestIdScope,
     }
 
     impl<F> PinnedDrop for Scoped<F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            let _current = Swap::enter(this.id);
-            this.inner.set(None);
+            this.scope.enter(|| this.inner.set(None));
         }
     }
 }
 
 impl<F> Scoped<F> {
-    pub(crate) const fn new(id: Option<RequestId>, inner: F) -> Self {
+    pub(crate) fn new(id: Option<RequestId>, inner: F) -> Self {
         Self {
             inner: Some(inner),
-            id,
+            scope: RequestIdScope::new(id.map(Into::into)),
         }
     }
 }
@@ -114,16 +74,16 @@ impl<F: Future> Future for Scoped<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let _current = Swap::enter(this.id);
         let inner = this.inner.as_pin_mut();
-        inner.expect("it is there until the drop").poll(cx)
+        let inner = inner.expect("it is there until the drop");
+        this.scope.enter(|| inner.poll(cx))
     }
 }
 
 impl<F> fmt::Debug for Scoped<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scoped")
-            .field("id", &self.id)
+            .field("id", &self.scope.id())
             .finish_non_exhaustive()
     }
 }

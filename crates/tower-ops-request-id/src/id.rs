@@ -7,7 +7,9 @@ use std::str::FromStr;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::current::{self, Scoped};
+use tower_ops_observe::RequestFacts;
+
+use crate::current::Scoped;
 
 /// The header that carries the id unless told otherwise.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -64,7 +66,8 @@ impl RequestId {
     /// a task spawned from there needs [`spawn`](crate::spawn) to keep it.
     #[must_use]
     pub fn current() -> Option<Self> {
-        current::get()
+        // An observer of somebody else's can have set another text.
+        Self::try_from(RequestFacts::current_request_id()?).ok()
     }
 
     /// Runs a future with this id as the [`current`](Self::current) one.

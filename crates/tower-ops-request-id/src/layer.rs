@@ -4,10 +4,9 @@ use std::sync::{Arc, LazyLock};
 use http::header::Entry;
 use http::{Extensions, HeaderMap, HeaderName, Request, Response};
 use tower_layer::Layer;
-use tower_ops_observe::{Ending, Facts, Observe, ObserveLayer, ObserveService};
+use tower_ops_observe::{Ending, Facts, Observe, ObserveLayer, ObserveService, RequestFacts};
 use tracing::level_filters::LevelFilter;
 
-use crate::current::{self, Swap};
 use crate::generate::Generator;
 use crate::id::{RequestId, X_REQUEST_ID};
 use crate::inbound::Inbound;
@@ -15,11 +14,12 @@ use crate::inbound::Inbound;
 /// Gives every request an id, and shows it to everyone who asks.
 ///
 /// The id that a request brings in `x-request-id` is kept if it is valid, and
-/// replaced by a new one if not. From then on it stands in the request's headers
-/// and extensions, in the response's headers, in the field `request_id` of the
-/// span around this layer if there is one, and in [`RequestId::current`].
+/// replaced by a new one if not. From then on it stands in the request's headers,
+/// in the response's headers, in the field `request_id` of the span around this
+/// layer if there is one, in [`RequestId::current`], and, if you
+/// [ask for it](Self::with_extension), in the request's extensions.
 ///
-/// Costs at most two allocations, for the extension.
+/// Costs no allocation of its own, beyond a buffer for every 30th id or so that is made.
 ///
 /// # Examples
 ///
@@ -84,6 +84,16 @@ impl RequestIdLayer {
         self
     }
 
+    /// Puts the id into the request's extensions as well, as a [`RequestId`].
+    ///
+    /// For code that only has the request: handlers and inner layers find the id in
+    /// [`RequestId::current`], in the headers, and as an extractor. Costs two allocations.
+    #[must_use]
+    pub fn with_extension(mut self) -> Self {
+        self.ids = self.ids.with_extension();
+        self
+    }
+
     /// How many invalid inbound ids were replaced so far.
     #[must_use]
     pub fn invalid_count(&self) -> u64 {
@@ -109,6 +119,7 @@ pub struct RequestIds {
     generator: Generator,
     inbound: Inbound,
     traceparent: bool,
+    extension: bool,
     invalid: Arc<AtomicU64>,
 }
 
@@ -121,6 +132,7 @@ impl RequestIds {
             generator: Generator::default(),
             inbound: Inbound::default(),
             traceparent: false,
+            extension: false,
             invalid: Arc::default(),
         }
     }
@@ -153,6 +165,14 @@ impl RequestIds {
         self
     }
 
+    /// Puts the id into the request's extensions as well; see
+    /// [`RequestIdLayer::with_extension`].
+    #[must_use]
+    pub const fn with_extension(mut self) -> Self {
+        self.extension = true;
+        self
+    }
+
     /// How many invalid inbound ids were replaced so far.
     #[must_use]
     pub fn invalid_count(&self) -> u64 {
@@ -161,11 +181,7 @@ impl RequestIds {
 
     /// Finds the request's id, or gives it a new one in its headers.
     pub(crate) fn assign<B>(&self, request: &mut Request<B>) -> Assigned {
-        // A layer of ours further out has already decided, and set the current
-        // id: asking for that first spares everyone else the look-up.
-        let outer = current::is_set()
-            .then(|| request.extensions().get::<RequestId>().cloned())
-            .flatten();
+        let outer = outer_id(request.headers());
         let headers = request.headers_mut();
         // An entry makes room for itself before it looks: of a full map, which is the
         // rule with an id that came in, it would copy every header for nothing.
@@ -238,7 +254,9 @@ impl Observe for RequestIds {
             facts.set_trace_id(trace_id);
         }
         if let Some(id) = &assigned.id {
-            extend(request.extensions_mut(), id.clone());
+            if self.extension {
+                extend(request.extensions_mut(), id.clone());
+            }
             #[cfg(feature = "tower-http")]
             request
                 .extensions_mut()
@@ -251,34 +269,37 @@ impl Observe for RequestIds {
                 tracing::Span::current().record("request_id", id.as_str());
             }
         }
-        RequestIdExchange(assigned.id)
+        RequestIdExchange(())
     }
 
     fn on_response<B>(
         &self,
-        exchange: &mut RequestIdExchange,
+        _: &mut RequestIdExchange,
         response: &mut Response<B>,
-        _facts: &mut Facts,
+        facts: &mut Facts,
     ) {
-        if let Some(id) = &exchange.0 {
+        if let Some(id) = facts.request_id() {
             response
                 .headers_mut()
-                .insert(self.header.clone(), id.as_header_value().clone());
+                .insert(self.header.clone(), id.clone());
         }
     }
 
     fn on_end(&self, _: &mut RequestIdExchange, _: &Ending<'_>, _: &Facts) {}
-
-    #[inline]
-    fn in_scope<R>(&self, exchange: &mut RequestIdExchange, step: impl FnOnce() -> R) -> R {
-        let _current = Swap::enter(&mut exchange.0);
-        step()
-    }
 }
 
 /// One exchange's part of [`RequestIds`].
 #[derive(Debug)]
-pub struct RequestIdExchange(Option<RequestId>);
+pub struct RequestIdExchange(());
+
+/// The id that a layer further out has given this very request: then it stands in the headers,
+/// whatever the name. A request that a handler makes has none of its own.
+#[inline]
+fn outer_id(headers: &HeaderMap) -> Option<RequestId> {
+    let around = RequestFacts::current_request_id()?;
+    let is_given = headers.values().any(|value| *value == around);
+    is_given.then(|| RequestId::try_from(around).ok()).flatten()
+}
 
 /// Inserts the id so that the extensions will not have to grow again.
 ///

@@ -44,7 +44,7 @@ async fn text<B: http_body::Body<Error: std::fmt::Debug>>(response: Response<B>)
 
 #[tokio::test]
 async fn a_handler_takes_the_id_as_an_argument() {
-    let app = app().layer(RequestIdLayer::new());
+    let app = app().layer(RequestIdLayer::new().with_extension());
     for (path, expected) in [
         ("/", "abc"),
         ("/option", "Some(RequestId(\"abc\"))"),

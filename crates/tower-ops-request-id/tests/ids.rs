@@ -73,7 +73,9 @@ fn now<F: Future>(future: F) -> F::Output {
 
 /// Sends `values` through the layer and checks all that holds for any of them.
 fn assign(header: &HeaderName, values: &[HeaderValue]) -> RequestId {
-    let ids = RequestIds::new().with_header(header.clone());
+    let ids = RequestIds::new()
+        .with_header(header.clone())
+        .with_extension();
     let facts = FactsSpy::default();
     let service = ObserveLayer::new((ids.clone(), facts.clone())).layer(Readied::from_fn(handler));
 

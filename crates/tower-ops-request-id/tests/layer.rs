@@ -164,7 +164,8 @@ async fn everyone_sees_the_same_id() {
     let _subscriber = tracing::subscriber::set_default(Registry::default().with(ids.clone()));
     for request in [request("order-7"), Request::new(())] {
         let sent = RequestId::extract(request.headers());
-        let service = RequestIdLayer::new().layer(Readied::from_fn(everything));
+        let layer = RequestIdLayer::new().with_extension();
+        let service = layer.layer(Readied::from_fn(everything));
         let span = tracing::info_span!("outer", request_id = Empty);
         let Ok(response) = service.oneshot(request).instrument(span).await;
 
@@ -185,7 +186,8 @@ async fn everyone_sees_the_same_id() {
 async fn a_span_without_the_field_is_left_alone() {
     let ids = SpanIds::default();
     let _subscriber = tracing::subscriber::set_default(Registry::default().with(ids.clone()));
-    let service = RequestIdLayer::new().layer(Readied::from_fn(everything));
+    let layer = RequestIdLayer::new().with_extension();
+    let service = layer.layer(Readied::from_fn(everything));
     let span = tracing::info_span!("outer", other = Empty);
     let Ok(_) = service.oneshot(request("order-7")).instrument(span).await;
     assert_eq!(*ids.0.lock().unwrap(), [""; 0]);
@@ -538,7 +540,9 @@ async fn an_error_of_the_service_passes_through() {
 
 #[tokio::test]
 async fn the_layer_waits_for_readiness_and_calls_what_it_readied() {
-    let service = RequestIdLayer::new().layer(Readied::from_fn(everything).pending_readiness(2));
+    let service = RequestIdLayer::new()
+        .with_extension()
+        .layer(Readied::from_fn(everything).pending_readiness(2));
     let Ok(response) = service.oneshot(request("order-7")).await;
     assert_eq!(header(&response), "order-7");
 }
@@ -570,5 +574,9 @@ fn what_goes_between_threads_can() {
     check::<RequestIdLayer>();
     check::<RequestIdClientLayer>();
     owned(&id("order-7").scope(async {}));
-    owned(&RequestIdLayer::new().layer(service_fn(everything)));
+    owned(
+        &RequestIdLayer::new()
+            .with_extension()
+            .layer(service_fn(everything)),
+    );
 }

@@ -100,7 +100,8 @@ impl Observe for RequestTracker {
         let progress = &mut exchange.progress;
         progress.phase = Phase::Body;
         progress.status = Some(response.status());
-        if is_event_stream(response.headers()) {
+        // One of a known size is over at once.
+        if facts.response_size().is_none() && is_event_stream(response.headers()) {
             progress.kind = Kind::Stream;
             self.inner
                 .registry

@@ -202,7 +202,7 @@ impl Plan {
             || self.status == 101 && told.phase == Phase::Body
         {
             Kind::Upgrade
-        } else if self.event_stream && told.phase == Phase::Body {
+        } else if self.event_stream && !self.announced && told.phase == Phase::Body {
             Kind::Stream
         } else {
             Kind::Request

@@ -139,6 +139,9 @@ impl Observe for Spans {
 
     #[inline]
     fn in_scope<R>(&self, exchange: &mut SpanExchange, step: impl FnOnce() -> R) -> R {
+        if exchange.span.is_none() {
+            return step();
+        }
         let _entered = exchange.span.enter();
         step()
     }

@@ -3,10 +3,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::uri::Scheme;
-use http::{Extensions, Request};
+use http::{Extensions, HeaderMap, Request};
 use tower_ops_connections::Connection;
 use tower_ops_observe::{Ending, Facts, Observe};
-use tower_ops_request_id::RequestId;
 
 use crate::client_addr::ClientAddr;
 use crate::trusted_proxies::TrustedProxies;
@@ -33,10 +32,11 @@ impl ConnectionFacts {
     }
 
     /// Warns, once, if an outer layer of ours has had this very request: it left the id in the
-    /// extensions. A new request that a handler sends through a router has none there.
+    /// headers. A new request that a handler sends through a router has none there.
     #[cold]
-    fn check_nested(&self, extensions: &Extensions) {
-        if extensions.get::<RequestId>().is_some() && !self.warned.swap(true, Ordering::Relaxed) {
+    fn check_nested(&self, headers: &HeaderMap, facts: &Facts) {
+        let is_same = |id| headers.values().any(|value| value == id);
+        if facts.request_id().is_some_and(is_same) && !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 "a request passes ops.layer() within another layer that gives it an id, and is \
                  counted twice if that is ops.layer() as well: keep the outermost"
@@ -51,7 +51,7 @@ impl Observe for ConnectionFacts {
     #[inline]
     fn on_request<B>(&self, request: &mut Request<B>, facts: &mut Facts) {
         if facts.is_nested() {
-            self.check_nested(request.extensions());
+            self.check_nested(request.headers(), facts);
         }
         let peer = Connection::with_current(|connection| {
             connection.set_watched();
