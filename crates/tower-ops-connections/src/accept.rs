@@ -173,7 +173,7 @@ pub(crate) fn is_shortage(error: &io::Error) -> bool {
 }
 
 /// Whether the error is about the one connection that went away while it waited.
-fn is_of_connection(error: &io::Error) -> bool {
+pub(crate) fn is_of_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionRefused

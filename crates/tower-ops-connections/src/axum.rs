@@ -7,6 +7,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -17,10 +18,11 @@ use http::request::Parts;
 use http::{Request, StatusCode};
 use http_body::Body as _;
 use pin_project_lite::pin_project;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
 use tower_service::Service;
 
-use crate::accept::bound_unsent;
+use crate::accept::{bound_unsent, is_of_connection};
 use crate::exchange::Exchange;
 use crate::{
     BytesBody, Connection, ConnectionService, Connections, Peer, ResponseFuture, Tracked,
@@ -39,6 +41,9 @@ impl Connections {
     /// buffers for a client that does not read is bounded to 64 KiB (on Linux). Serve a
     /// [`make_service`](Self::make_service) with it, so that the requests are seen
     /// as well. `ConnectInfo` works as without.
+    ///
+    /// Errors of accepting are counted if `listener` is tokio's `TcpListener`. Other listeners
+    /// handle them on their own, and nothing is known of them here.
     ///
     /// With `with_graceful_shutdown`, axum stops accepting and waits for every
     /// connection, without a deadline, and ends those at once that are between two
@@ -97,7 +102,8 @@ where
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
-            let (room, (io, addr)) = self.connections.with_room(self.inner.accept()).await;
+            let accepted = accept(&mut self.inner, &self.connections);
+            let (room, (io, addr)) = self.connections.with_room(accepted).await;
             if let Some(stream) = (&io as &dyn Any).downcast_ref::<TcpStream>() {
                 bound_unsent(stream);
             }
@@ -110,6 +116,34 @@ where
     fn local_addr(&self) -> io::Result<Self::Addr> {
         self.inner.local_addr()
     }
+}
+
+/// How long to wait after an error that is not about one connection. axum's own listener waits as
+/// long.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Accepts as axum's listener does, which keeps its errors to itself: they are counted where the
+/// listener is one of tokio's TCP, and cannot be elsewhere.
+async fn accept<L: Listener>(listener: &mut L, connections: &Connections) -> (L::Io, L::Addr) {
+    if let Some(tcp) = (listener as &mut dyn Any).downcast_mut::<TcpListener>() {
+        let mut accepted = Some(loop {
+            match TcpListener::accept(tcp).await {
+                Ok(accepted) => break accepted,
+                Err(error) if is_of_connection(&error) => {}
+                Err(error) => {
+                    connections.accept_failed(&error);
+                    tracing::error!(%error, "cannot accept connections, trying again in a second");
+                    sleep(RETRY).await;
+                }
+            }
+        });
+        // Its types are those of `L`, which the compiler cannot know.
+        let accepted = (&mut accepted as &mut dyn Any).downcast_mut::<Option<(L::Io, L::Addr)>>();
+        if let Some(accepted) = accepted.and_then(Option::take) {
+            return accepted;
+        }
+    }
+    listener.accept().await
 }
 
 /// Makes the service of each connection. Made by [`Connections::make_service`].

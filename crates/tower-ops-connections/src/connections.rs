@@ -1,5 +1,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
+#[cfg(feature = "axum")]
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -136,6 +138,12 @@ impl Connections {
             drop(permit);
             woken().await;
         }
+    }
+
+    /// Counts an error of an accept loop.
+    #[cfg(feature = "axum")]
+    pub(crate) fn accept_failed(&self, error: &io::Error) {
+        self.listener.accept_failed(error);
     }
 
     pub(crate) async fn next_of<L: Listener>(

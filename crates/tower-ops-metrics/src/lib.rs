@@ -85,12 +85,12 @@ pub use self::builder::{DEFAULT_MAX_SERIES, DURATION_BUCKETS, MetricsBuilder, SI
 pub use self::observer::{Metrics, MetricsExchange, MetricsLayer};
 #[cfg(feature = "prometheus")]
 pub use self::prometheus::{AlreadyInstalled, MetricsService, Prometheus};
+#[doc(hidden)]
+pub use self::same_metrics::{SameMetrics, same_metrics};
 pub use metrics::{
     Counter, Gauge, Histogram, LocalRecorderGuard, Unit, counter, describe_counter, describe_gauge,
     describe_histogram, gauge, histogram, set_default_local_recorder, with_local_recorder,
 };
-#[doc(hidden)]
-pub use self::same_metrics::{SameMetrics, same_metrics};
 pub use tower_ops_core::config::ConfigError;
 
 #[cfg(doctest)]
