@@ -7,6 +7,9 @@ use std::fmt;
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 pub use self::bearer::{SHORTEST_TOKEN, TokenDigest, token_problem};
 pub use self::watched_secret::WatchedSecret;
@@ -37,6 +40,9 @@ const MOST_BYTES: u64 = 4 * 1024;
 /// While tokens are changed there are two; more are a mistake.
 const MOST_TOKENS: usize = 4;
 
+/// How long a builder waits for a file of tokens.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
 impl Secret {
     /// The token itself.
     #[must_use]
@@ -63,6 +69,9 @@ impl Secret {
     /// changed. Read when it is built, and again, at most every 10 s, when somebody shows a token:
     /// a secret that Kubernetes mounts can be changed while the process runs. If the file cannot
     /// be read then, the tokens stay as they were.
+    ///
+    /// A link is followed. Building fails if the file is not a regular one (a named pipe, a
+    /// directory), or if it cannot be read within 5 seconds.
     #[must_use]
     pub fn from_file(path: impl Into<PathBuf>) -> Self {
         Self {
@@ -70,22 +79,29 @@ impl Secret {
         }
     }
 
-    /// The tokens.
+    /// Returns the tokens. A file is read on a thread of its own: blocks for at most 5 seconds.
     ///
     /// # Errors
     ///
     /// In words what is wrong, to follow the name of the setting.
     pub fn read(&self) -> Result<Vec<TokenDigest>, String> {
+        let Source::File(path) = &self.source else {
+            return self.read_blocking();
+        };
+        let secret = self.clone();
+        read_within(READ_TIMEOUT, move || secret.read_blocking())
+            .unwrap_or_else(|problem| Err(of_file(path, &problem)))
+    }
+
+    /// Returns the tokens. Blocks for as long as the file system takes.
+    fn read_blocking(&self) -> Result<Vec<TokenDigest>, String> {
         match &self.source {
             Source::Given(Ok(digest)) | Source::Environment(_, Ok(digest)) => Ok(vec![*digest]),
             Source::Given(Err(problem)) => Err((*problem).to_owned()),
             Source::Environment(variable, Err(problem)) => {
                 Err(format!("the environment variable {variable} {problem}"))
             }
-            Source::File(path) => read(path).map_err(|problem| {
-                let path = path.display();
-                format!("the file {path} {problem}")
-            }),
+            Source::File(path) => read(path).map_err(|problem| of_file(path, &problem)),
         }
     }
 
@@ -119,8 +135,31 @@ fn digest(token: &str) -> Read {
     token_problem(token).map_or_else(|| Ok(TokenDigest::of(token)), Err)
 }
 
+fn of_file(path: &Path, problem: &str) -> String {
+    format!("the file {} {problem}", path.display())
+}
+
+/// Calls `read` on a thread of its own, which is left behind if it has not ended in time.
+fn read_within<T: Send + 'static>(
+    limit: Duration,
+    read: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    thread::Builder::new()
+        .name("token-file".to_owned())
+        .spawn(move || sender.send(read()))
+        .map_err(|error| format!("cannot be read: no thread for it: {error}"))?;
+    receiver
+        .recv_timeout(limit)
+        .map_err(|_| format!("cannot be read: its file system has not answered within {limit:?}"))
+}
+
 fn read(path: &Path) -> Result<Vec<TokenDigest>, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    // Opening a named pipe waits until somebody writes to it.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err("is not a regular file".to_owned());
+    }
     let mut text = String::new();
     let file = fs::File::open(path).map_err(unreadable)?;
     let mut file = file.take(MOST_BYTES + 1);
@@ -178,5 +217,39 @@ mod tests {
         ] {
             assert_eq!(Secret::new(token).read().unwrap().len(), 1, "{token}");
         }
+    }
+
+    #[test]
+    fn a_file_that_does_not_answer_is_given_up() {
+        let (keep, never) = mpsc::channel::<()>();
+        let read = read_within(Duration::from_millis(10), move || never.recv());
+        let problem = read.unwrap_err();
+        assert!(
+            problem.contains("has not answered within 10ms"),
+            "{problem}"
+        );
+        drop(keep);
+        assert_eq!(read_within(READ_TIMEOUT, || 7), Ok(7));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_is_no_regular_one_is_refused_at_once() {
+        let directory = std::env::temp_dir().join(format!("token-pipe-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let (pipe, link) = (directory.join("pipe"), directory.join("link"));
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        std::os::unix::fs::symlink(&pipe, &link).unwrap();
+        for path in [&directory, &pipe, &link] {
+            let problem = WatchedSecret::new(Secret::from_file(path)).unwrap_err();
+            let expected = format!("the file {} is not a regular file", path.display());
+            assert_eq!(problem, expected);
+        }
+        fs::write(directory.join("file"), "0123456789abcdef\n").unwrap();
+        fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(directory.join("file"), &link).unwrap();
+        assert_eq!(Secret::from_file(&link).read().unwrap().len(), 1);
+        fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -39,6 +39,11 @@ impl<'a> Asked<'a> {
         asked
     }
 
+    /// Whether it names the checks that it asks for.
+    pub(crate) const fn has_selection(&self) -> bool {
+        self.checks.is_some()
+    }
+
     /// Whether it names a check that is not known. The defaults are.
     pub(crate) fn names_unknown(&self, known: impl Fn(&str) -> bool) -> bool {
         let checks = self

@@ -127,18 +127,27 @@ pub(crate) fn warned(format: Format, status: Status, warnings: &[String]) -> Str
     }
 }
 
-/// The known names, for who may know them.
-pub(crate) fn unknown_check(format: Format, available: &[&str]) -> String {
+/// The known names, for who may know them, but for so many that are left out.
+pub(crate) fn unknown_check(format: Format, available: &[&str], left_out: usize) -> String {
     #[derive(Serialize)]
     struct Unknown<'a> {
         error: &'a str,
         available_checks: &'a [&'a str],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        warnings: Option<[String; 1]>,
     }
+    let warning =
+        (left_out > 0).then(|| format!("{left_out} more names are left out; /checks has all"));
     match format {
-        Format::Text => format!("unknown check: there are {}\n", available.join(", ")),
+        Format::Text => {
+            let names = available.join(", ");
+            let warning = warning.map_or(String::new(), |it| format!("warning: {it}\n"));
+            format!("unknown check: there are {names}\n{warning}")
+        }
         Format::Json | Format::HealthJson => json(&Unknown {
             error: "unknown check",
             available_checks: available,
+            warnings: warning.map(|it| [it]),
         }),
     }
 }

@@ -30,8 +30,8 @@ pub(crate) enum Target<'a> {
 /// A client chooses how many names it leaves out.
 const MOST_WARNINGS: usize = 16;
 
-/// How many bytes the checks of a probe's answer may have, and their names alone: it is rendered on
-/// the thread that answers every other probe. `/checks` shows all.
+/// How many bytes the checks of an answer may have, and their names alone: it is rendered on the
+/// thread that answers every other probe. `/checks` without a choice shows all.
 const MOST_SHOWN: usize = 32 * 1024;
 const MOST_NAMES: usize = 8 * 1024;
 
@@ -141,7 +141,14 @@ impl Question<'_> {
         if !self.may_see {
             return self.status_only(status, |_| true);
         }
-        self.details(status, None, false, |_| true, |entry| self.selects(entry))
+        let is_bounded = self.asked.has_selection();
+        self.details(
+            status,
+            None,
+            is_bounded,
+            |_| true,
+            |entry| self.selects(entry),
+        )
     }
 
     fn check(&self, entry: &Entry) -> Answer {
@@ -151,7 +158,7 @@ impl Question<'_> {
             return Answer::status(self.code(status), self.format, status);
         }
         let only = |other: &Entry| other.id == entry.id;
-        self.details(status, None, false, only, only)
+        self.details(status, None, true, only, only)
     }
 
     fn details(
@@ -172,7 +179,7 @@ impl Question<'_> {
             // Stable: by name within what is to be looked at first.
             reports.sort_by_key(|report| report.status == Status::Ok);
             let left_out = bound(&mut reports, MOST_SHOWN, Report::rendered_size);
-            bound(&mut available, MOST_NAMES, |name| name.len());
+            bound(&mut available, MOST_NAMES, |name| name.len() + 3);
             if left_out > 0 {
                 warnings.push(format!(
                     "{left_out} more checks are left out; /checks has all"
@@ -219,12 +226,13 @@ impl Question<'_> {
         }
         let entries = self.shared.entries();
         let members = entries.values().filter(|entry| is_member(entry));
-        let available: Vec<&str> = members.map(|entry| entry.name()).collect();
+        let mut available: Vec<&str> = members.map(|entry| entry.name()).collect();
+        let left_out = bound(&mut available, MOST_SHOWN, |name| name.len() + 3);
         let format = match self.format {
             Format::HealthJson => Format::Json,
             Format::Json | Format::Text => self.format,
         };
-        let content = render::unknown_check(format, &available);
+        let content = render::unknown_check(format, &available, left_out);
         Answer::details(StatusCode::NOT_FOUND, format, content)
     }
 

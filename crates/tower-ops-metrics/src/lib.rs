@@ -56,8 +56,9 @@
 //! # Metrics of your own
 //!
 //! [`counter!`], [`gauge!`], [`histogram!`] and what describes them are those of the crate
-//! `metrics`, in the version that the recorder here belongs to. Use these: what another version of
-//! `metrics` counts finds no recorder, and is lost without a word.
+//! `metrics`, in the version that the recorder here belongs to. What another version of `metrics`
+//! counts finds no recorder and is lost, and nothing is logged. If you depend on `metrics` yourself,
+//! [`assert_same_metrics!`] does not compile where the versions differ.
 //!
 //! # Features
 //!
@@ -76,6 +77,7 @@ mod observer;
 #[cfg(feature = "prometheus")]
 mod prometheus;
 mod registry;
+mod same_metrics;
 mod set;
 mod table;
 
@@ -83,6 +85,8 @@ pub use self::builder::{DEFAULT_MAX_SERIES, DURATION_BUCKETS, MetricsBuilder, SI
 pub use self::observer::{Metrics, MetricsExchange, MetricsLayer};
 #[cfg(feature = "prometheus")]
 pub use self::prometheus::{AlreadyInstalled, MetricsService, Prometheus};
+#[doc(hidden)]
+pub use self::same_metrics::{SameMetrics, same_metrics};
 pub use metrics::{
     Counter, Gauge, Histogram, LocalRecorderGuard, Unit, counter, describe_counter, describe_gauge,
     describe_histogram, gauge, histogram, set_default_local_recorder, with_local_recorder,

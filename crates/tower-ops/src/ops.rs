@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 #[cfg(feature = "axum")]
-use axum::serve::{Listener as AxumListener, TapIo};
+use axum::serve::{Listener as AxumListener, ListenerExt as _, TapIo};
 #[cfg(feature = "tonic")]
 use futures_util::Stream;
 use tokio::runtime::Handle;
@@ -205,14 +205,19 @@ impl Ops {
     pub fn listener<L>(
         &self,
         listener: L,
-    ) -> TapIo<TrackedListener<ActivityListener<L>>, fn(&mut Tracked<L::Io>)>
+    ) -> TapIo<
+        ActivityListener<TapIo<TrackedListener<L>, fn(&mut Tracked<L::Io>)>>,
+        fn(&mut Tracked<L::Io>),
+    >
     where
         L: AxumListener,
         for<'a> Peer: From<&'a L::Addr>,
     {
         self.inner.lifecycle.observe_servers();
-        let listener = ActivityListener::new(listener, self.inner.lifecycle.activity());
-        self.inner.connections.listener(listener)
+        // Errors of accepting are counted where the tracked listener has the socket itself.
+        let listener = self.inner.connections.listener(listener);
+        // Tapped, since axum takes the address for `ConnectInfo` from such a listener.
+        ActivityListener::new(listener, self.inner.lifecycle.activity()).tap_io(|_| {})
     }
 
     /// Has each connection of a [`listener`](Self::listener) know its requests.

@@ -73,6 +73,12 @@ impl Connections {
         }
     }
 
+    /// Counts an error of an accept loop.
+    #[cfg(feature = "axum")]
+    pub(crate) fn accept_failed(&self, error: &std::io::Error) {
+        self.listener.accept_failed(error);
+    }
+
     pub(crate) async fn next_of<L: Listener>(
         &self,
         acceptor: &mut Acceptor<L>,

@@ -174,7 +174,7 @@ pub(crate) fn is_shortage(error: &io::Error) -> bool {
 }
 
 /// Returns whether the error is about one connection that was closed while it waited.
-fn is_of_connection(error: &io::Error) -> bool {
+pub(crate) fn is_of_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionRefused

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -17,11 +18,12 @@ use http::request::Parts;
 use http::{Request, StatusCode};
 use http_body::Body as _;
 use pin_project_lite::pin_project;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
 use tower_service::Service;
 
 use crate::exchange::Exchange;
-use crate::serve::accept::bound_unsent;
+use crate::serve::accept::{bound_unsent, is_of_connection};
 use crate::{
     BytesBody, Connection, ConnectionService, Connections, Peer, ResponseFuture, Tracked,
     TrackedBody,
@@ -39,6 +41,9 @@ impl Connections {
     /// [`make_service`](Self::make_service) with it, which tracks their requests. `ConnectInfo` works
     /// as without. On TCP, the kernel buffers at most 64 KiB for a client that does not read (on
     /// Linux).
+    ///
+    /// Errors of accepting are counted if `listener` is tokio's `TcpListener`. Other listeners handle
+    /// their errors themselves.
     ///
     /// With `with_graceful_shutdown`, axum stops accepting, closes connections between two requests
     /// at once, and waits for the others without a deadline. Prefer to call [`drain`](Self::drain),
@@ -95,7 +100,8 @@ where
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
-            let (room, (io, addr)) = self.connections.with_room(self.inner.accept()).await;
+            let accepted = accept(&mut self.inner, &self.connections);
+            let (room, (io, addr)) = self.connections.with_room(accepted).await;
             if let Some(stream) = (&io as &dyn Any).downcast_ref::<TcpStream>() {
                 bound_unsent(stream);
             }
@@ -108,6 +114,33 @@ where
     fn local_addr(&self) -> io::Result<Self::Addr> {
         self.inner.local_addr()
     }
+}
+
+/// How long to wait after an error that is not of one connection: as long as axum's own listener.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Accepts as axum's listener does. That does not return its errors, so they are counted here where
+/// the listener is tokio's for TCP, and cannot be counted elsewhere.
+async fn accept<L: Listener>(listener: &mut L, connections: &Connections) -> (L::Io, L::Addr) {
+    if let Some(tcp) = (listener as &mut dyn Any).downcast_mut::<TcpListener>() {
+        let mut accepted = Some(loop {
+            match TcpListener::accept(tcp).await {
+                Ok(accepted) => break accepted,
+                Err(error) if is_of_connection(&error) => {}
+                Err(error) => {
+                    connections.accept_failed(&error);
+                    tracing::error!(%error, "cannot accept connections, trying again in a second");
+                    sleep(RETRY).await;
+                }
+            }
+        });
+        // Its types are those of `L`, which the compiler does not know.
+        let accepted = (&mut accepted as &mut dyn Any).downcast_mut::<Option<(L::Io, L::Addr)>>();
+        if let Some(accepted) = accepted.and_then(Option::take) {
+            return accepted;
+        }
+    }
+    listener.accept().await
 }
 
 /// Makes the service of each connection. Made by [`Connections::make_service`].

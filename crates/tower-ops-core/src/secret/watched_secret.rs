@@ -1,11 +1,12 @@
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{Secret, TokenDigest};
+use crate::sync::Mutex;
 
 /// How often a file of tokens is read at most.
 const READ_EVERY: Duration = Duration::from_secs(10);
@@ -52,7 +53,7 @@ struct Known {
 }
 
 impl WatchedSecret {
-    /// Reads the tokens now, in place: blocks for as long as the file system takes.
+    /// Reads the tokens. Blocks for at most 5 seconds, if they are in a file.
     ///
     /// # Errors
     ///
@@ -78,12 +79,12 @@ impl WatchedSecret {
         if self.shared.secret.can_change() {
             self.refresh();
         }
-        let tokens = Arc::clone(&self.shared.known().tokens);
+        let tokens = Arc::clone(&self.shared.known.lock().tokens);
         given.is_one_of(&tokens)
     }
 
     fn refresh(&self) {
-        let mut known = self.shared.known();
+        let mut known = self.shared.known.lock();
         if known.is_reading || known.read_at.elapsed() < READ_EVERY {
             return;
         }
@@ -94,7 +95,7 @@ impl WatchedSecret {
         let shared = Arc::clone(&self.shared);
         let reads = thread::Builder::new().name("token-file".to_owned());
         let reads = reads.spawn(move || {
-            let read = shared.secret.read();
+            let read = shared.secret.read_blocking();
             shared.keep(read);
             drop(done);
         });
@@ -109,12 +110,8 @@ impl WatchedSecret {
 }
 
 impl Shared {
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn keep(&self, read: Result<Vec<TokenDigest>, String>) {
-        let mut known = self.known();
+        let mut known = self.known.lock();
         known.is_reading = false;
         let problem = match read {
             Ok(tokens) => {
