@@ -5,13 +5,13 @@
 //! while nothing is in flight, and a request that begins before such a close is committed revokes
 //! it. Two words could not decide that.
 //!
-//! ```text
-//!            close_idle                  commit                  force
-//!   open ───────────────▶ idle close ───────────▶ committed ───────────▶ forced
-//!    ▲ │                    │     │ close(reason)     ▲                     ▲
-//!    │ └── close(reason) ───│─────┴─▶ close for ──────┘                     │
-//!    └────── begin ─────────┘         a reason ─────────── force ───────────┘
-//! ```
+//! | from | transition | to |
+//! |---|---|---|
+//! | open, nothing in flight | [`close_idle`](State::close_idle) | closing for idleness |
+//! | closing for idleness | [`begin`](State::begin), [`revoke`](State::revoke) | open |
+//! | open, or closing for idleness | [`close`](State::close) | closing for another reason |
+//! | closing | [`commit`](State::commit) | committed: it cannot be revoked any more |
+//! | closing, or committed | [`force`](State::force) | forced: nothing in flight is waited for |
 
 use super::sync::{AtomicU64, Ordering};
 use crate::CloseReason;
