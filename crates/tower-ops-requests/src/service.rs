@@ -1,4 +1,3 @@
-use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{Ready, ready};
@@ -11,10 +10,11 @@ use serde::Serialize;
 use tower_ops_core::http::{Answer, AnswerBody, Query, is_read, path};
 use tower_service::Service;
 
-use crate::query::{self, Cursor, Kept};
-use crate::record::Record;
-use crate::snapshot::RequestSnapshot;
+use self::query::Kept;
+use crate::record::snapshot::RequestSnapshot;
 use crate::tracker::RequestTracker;
+
+pub(crate) mod query;
 
 /// Answers what is in flight, what ended, and the statistics, as JSON.
 ///
@@ -117,12 +117,12 @@ impl RequestsService {
             Err(bad) => return Answer::bad_query(&bad, PARAMETERS),
         };
         let registry = &self.tracker.inner.registry;
-        let total = registry.in_flight();
+        let total = registry.in_flight_count();
         let (page, next) = registry.page(after, limit);
         Answer::ok(&Listing {
             requests: self.shown(self.tracker.running(&page), parts),
             in_flight: Some(total),
-            next: next.map(Cursor::to_text),
+            next: next.map(query::cursor_text),
         })
     }
 
@@ -152,7 +152,7 @@ impl RequestsService {
         }
         let registry = &self.tracker.inner.registry;
         let records = match kept {
-            Kept::Anywhere => self.kept_anywhere(),
+            Kept::Anywhere => registry.all_kept(),
             Kept::Slowest => registry.slowest(),
             Kept::Failed => registry.failed(),
         };
@@ -166,18 +166,6 @@ impl RequestsService {
             in_flight: None,
             next: None,
         })
-    }
-
-    /// The last endings, and after them what is kept apart and no longer among them.
-    fn kept_anywhere(&self) -> Vec<Arc<Record>> {
-        let registry = &self.tracker.inner.registry;
-        let mut records = registry.history();
-        let mut seen: HashSet<u64> = records.iter().map(|record| record.id).collect();
-        let mut apart = [registry.failed(), registry.slowest()].concat();
-        apart.retain(|record| seen.insert(record.id));
-        apart.sort_by_cached_key(|record| std::cmp::Reverse((record.ended(), record.id)));
-        records.extend(apart);
-        records
     }
 
     fn stats(&self, parts: &Parts) -> Answer {

@@ -28,7 +28,7 @@ fn the_bounds_themselves_are_valid() {
         let builder = RequestTracker::builder()
             .max_history(history)
             .max_routes(routes);
-        assert_eq!(builder.check(), Ok(()));
+        assert_eq!(builder.validate(), Ok(()));
     }
 }
 
@@ -37,10 +37,10 @@ fn without_a_history_its_size_does_not_matter() {
     let builder = RequestTracker::builder()
         .max_history(0)
         .enable_history(false);
-    assert_eq!(builder.check(), Ok(()));
+    assert_eq!(builder.validate(), Ok(()));
 }
 
 #[test]
 fn the_defaults_are_valid() {
-    assert_eq!(RequestTracker::builder().check(), Ok(()));
+    assert_eq!(RequestTracker::builder().validate(), Ok(()));
 }

@@ -99,7 +99,7 @@ impl OpsBuilder {
         };
         add(&mut problems, "metrics", metrics);
         if let Some(requests) = &self.requests {
-            add(&mut problems, "requests", requests.check());
+            add(&mut problems, "requests", requests.validate());
         }
         add(&mut problems, "connections", self.connections.check());
         let process = Process::default();

@@ -1,6 +1,9 @@
 use std::convert::Infallible;
+use std::error::Error;
+use std::fmt;
 
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum_core::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::request::Parts;
 
@@ -8,19 +11,17 @@ use crate::handle::RequestHandle;
 
 /// Extracts the handle of the exchange that is being served.
 ///
-/// Without the layer it answers `500` and says what is missing.
+/// Without the layer the rejection is [`MissingRequestTracker`].
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 impl<S: Sync> FromRequestParts<S> for RequestHandle {
-    type Rejection = (StatusCode, &'static str);
+    type Rejection = MissingRequestTracker;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        find(parts).ok_or((
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "no request tracker: add tracker.layer() (or ops.layer()) around this route",
-        ))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingRequestTracker> {
+        find(parts).ok_or(MissingRequestTracker(()))
     }
 }
 
+/// Extracts the handle, or `None` without the layer.
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 impl<S: Sync> OptionalFromRequestParts<S> for RequestHandle {
     type Rejection = Infallible;
@@ -30,11 +31,32 @@ impl<S: Sync> OptionalFromRequestParts<S> for RequestHandle {
     }
 }
 
-/// The extension is the surer one, where there is one: it came with this very request.
+/// The extension goes first, where there is one: it came with this very request.
 fn find(parts: &Parts) -> Option<RequestHandle> {
     parts
         .extensions
         .get()
         .cloned()
         .or_else(RequestHandle::current)
+}
+
+/// Rejects a request to a handler that extracts [`RequestHandle`] outside of the tracker's layer.
+///
+/// Answers `500` with its text. The text names the missing layer.
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MissingRequestTracker(());
+
+impl fmt::Display for MissingRequestTracker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no request tracker: add tracker.layer() (or ops.layer()) around this route")
+    }
+}
+
+impl Error for MissingRequestTracker {}
+
+impl IntoResponse for MissingRequestTracker {
+    fn into_response(self) -> Response {
+        (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response()
+    }
 }

@@ -1,57 +1,53 @@
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::record::{Record, SECOND};
+use crate::record::Record;
+use crate::two_windows::{TwoWindows, WINDOW};
 
 /// How many of the slowest, of five minutes, a shard keeps.
 pub(crate) const SLOWEST: usize = 16;
 /// How many of the failed a shard keeps.
 pub(crate) const FAILED: usize = 64;
 
-const WINDOW: u64 = 5 * 60 * SECOND;
-
-/// What one shard keeps apart from its ring, so that a burst of successes does
-/// not wash it out: the slowest and the last that failed, of five to ten minutes.
-///
-/// As every shard keeps as many as are shown, those shown are the right ones.
+/// What one shard keeps apart from its ring: the slowest of the last five to ten minutes, and the
+/// last that failed in ten. See [`history`](crate::history).
 pub(crate) struct Reservoir {
-    since: u64,
-    slowest: Vec<(u64, Arc<Record>)>,
-    slowest_before: Vec<(u64, Arc<Record>)>,
+    /// With their durations; the slowest first.
+    slowest: TwoWindows<Vec<(u64, Arc<Record>)>>,
+    /// With the time at which they failed.
     failed: VecDeque<(u64, Arc<Record>)>,
 }
 
 impl Reservoir {
-    /// Records that one holds at most.
+    /// The most records that one holds.
     pub(crate) const MOST_RECORDS: usize = 2 * SLOWEST + FAILED;
-    /// What it takes for itself, on the heap, at most.
+    /// The most bytes of its own buffers on the heap.
     pub(crate) const MOST_BYTES: usize =
         2 * (2 * SLOWEST + FAILED) * size_of::<(u64, Arc<Record>)>();
 
-    pub(crate) const fn new(now: u64) -> Self {
+    pub(crate) fn new(now: u64) -> Self {
         Self {
-            since: now,
-            slowest: Vec::new(),
-            slowest_before: Vec::new(),
+            slowest: TwoWindows::new(now),
             failed: VecDeque::new(),
         }
     }
 
-    /// Takes a request's record, if it is slow enough.
+    /// Keeps a request's record if it is one of the slowest.
     pub(crate) fn offer_slow(&mut self, record: &Arc<Record>, duration: u64, now: u64) {
-        self.turn(now);
-        if self.slowest.len() < SLOWEST {
-            self.slowest.push((duration, Arc::clone(record)));
-        } else if let Some(least) = self.slowest.last_mut()
+        self.slowest.turn(now);
+        let slowest = &mut self.slowest.current;
+        if slowest.len() < SLOWEST {
+            slowest.push((duration, Arc::clone(record)));
+        } else if let Some(least) = slowest.last_mut()
             && duration > least.0
         {
             *least = (duration, Arc::clone(record));
         } else {
             return;
         }
-        // The fastest of them last, where the next one is compared.
-        self.slowest
-            .sort_by_key(|(duration, _)| std::cmp::Reverse(*duration));
+        // The fastest of them stands last, where the next one is compared.
+        slowest.sort_by_key(|(duration, _)| Reverse(*duration));
     }
 
     pub(crate) fn push_failed(&mut self, record: &Arc<Record>, now: u64) {
@@ -63,26 +59,14 @@ impl Reservoir {
     }
 
     pub(crate) fn slowest(&mut self, now: u64) -> impl Iterator<Item = &Arc<Record>> {
-        self.turn(now);
-        let all = self.slowest.iter().chain(&self.slowest_before);
+        self.slowest.turn(now);
+        let all = self.slowest.current.iter().chain(&self.slowest.previous);
         all.map(|(_, record)| record)
     }
 
     pub(crate) fn failed(&mut self, now: u64) -> impl Iterator<Item = &Arc<Record>> {
         self.drop_old_failures(now);
         self.failed.iter().map(|(_, record)| record)
-    }
-
-    fn turn(&mut self, now: u64) {
-        let passed = now.saturating_sub(self.since);
-        if passed < WINDOW {
-            return;
-        }
-        self.slowest_before = std::mem::take(&mut self.slowest);
-        if passed >= 2 * WINDOW {
-            self.slowest_before.clear();
-        }
-        self.since = now;
     }
 
     fn drop_old_failures(&mut self, now: u64) {

@@ -4,39 +4,33 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::record::Record;
 
-/// How many endings a shard keeps to itself before it tells the others.
+/// How many endings a shard has before it adds them to the clock.
 const BATCH: usize = 32;
 
-/// What the rings of all shards share: how many endings there were.
-///
-/// Any shard may have had all of the last `max`, so that each has to be able to
-/// keep as many. But what lies in an idle shard grows old: everyone who tells a
-/// batch of endings also looks after one other shard, and drops what is certain
-/// to be no longer among the last `max`. Together the shards hold at most
-/// `max + 3 * shards * BATCH` records, and not `max * shards`.
-pub(crate) struct Pace {
-    told: AtomicU64,
-    /// What was told with the first batch of each shard, so that who looks after
-    /// it need not lock it to see that there is nothing to do.
+/// Counts endings in batches, for the rings of all shards. See [`history`](crate::history).
+pub(crate) struct HistoryClock {
+    published: AtomicU64,
+    /// The stamp of each shard's first batch. A neighbour reads it to see, without the shard's
+    /// lock, that there is nothing to drop.
     firsts: Box<[First]>,
     max: usize,
-    /// After so many told endings a batch is out: `max`, and what could stand
-    /// untold in each shard when it was told.
-    reach: u64,
+    /// How far the clock has to be past a batch's stamp for the batch to be out: `max`, and what
+    /// each shard may have had unpublished at the time of the stamp.
+    horizon: u64,
 }
 
 /// On a cache line of its own.
 #[repr(align(128))]
 struct First(AtomicU64);
 
-impl Pace {
+impl HistoryClock {
     pub(crate) fn new(max: usize, shards: usize) -> Self {
         let none = || First(AtomicU64::new(u64::MAX));
         Self {
-            told: AtomicU64::new(0),
+            published: AtomicU64::new(0),
             firsts: (0..shards).map(|_| none()).collect(),
             max,
-            reach: (max + shards * BATCH) as u64,
+            horizon: (max + shards * BATCH) as u64,
         }
     }
 
@@ -51,27 +45,27 @@ impl Pace {
         if together < each { together } else { each }
     }
 
-    /// The shard to look after, `me` excluded, if it has something to drop.
-    pub(crate) fn ward(&self, told: u64, me: usize) -> Option<usize> {
-        // Whoever tells, all shards take their turns.
-        let turn = told / BATCH as u64;
+    /// The shard to trim, if it is not `me` and has something to drop.
+    pub(crate) fn neighbour(&self, published: u64, me: usize) -> Option<usize> {
+        // All shards take their turns, whichever shard publishes.
+        let turn = published / BATCH as u64;
         #[expect(clippy::cast_possible_truncation, reason = "it is less than `shards`")]
-        let ward = (turn % self.firsts.len() as u64) as usize;
-        let is_due = ward != me && self.is_out(self.firsts[ward].0.load(Ordering::Relaxed), told);
-        is_due.then_some(ward)
+        let neighbour = (turn % self.firsts.len() as u64) as usize;
+        let is_due = neighbour != me
+            && self.is_out(self.firsts[neighbour].0.load(Ordering::Relaxed), published);
+        is_due.then_some(neighbour)
     }
 
-    const fn is_out(&self, batch: u64, told: u64) -> bool {
-        batch.saturating_add(self.reach) <= told
+    const fn is_out(&self, stamp: u64, published: u64) -> bool {
+        stamp.saturating_add(self.horizon) <= published
     }
 }
 
-/// Records that a shard has no more use for, to be used again unless somebody
-/// still looks at them: with them an exchange costs no allocation, and no copy of
-/// a whole record.
-pub(crate) struct Spare(Vec<Arc<Record>>);
+/// Records that a shard no longer keeps, to be used again unless somebody still holds them. With
+/// them an exchange allocates nothing and copies no whole record.
+pub(crate) struct FreeList(Vec<Arc<Record>>);
 
-impl Spare {
+impl FreeList {
     /// As many as are dropped at once.
     pub(crate) const MOST: usize = BATCH;
 
@@ -93,74 +87,79 @@ impl Spare {
 /// The last endings of one shard, in their order.
 pub(crate) struct Ring {
     records: VecDeque<Arc<Record>>,
-    /// How many endings were told with each batch in `records`: no more were told
-    /// when any of its records came in.
-    batches: VecDeque<u64>,
+    /// The stamps of the batches in `records`.
+    stamps: VecDeque<u64>,
     /// How many of the last records belong to no batch yet.
-    untold: usize,
+    unpublished: usize,
 }
 
 impl Ring {
     pub(crate) const fn new() -> Self {
         Self {
             records: VecDeque::new(),
-            batches: VecDeque::new(),
-            untold: 0,
+            stamps: VecDeque::new(),
+            unpublished: 0,
         }
     }
 
-    /// What one takes for itself, on the heap, at most: it grows by doubling.
+    /// The most bytes of its own buffers on the heap. They grow by doubling.
     pub(crate) const fn most_bytes(max: usize) -> usize {
         2 * (max + 2 * BATCH) * size_of::<Arc<Record>>() + 4 * (max / BATCH + 4) * size_of::<u64>()
     }
 
-    /// Returns how many endings are told if it is this one's turn to look after
-    /// another shard.
+    /// Returns the clock's count if this record completed a batch: then the caller trims the
+    /// neighbour.
     pub(crate) fn push(
         &mut self,
         record: Arc<Record>,
-        pace: &Pace,
+        clock: &HistoryClock,
         me: usize,
-        spare: &mut Spare,
+        free: &mut FreeList,
     ) -> Option<u64> {
         self.records.push_back(record);
-        self.untold += 1;
-        (self.untold == BATCH).then(|| self.tell(pace, me, spare))
+        self.unpublished += 1;
+        (self.unpublished == BATCH).then(|| self.publish(clock, me, free))
     }
 
-    fn tell(&mut self, pace: &Pace, me: usize, spare: &mut Spare) -> u64 {
+    fn publish(&mut self, clock: &HistoryClock, me: usize, free: &mut FreeList) -> u64 {
         const ONE: u64 = BATCH as u64;
-        self.untold = 0;
-        let told = pace.told.fetch_add(ONE, Ordering::Relaxed) + ONE;
-        self.batches.push_back(told);
-        while self.records.len() >= pace.max + BATCH {
-            self.drop_batch(spare);
+        self.unpublished = 0;
+        let published = clock.published.fetch_add(ONE, Ordering::Relaxed) + ONE;
+        self.stamps.push_back(published);
+        while self.records.len() >= clock.max + BATCH {
+            self.drop_batch(free);
         }
-        self.trim(told, pace, me, spare);
-        told
+        self.trim(published, clock, me, free);
+        published
     }
 
-    /// Drops what is no longer among the last of all shards.
-    pub(crate) fn trim(&mut self, told: u64, pace: &Pace, me: usize, spare: &mut Spare) {
-        while let Some(first) = self.batches.front()
-            && pace.is_out(*first, told)
+    /// Drops the batches that are no longer among the last `max` of all shards.
+    pub(crate) fn trim(
+        &mut self,
+        published: u64,
+        clock: &HistoryClock,
+        me: usize,
+        free: &mut FreeList,
+    ) {
+        while let Some(first) = self.stamps.front()
+            && clock.is_out(*first, published)
         {
-            self.drop_batch(spare);
+            self.drop_batch(free);
         }
-        let first = self.batches.front().copied().unwrap_or(u64::MAX);
-        pace.firsts[me].0.store(first, Ordering::Relaxed);
-        // Room that was needed once, by a burst, is not kept for ever.
+        let first = self.stamps.front().copied().unwrap_or(u64::MAX);
+        clock.firsts[me].0.store(first, Ordering::Relaxed);
+        // A burst needed this room once: it is given back.
         if self.records.capacity() > 8 * BATCH && self.records.len() < self.records.capacity() / 8 {
             self.records.shrink_to(2 * self.records.len());
         }
     }
 
-    fn drop_batch(&mut self, spare: &mut Spare) {
-        self.batches.pop_front();
+    fn drop_batch(&mut self, free: &mut FreeList) {
+        self.stamps.pop_front();
         let batch = ..BATCH.min(self.records.len());
         self.records
             .drain(batch)
-            .for_each(|record| spare.push(record));
+            .for_each(|record| free.push(record));
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Record>> {

@@ -1,9 +1,10 @@
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::text::bounded;
+use tower_ops_core::panic::catch;
 
-/// The most entries of metadata that a record keeps.
+use crate::record::inline_text::bounded;
+
+/// The most entries that a record keeps.
 pub(crate) const MOST_ENTRIES: usize = 16;
 /// The longest key of an entry, in bytes.
 pub(crate) const LONGEST_KEY: usize = 64;
@@ -12,9 +13,8 @@ pub(crate) const LONGEST_VALUE: usize = 256;
 
 /// Notes on a piece of work, for operators to read.
 ///
-/// At most 16 entries, with keys of up to 64 bytes and values of up to 256:
-/// longer text is cut, and what comes after the sixteenth is dropped and counted.
-/// A key that comes again replaces its value.
+/// At most 16 entries, with keys of up to 64 bytes and values of up to 256. Longer text is cut.
+/// Entries after the sixteenth are dropped and counted. A key that comes again replaces its value.
 ///
 /// # Examples
 ///
@@ -33,7 +33,7 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// No notes.
+    /// Makes metadata without entries.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -60,7 +60,8 @@ impl Metadata {
         }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+    /// Returns the entries, keys and values, in the order in which the keys came.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.entries.iter().map(|(key, value)| (&**key, &**value))
     }
 
@@ -89,11 +90,10 @@ impl<K: AsRef<str>, V: fmt::Display, const N: usize> From<[(K, V); N]> for Metad
     }
 }
 
-/// What stands for the rest of a value that panics as it displays itself.
+/// Replaces the rest of a value whose `Display` panics.
 const PANICKED: &str = "(its Display panicked)";
 
-/// The start of how a value displays. Writing stops where the room ends, so that
-/// a value of any size costs no more than this.
+/// Formats a value, cut to 256 bytes. Formatting stops there, so a value of any size costs no more.
 pub(crate) fn bounded_display(value: &dyn fmt::Display) -> Box<str> {
     struct Bounded(String);
 
@@ -109,12 +109,11 @@ pub(crate) fn bounded_display(value: &dyn fmt::Display) -> Box<str> {
     }
 
     let mut bounded = Bounded(String::new());
-    // An error says that it was cut, or that the value cannot say more. It is the
-    // user's code: if it panics, work that has ended must not stay in flight. The
-    // panic hook reports it.
-    let displayed = catch_unwind(AssertUnwindSafe(|| {
+    // `Display` is the user's code. If it panics, work that has ended must not stay in flight. The
+    // error of `write_fmt` means that the text was cut, or that `Display` failed: both are fine.
+    let displayed = catch(|| {
         let _ = fmt::Write::write_fmt(&mut bounded, format_args!("{value}"));
-    }));
+    });
     if displayed.is_err() {
         let _ = fmt::Write::write_str(&mut bounded, PANICKED);
     }

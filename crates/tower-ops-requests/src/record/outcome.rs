@@ -3,18 +3,18 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 use tower_ops_observe::Outcome;
 
-/// What a tracked piece of work is.
+/// What kind of work is tracked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Kind {
     /// A request and its response.
     Request,
-    /// A request that is answered with server-sent events: it goes on until
-    /// somebody leaves. Known from the response's head on.
+    /// A request that is answered with server-sent events, which goes on until one side leaves.
+    /// Known from the response's head on.
     Stream,
-    /// A request that took its connection over, such as one for a WebSocket.
-    /// The exchange ends with its head, so that this is seen in the history only.
+    /// A request that took its connection over, such as one for a WebSocket. The exchange ends with
+    /// its head, so this kind is in the history only.
     Upgrade,
     /// Work that is no request: [`RequestTracker::track`](crate::RequestTracker::track).
     Task,
@@ -23,7 +23,7 @@ pub enum Kind {
 impl Kind {
     pub(crate) const ALL: [Self; 4] = [Self::Request, Self::Stream, Self::Upgrade, Self::Task];
 
-    /// The kind in snake case.
+    /// Returns the kind in snake case.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -41,15 +41,15 @@ impl fmt::Display for Kind {
     }
 }
 
-/// How a tracked piece of work ended: the outcomes of an exchange, and
-/// `Cancelled` for a task, which has neither head nor body.
+/// How tracked work ended: the [outcomes](Outcome) of an exchange, and
+/// [`Cancelled`](Self::Cancelled) for a task, which has neither head nor body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TrackedOutcome {
     /// The whole response was handed to the transport; a task returned `Ok`.
     Completed,
-    /// The service or the task returned an error, or the handler
-    /// [said so](crate::RequestHandle::fail).
+    /// The service or the task returned an error, or the handler called
+    /// [`fail`](crate::RequestHandle::fail).
     Failed,
     /// It returned a timeout error.
     TimedOut,
@@ -81,7 +81,7 @@ impl TrackedOutcome {
         Self::Upgraded,
     ];
 
-    /// The outcome in snake case.
+    /// Returns the outcome in snake case.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -108,7 +108,7 @@ impl From<Outcome> for TrackedOutcome {
             Outcome::CancelledDuringBody => Self::CancelledDuringBody,
             Outcome::Panicked => Self::Panicked,
             Outcome::Upgraded => Self::Upgraded,
-            // An outcome that is newer than this crate is hardly a success.
+            // An outcome that this version does not know is counted as a failure.
             _ => Self::Failed,
         }
     }

@@ -1,10 +1,9 @@
 use http::StatusCode;
 use tower_ops_observe::{Class, GrpcCode, Phase};
 
-use crate::outcome::{Kind, TrackedOutcome};
+use crate::record::outcome::{Kind, TrackedOutcome};
 
-/// How far a piece of work has got. Packed into one word, so that whoever reads
-/// it while it runs never sees half a step.
+/// How far a piece of work has got. It is stored as one word, so a reader sees every step whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
     pub(crate) kind: Kind,
@@ -13,7 +12,7 @@ pub(crate) struct Progress {
     pub(crate) end: Option<End>,
 }
 
-/// How it ended.
+/// How a piece of work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct End {
     pub(crate) outcome: TrackedOutcome,
@@ -21,8 +20,8 @@ pub(crate) struct End {
     pub(crate) grpc: Option<GrpcCode>,
 }
 
-// From the lowest bit: kind, phase, status, outcome, class, gRPC code; the last three from 1, with
-// 0 for none.
+// The word, from the lowest bit: kind, phase, status, outcome, class, gRPC code. The last three are
+// stored plus one, and 0 is none.
 const PHASE: u32 = 2;
 const STATUS: u32 = 3;
 const OUTCOME: u32 = 13;

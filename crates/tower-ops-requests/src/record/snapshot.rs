@@ -6,25 +6,24 @@ use http::StatusCode;
 use serde::{Serialize, Serializer};
 use tower_ops_observe::{Class, GrpcCode, KnownMethod, Phase, Route};
 
-use crate::metadata::Metadata;
-use crate::outcome::{Kind, TrackedOutcome};
 use crate::record::Record;
+use crate::record::metadata::Metadata;
+use crate::record::outcome::{Kind, TrackedOutcome};
 
-/// One piece of work as it was at one moment: in flight, or ended.
+/// One piece of work at one moment: in flight, or ended.
 ///
-/// Serialises to the JSON that the [service](crate::RequestsService) answers.
-/// Text that came from a client is marked so: serde escapes it for JSON, and
-/// nothing escapes it for anything else.
+/// Serialises to the JSON that the [service](crate::RequestsService) answers. Fields that hold text
+/// from a client are marked so. Serde escapes it for JSON; escape it yourself for anything else.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RequestSnapshot {
-    /// Tells it from all others of this process.
+    /// Its id, which no other work of this process has.
     pub id: u64,
-    /// What it is.
+    /// The kind of work.
     pub kind: Kind,
-    /// The id of the work in which it began.
+    /// The id of the tracked work in which it began.
     pub parent: Option<u64>,
-    /// **From the client**, where an inbound id was accepted. Of at most 128 bytes.
+    /// **From the client**, where an inbound id is accepted. At most 128 bytes.
     pub request_id: Option<String>,
     /// The W3C trace id.
     #[serde(serialize_with = "hex")]
@@ -34,38 +33,38 @@ pub struct RequestSnapshot {
     /// `None` for a task.
     #[serde(serialize_with = "method")]
     pub method: Option<KnownMethod>,
-    /// The template of the route, as far as it is known yet; never a raw path.
+    /// The route's template, if it is known yet; never a raw path.
     #[serde(serialize_with = "route")]
     pub route: Option<Route>,
     /// The name of a task.
     pub name: Option<String>,
-    /// **From the client.** For display only: it can be anything.
+    /// **From the client.** For display only: it can be any text.
     pub path: Option<String>,
-    /// Whether the path was longer than what is kept: 128 bytes, or less after a
-    /// long request id.
+    /// Whether the path was longer than what is kept: 128 bytes, or less with a request id of more
+    /// than 64 bytes.
     pub path_truncated: bool,
     /// The socket address of the peer.
     pub peer: Option<SocketAddr>,
-    /// Where it is, or where it ended.
+    /// The phase that it is in, or in which it ended.
     #[serde(serialize_with = "phase")]
     pub phase: Phase,
-    /// How long it has been running, or ran.
+    /// The time since its start; for what ended, until its end.
     #[serde(rename = "age_ms", serialize_with = "whole_millis")]
     pub age: Duration,
     /// The time to the response's head.
     #[serde(rename = "time_to_head_ms", serialize_with = "millis")]
     pub time_to_head: Option<Duration>,
-    /// The whole time, of one that ended.
+    /// The time from its start to its end; `None` while it runs.
     #[serde(rename = "duration_ms", serialize_with = "millis")]
     pub duration: Option<Duration>,
-    /// For how long it has been over.
+    /// The time since its end; `None` while it runs.
     #[serde(rename = "ended_ms_ago", serialize_with = "millis")]
     pub ended_ago: Option<Duration>,
-    /// Bytes of the response's body that the transport took.
+    /// How many bytes of the response's body the transport took.
     pub bytes_sent: u64,
     /// `None` while it runs.
     pub outcome: Option<TrackedOutcome>,
-    /// The outcome and the status, folded; `None` while it runs.
+    /// The outcome and the status as a class; `None` while it runs.
     #[serde(serialize_with = "class")]
     pub class: Option<Class>,
     /// The response's status, once there is a head.
@@ -74,14 +73,14 @@ pub struct RequestSnapshot {
     /// The gRPC status of a call that ended.
     #[serde(serialize_with = "grpc")]
     pub grpc_status: Option<GrpcCode>,
-    /// Why the handler said that it failed. Whatever the handler put in there.
+    /// The reason that the handler gave to `fail` or `reject`, cut to 256 bytes.
     pub reason: Option<String>,
     /// The error that it ended with, cut to 256 bytes. May quote a client.
     pub error: Option<String>,
-    /// What was noted about it. Whatever the handler put in there.
+    /// What the handler noted.
     #[serde(serialize_with = "metadata")]
     pub metadata: Metadata,
-    /// How many notes found no room.
+    /// How many notes were dropped, as there were 16.
     pub metadata_dropped: u32,
 }
 
@@ -99,14 +98,14 @@ impl RequestSnapshot {
             id: record.id,
             kind: progress.kind,
             parent: record.parent.map(Into::into),
-            request_id: record.texts.id().map(Into::into),
+            request_id: record.text.id().map(Into::into),
             trace_id: (record.trace_id != 0).then_some(record.trace_id),
             connection: record.connection,
             method: record.method,
             route,
             name,
-            path: record.texts.path().map(Into::into),
-            path_truncated: record.texts.is_path_cut(),
+            path: record.text.path().map(Into::into),
+            path_truncated: record.text.is_path_cut(),
             peer: record.peer,
             phase: progress.phase,
             age: duration.unwrap_or_else(|| ago(record.started)),
@@ -132,14 +131,14 @@ impl RequestSnapshot {
         snapshot
     }
 
-    /// The route, or the name of a task, or `{unmatched}`.
+    /// Returns the route, or the name of a task, or `{unmatched}`.
     #[must_use]
     pub fn route_or_name(&self) -> &str {
         let route = self.route.as_ref().map(Route::as_str);
         route.or(self.name.as_deref()).unwrap_or("{unmatched}")
     }
 
-    /// Without what a client sent, who it is, and what was noted about it.
+    /// Removes what a client sent, what identifies it, and what the handler noted.
     #[must_use]
     pub fn without_details(self) -> Self {
         Self {
@@ -157,8 +156,8 @@ impl RequestSnapshot {
     }
 }
 
-/// The method and the route or the name, the age and the peer: `GET /reports for 16s from
-/// 192.0.2.7:4711`. Nothing that a client sent.
+/// Writes the method, the route or the name, the age and the peer: `GET /reports for 16s from
+/// 192.0.2.7:4711`. Nothing in it is text from a client.
 impl fmt::Display for RequestSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(method) = self.method {

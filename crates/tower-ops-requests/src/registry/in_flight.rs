@@ -5,23 +5,23 @@ use slab::Slab;
 use crate::record::Record;
 
 /// What is in flight in one shard.
-pub(crate) struct Live {
+pub(crate) struct InFlight {
     entries: Slab<Entry>,
     /// How many of them a shutdown waits for.
     awaited: usize,
 }
 
 pub(crate) struct Entry {
-    /// Beside the record, so that a search for the oldest touches no record.
+    /// Also here, so that a search for the oldest touches no record.
     pub(crate) started: u64,
     pub(crate) record: Arc<Record>,
     awaited: bool,
 }
 
-/// Room that is not given back when the last entry goes.
+/// Up to this many entries, the room is kept when the last one goes.
 const KEPT: usize = 1_024;
 
-impl Live {
+impl InFlight {
     pub(crate) const fn new() -> Self {
         Self {
             entries: Slab::new(),
@@ -39,7 +39,7 @@ impl Live {
         })
     }
 
-    /// Returns the record, and whether it was the last one that was waited for.
+    /// Returns the record, and whether it was the last one that a shutdown waits for.
     #[inline]
     pub(crate) fn remove(&mut self, key: usize) -> (Option<Arc<Record>>, bool) {
         let entry = self.entries.try_remove(key);
@@ -58,9 +58,8 @@ impl Live {
         }
     }
 
-    /// It is waited for from now on, or not any more. Returns whether it was the last
-    /// one that was.
-    pub(crate) fn await_it(&mut self, key: usize, awaited: bool) -> bool {
+    /// Sets whether a shutdown waits for an entry. Returns whether it was the last one to wait for.
+    pub(crate) fn set_awaited(&mut self, key: usize, awaited: bool) -> bool {
         let Some(entry) = self.entries.get_mut(key) else {
             return false;
         };
@@ -78,12 +77,11 @@ impl Live {
         self.awaited
     }
 
-    /// The entries in a part of the slots, and whether there are slots after it.
-    /// An entry stays in its slot, so that going through all slots part by part
-    /// meets everything once that is there all the while.
-    pub(crate) fn part(&self, from: usize, slots: usize) -> (impl Iterator<Item = &Entry>, bool) {
-        // Occupied keys are below the number of slots that were ever in use.
-        let end = from + slots;
+    /// The entries in some of the keys, and whether there are keys after these. An entry keeps its
+    /// key. So a walk over all keys, part by part, meets every entry once that is there throughout.
+    pub(crate) fn part(&self, from: usize, keys: usize) -> (impl Iterator<Item = &Entry>, bool) {
+        // Occupied keys are below the number of keys that were ever in use.
+        let end = from + keys;
         let entries = (from..end).filter_map(|key| self.entries.get(key));
         (entries, end < self.entries.capacity())
     }

@@ -1,12 +1,14 @@
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::MutexGuard;
 use std::thread::available_parallelism;
 
-use crate::thread;
+use tower_ops_core::sync::Mutex;
 
-/// One `T` for each few threads, behind locks that are hardly ever contended.
+use crate::registry::thread;
+
+/// One `T` for every few threads, each behind a lock that is hardly ever contended.
 ///
-/// Sharded by thread and not by id: a thread finds its own shard's lock in its
-/// own cache, and two threads meet only if a request moved between them.
+/// The shard goes by the thread and not by an id: a thread finds its shard's lock in its own cache,
+/// and two threads meet only if a request moved from one to the other.
 pub(crate) struct Shards<T> {
     shards: Box<[Shard<T>]>,
 }
@@ -16,13 +18,9 @@ pub(crate) struct Shards<T> {
 struct Shard<T>(Mutex<T>);
 
 impl<T> Shards<T> {
-    pub(crate) fn new(make: impl FnMut() -> T) -> Self {
-        Self::with_count(count(), make)
-    }
-
-    fn with_count(count: usize, mut make: impl FnMut() -> T) -> Self {
+    pub(crate) fn new(mut make: impl FnMut() -> T) -> Self {
         Self {
-            shards: (0..count).map(|_| Shard(Mutex::new(make()))).collect(),
+            shards: (0..count()).map(|_| Shard(Mutex::new(make()))).collect(),
         }
     }
 
@@ -38,30 +36,23 @@ impl<T> Shards<T> {
 
     #[inline]
     pub(crate) fn lock(&self, place: usize) -> MutexGuard<'_, T> {
-        // Whatever panicked while it held the lock, the counts in there are still the best there are.
-        self.shards[place]
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shards[place].0.lock()
     }
 
-    /// `None` if somebody else has it.
+    /// `None` if another thread holds the lock.
     pub(crate) fn try_lock(&self, place: usize) -> Option<MutexGuard<'_, T>> {
-        match self.shards[place].0.try_lock() {
-            Ok(guard) => Some(guard),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        self.shards[place].0.try_lock()
     }
 
-    /// All shards at once, for the one question that needs a single moment. Nobody who holds one
-    /// shard waits for another but here, in order: this cannot deadlock.
+    /// All shards at one moment. This cannot deadlock: nothing else waits for a shard's lock while
+    /// it holds another, and all locks are taken in order.
     pub(crate) fn lock_all(&self) -> Vec<MutexGuard<'_, T>> {
         (0..self.len()).map(|place| self.lock(place)).collect()
     }
 }
 
-/// Twice the processors, so that a few threads more than them seldom share one; a power of two.
+/// Twice the processors, so that a few threads more than processors seldom share a shard; a power
+/// of two.
 pub(crate) fn count() -> usize {
     let processors = available_parallelism().map_or(1, usize::from);
     (2 * processors).next_power_of_two().clamp(8, 64)

@@ -5,8 +5,9 @@ use std::time::Duration;
 use tower_ops_core::http::{BadQuery, Query};
 use tower_ops_observe::Class;
 
-use crate::outcome::TrackedOutcome;
-use crate::snapshot::RequestSnapshot;
+use crate::record::outcome::TrackedOutcome;
+use crate::record::snapshot::RequestSnapshot;
+use crate::registry::Cursor;
 
 pub(crate) fn after(query: &Query<'_>) -> Result<Option<Cursor>, BadQuery> {
     let Some(text) = query.get("after") else {
@@ -85,19 +86,9 @@ fn millis(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(millis / 1_000.0).ok()
 }
 
-/// A place in the listing of what is in flight: after the work that started so
-/// long after the tracker was made, and that has this id. Stays valid when that
-/// work is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Cursor {
-    pub(crate) nanos: u64,
-    pub(crate) id: u64,
-}
-
-impl Cursor {
-    pub(crate) fn to_text(self) -> String {
-        format!("{}-{}", self.nanos, self.id)
-    }
+/// The text of the parameter `after`.
+pub(crate) fn cursor_text(cursor: Cursor) -> String {
+    format!("{}-{}", cursor.nanos, cursor.id)
 }
 
 /// What of the history is asked for.

@@ -2,23 +2,17 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::record::SECOND;
+use crate::two_windows::TwoWindows;
 
 /// Durations of one route, of the last five to ten minutes.
 ///
-/// Two histograms take turns, so that a slow hour is not told for the rest of the
-/// week. Each is 13 kB at most, and there only if something was recorded; between
-/// 1 µs and an hour a value is told within 1 %.
-pub(crate) struct Windows {
-    since: u64,
-    current: Option<Histogram<u32>>,
-    previous: Option<Histogram<u32>>,
-}
+/// Each of the two histograms takes 13 kB at most, and exists only if something was recorded. A
+/// value between 1 µs and an hour is kept within 1 %.
+pub(crate) struct Windows(TwoWindows<Option<Histogram<u32>>>);
 
-const WINDOW: u64 = 5 * 60 * SECOND;
 const LONGEST_MICROS: u32 = 60 * 60 * 1_000_000;
 
-/// What both histograms of a route take at most, in bytes.
+/// The most bytes of both histograms of a route.
 pub(crate) const MOST_BYTES: usize = 28_000;
 
 /// Three quantiles of a route's durations.
@@ -29,32 +23,28 @@ pub(crate) struct Quantiles {
     pub(crate) p99: Duration,
 }
 
-/// A duration as it is recorded.
+/// Converts a duration to what is recorded: microseconds, an hour at most.
 pub(crate) fn micros(nanos: u64) -> u32 {
     u32::try_from(nanos / 1_000).map_or(LONGEST_MICROS, |micros| micros.min(LONGEST_MICROS))
 }
 
 impl Windows {
-    pub(crate) const fn new(now: u64) -> Self {
-        Self {
-            since: now,
-            current: None,
-            previous: None,
-        }
+    pub(crate) fn new(now: u64) -> Self {
+        Self(TwoWindows::new(now))
     }
 
     pub(crate) fn record(&mut self, now: u64, samples: &[u32]) {
-        self.turn(now);
-        record(self.current.get_or_insert_with(histogram), samples);
+        self.0.turn(now);
+        record(self.0.current.get_or_insert_with(histogram), samples);
     }
 
-    /// The quantiles, with samples that were not recorded yet. `None` without any.
+    /// The quantiles, those of `unrecorded` samples included. `None` if there are no samples.
     pub(crate) fn quantiles(&mut self, now: u64, unrecorded: &[u32]) -> Option<Quantiles> {
-        self.turn(now);
+        self.0.turn(now);
         let mut all = histogram();
         record(&mut all, unrecorded);
-        for window in self.current.iter().chain(&self.previous) {
-            // All have the same bounds.
+        for window in self.0.current.iter().chain(&self.0.previous) {
+            // This cannot fail: all have the same bounds.
             let _ = all.add(window);
         }
         let at = |quantile| Duration::from_micros(all.value_at_quantile(quantile));
@@ -63,15 +53,6 @@ impl Windows {
             p95: at(0.95),
             p99: at(0.99),
         })
-    }
-
-    fn turn(&mut self, now: u64) {
-        let passed = now.saturating_sub(self.since);
-        if passed < WINDOW {
-            return;
-        }
-        self.previous = self.current.take().filter(|_| passed < 2 * WINDOW);
-        self.since = now;
     }
 }
 
@@ -88,6 +69,8 @@ fn record(histogram: &mut Histogram<u32>, samples: &[u32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::SECOND;
+    use crate::two_windows::WINDOW;
 
     #[test]
     fn quantiles_are_within_a_percent() {
@@ -96,18 +79,18 @@ mod tests {
         let samples: Vec<u32> = (1..=10_000).collect();
         windows.record(now, &samples[..9_000]);
         let quantiles = windows.quantiles(now, &samples[9_000..]).unwrap();
-        for (told, micros) in [
+        for (shown, micros) in [
             (quantiles.p50, 5_000.0),
             (quantiles.p95, 9_500.0),
             (quantiles.p99, 9_900.0),
         ] {
-            let told = told.as_secs_f64() * 1e6;
-            assert!((told / micros - 1.0).abs() < 0.01, "{told} for {micros}");
+            let shown = shown.as_secs_f64() * 1e6;
+            assert!((shown / micros - 1.0).abs() < 0.01, "{shown} for {micros}");
         }
     }
 
     #[test]
-    fn a_window_is_told_for_five_minutes_more_and_then_forgotten() {
+    fn a_window_is_shown_for_five_minutes_more_and_then_forgotten() {
         let start = 7 * SECOND;
         let mut windows = Windows::new(start);
         windows.record(start, &[1_000]);
@@ -122,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_long_silence_nothing_old_is_told() {
+    fn after_a_long_silence_nothing_old_is_shown() {
         let start = 7 * SECOND;
         let mut windows = Windows::new(start);
         windows.record(start, &[1_000]);

@@ -1,16 +1,16 @@
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
+use tower_ops_core::sync::Mutex;
 
-use crate::quantiles::{self, Quantiles, Windows};
-use crate::text::bounded;
+use crate::record::inline_text::bounded;
+use crate::stats::quantiles::{self, Quantiles, Windows};
 
-/// The routes and the names of tasks that statistics tell apart: the first so
-/// many that came, and `{other}` for the rest.
+/// The routes and the names of tasks that have statistics of their own: the first so many that
+/// came. All others are counted as `{other}`.
 ///
-/// A shard asks once for each; what it does then, see
-/// [`ShardStats`](crate::shard_stats::ShardStats).
+/// A shard asks once for each name. See [`ShardStats`](crate::stats::shard_stats::ShardStats).
 pub(crate) struct RouteTable {
     max: usize,
     /// By whether it is a task.
@@ -28,19 +28,19 @@ pub(crate) struct RouteStats {
     windows: Mutex<Windows>,
 }
 
-/// What becomes of a name that a shard has not seen yet.
+/// The answer to a shard that has not seen a name yet.
 pub(crate) enum Claim {
-    /// It has its place.
-    Told(Arc<RouteStats>),
-    /// No more places: these are all that there will ever be.
+    /// The name has statistics of its own.
+    Own(Arc<RouteStats>),
+    /// The table is full. These are all that there will ever be.
     Full(Vec<Arc<RouteStats>>),
 }
 
-/// The longest name that is told apart, in bytes; a longer one is cut.
+/// The longest name that is kept, in bytes; a longer one is cut.
 pub(crate) const LONGEST_NAME: usize = 256;
 
 impl RouteTable {
-    /// What a route takes, at most, whatever number of shards counts it.
+    /// The most bytes of one route, however many shards count it.
     pub(crate) const MOST_BYTES_BY_ROUTE: usize = quantiles::MOST_BYTES
         + size_of::<RouteStats>()
         + LONGEST_NAME
@@ -60,9 +60,9 @@ impl RouteTable {
     }
 
     pub(crate) fn claim(&self, name: &str, is_task: bool, now: u64) -> Claim {
-        let mut known = self.known();
+        let mut known = self.known.lock();
         if let Some(stats) = known[usize::from(is_task)].get(name) {
-            return Claim::Told(Arc::clone(stats));
+            return Claim::Own(Arc::clone(stats));
         }
         let count: usize = known.iter().map(HashMap::len).sum();
         if count >= self.max {
@@ -71,11 +71,7 @@ impl RouteTable {
         }
         let stats = Arc::new(RouteStats::new(name, is_task, now));
         known[usize::from(is_task)].insert(Arc::clone(&stats.name), Arc::clone(&stats));
-        Claim::Told(stats)
-    }
-
-    fn known(&self) -> MutexGuard<'_, [Names<Arc<RouteStats>>; 2]> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        Claim::Own(stats)
     }
 }
 
@@ -89,14 +85,10 @@ impl RouteStats {
     }
 
     pub(crate) fn record(&self, now: u64, samples: &[u32]) {
-        self.windows().record(now, samples);
+        self.windows.lock().record(now, samples);
     }
 
     pub(crate) fn quantiles(&self, now: u64, unrecorded: &[u32]) -> Option<Quantiles> {
-        self.windows().quantiles(now, unrecorded)
-    }
-
-    fn windows(&self) -> MutexGuard<'_, Windows> {
-        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+        self.windows.lock().quantiles(now, unrecorded)
     }
 }

@@ -2,26 +2,26 @@ use std::sync::Arc;
 
 use tower_ops_observe::Class;
 
-use crate::outcome::TrackedOutcome;
-use crate::progress::End;
-use crate::quantiles;
 use crate::record::SECOND;
-use crate::routes::{Claim, LONGEST_NAME, Names, RouteStats, RouteTable};
-use crate::text::bounded;
+use crate::record::inline_text::bounded;
+use crate::record::outcome::TrackedOutcome;
+use crate::record::progress::End;
+use crate::stats::quantiles;
+use crate::stats::routes::{Claim, LONGEST_NAME, Names, RouteStats, RouteTable};
 
-/// What one shard has counted.
+/// The counts of one shard. Merged by [`stats`](crate::RequestTracker::stats).
 #[derive(Clone)]
 pub(crate) struct ShardStats {
     pub(crate) outcomes: [u64; TrackedOutcome::ALL.len()],
     pub(crate) classes: [u64; Class::ALL.len()],
     pub(crate) seconds: Seconds,
-    /// `{other}` stands first.
+    /// `{other}` is the first.
     pub(crate) routes: Vec<RouteCounts>,
-    /// Places in `routes`, by whether it is a task.
+    /// Indices of `routes`, by whether it is a task.
     places: [Names<usize>; 2],
-    /// Places where routes were found lately, which is quicker than the map.
+    /// Indices of routes that were found lately: quicker than the map.
     recent: [usize; RECENT],
-    /// There are no other routes than those that are known here.
+    /// Whether this shard knows all routes that there will ever be.
     complete: bool,
 }
 
@@ -30,8 +30,8 @@ pub(crate) struct ShardStats {
 pub(crate) struct RouteCounts {
     pub(crate) stats: Arc<RouteStats>,
     pub(crate) classes: [u64; Class::ALL.len()],
-    /// Durations in microseconds, until there are enough of them to be worth a
-    /// lock that all shards share.
+    /// Durations in microseconds. They are recorded together, as the histogram's lock is shared by
+    /// all shards.
     samples: [u32; SAMPLES],
     sampled: usize,
 }
@@ -39,10 +39,10 @@ pub(crate) struct RouteCounts {
 const SAMPLES: usize = 32;
 
 impl ShardStats {
-    /// What one takes with `{other}` alone.
+    /// The most bytes with `{other}` alone.
     pub(crate) const MOST_BYTES: usize = size_of::<Self>() + 2 * size_of::<RouteCounts>();
-    /// What a route takes in one shard, at most: its counts and its entry in the
-    /// map, each twice as both grow by doubling, and at the least load.
+    /// The most bytes of a route in one shard: its counts, twice as they grow by doubling, and its
+    /// entry in the map at the least load.
     pub(crate) const MOST_BYTES_BY_ROUTE: usize =
         2 * size_of::<RouteCounts>() + 4 * (size_of::<(Arc<str>, usize)>() + 1);
 
@@ -88,7 +88,7 @@ impl ShardStats {
             return OTHER;
         }
         match table.claim(name, ending.is_task, ending.ended) {
-            Claim::Told(stats) => self.add(stats),
+            Claim::Own(stats) => self.add(stats),
             Claim::Full(all) => {
                 self.complete = true;
                 for stats in all {
@@ -111,13 +111,13 @@ impl ShardStats {
 
 const RECENT: usize = 32;
 
-/// Where the same text has stood before: a route is nearly always a clone of the
-/// one that the router has. Whether it is the same is for the text to say.
+/// Finds a place by the address of the text: a route is nearly always a clone of the router's own.
+/// Whether it is the same route, the caller checks by the text.
 fn recent(route: &str) -> usize {
     (route.as_ptr().addr() >> 4) % RECENT
 }
 
-/// What is counted of an ending.
+/// What is counted of one ending.
 pub(crate) struct Counted<'a> {
     pub(crate) end: End,
     pub(crate) route: &'a str,
@@ -159,7 +159,7 @@ impl RouteCounts {
 #[derive(Clone)]
 pub(crate) struct Seconds([Second; SLOTS]);
 
-/// A minute, and a few for the second that is running and for clocks that differ.
+/// A minute, and a few for the running second and for clocks that differ.
 const SLOTS: usize = 64;
 
 #[derive(Clone, Copy)]
@@ -183,7 +183,7 @@ impl Seconds {
         }
     }
 
-    /// How many there were in so many whole seconds before the one that is running.
+    /// How many ended in the whole seconds before the running one.
     pub(crate) fn before(&self, now: u64, seconds: u64) -> u64 {
         let wanted = now.saturating_sub(seconds)..now;
         let slots = self.0.iter().filter(|slot| wanted.contains(&slot.at));

@@ -1,14 +1,13 @@
-//! What there is to say about the error of a task.
+//! What is known about the error of a task, whose type has no bound.
 
 use std::any::Any;
 use std::error::Error;
 use std::io;
 
-use crate::metadata::bounded_display;
+use crate::record::metadata::bounded_display;
 
-/// The error behind a value of any type, where the type is one of those that
-/// work usually fails with. A bound on the error would keep `track` off futures
-/// whose error is none.
+/// Returns the error, if its type is one that is often used. A bound on the type would be simpler,
+/// but `track` also takes futures whose error is a text or a unit.
 pub(crate) fn as_error(value: &dyn Any) -> Option<&(dyn Error + 'static)> {
     if let Some(boxed) = value.downcast_ref::<Box<dyn Error + Send + Sync>>() {
         return Some(&**boxed);
@@ -30,7 +29,7 @@ pub(crate) fn as_error(value: &dyn Any) -> Option<&(dyn Error + 'static)> {
         .map(|error| error as &(dyn Error + 'static))
 }
 
-/// What there is to show of an error: what it displays, or its text if it is one.
+/// Returns the text of an error, or the text itself if the error is one.
 pub(crate) fn display(value: &dyn Any) -> Option<Box<str>> {
     if let Some(text) = value.downcast_ref::<String>() {
         return Some(bounded_display(text));

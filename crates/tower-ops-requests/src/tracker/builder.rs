@@ -4,27 +4,41 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Extensions;
-use metrics::Recorder;
 use tower_ops_core::config::ConfigError;
+use tower_ops_core::recorder::{RecorderHandle, SharedRecorder};
 
-use crate::history::{Pace, Ring, Spare};
-use crate::outcome::Kind;
+use crate::history::reservoir::Reservoir;
+use crate::history::ring::{FreeList, HistoryClock, Ring};
 use crate::record::Record;
-use crate::registry::Registry;
-use crate::reservoir::Reservoir;
-use crate::routes::RouteTable;
-use crate::shard_stats::ShardStats;
-use crate::shards;
+use crate::record::outcome::Kind;
+use crate::registry::{Registry, shards};
+use crate::stats::routes::RouteTable;
+use crate::stats::shard_stats::ShardStats;
 use crate::tracker::{Inner, RequestTracker};
 
-/// How many endings the history keeps unless told otherwise.
+/// The default of [`max_history`](RequestTrackerBuilder::max_history).
 pub const DEFAULT_MAX_HISTORY: usize = 1_000;
-/// How many routes statistics tell apart unless told otherwise.
+/// The default of [`max_routes`](RequestTrackerBuilder::max_routes).
 pub const DEFAULT_MAX_ROUTES: usize = 256;
-/// From which age on a request is reported as slow unless told otherwise.
+/// The default of [`slow_after`](RequestTrackerBuilder::slow_after).
 pub const DEFAULT_SLOW_AFTER: Duration = Duration::from_secs(30);
 
 /// Configures a [`RequestTracker`]. Made by [`RequestTracker::builder`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_ops_requests::RequestTracker;
+///
+/// # fn main() -> Result<(), tower_ops_requests::ConfigError> {
+/// let tracker = RequestTracker::builder()
+///     .max_history(5_000)
+///     .slow_after(Duration::from_secs(5))
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct RequestTrackerBuilder {
     max_history: usize,
@@ -34,7 +48,7 @@ pub struct RequestTrackerBuilder {
     exempt: Vec<Kind>,
     extension: bool,
     peer: Option<fn(&Extensions) -> Option<SocketAddr>>,
-    recorder: Option<Arc<dyn Recorder + Send + Sync>>,
+    recorder: RecorderHandle,
 }
 
 impl RequestTrackerBuilder {
@@ -47,71 +61,71 @@ impl RequestTrackerBuilder {
             exempt: vec![Kind::Stream],
             extension: false,
             peer: None,
-            recorder: None,
+            recorder: RecorderHandle::default(),
         }
     }
 
-    /// How many endings the history shows: always the last so many. 1,000 by
-    /// default.
+    /// Sets how many endings the history shows. 1,000 by default; between 1 and 1,000,000.
     ///
-    /// Each is about half a kilobyte. Threads learn late of what others have, so
-    /// that up to 96 more are kept for each of the shards, of which there are two
-    /// to four for each processor.
+    /// Each takes about half a kilobyte. Up to 96 more are kept for each shard, as threads learn
+    /// late of each other's endings. There are two to four shards per processor.
     #[must_use]
     pub const fn max_history(mut self, endings: usize) -> Self {
         self.max_history = endings;
         self
     }
 
-    /// Whether there is a history at all. There is by default. Without it the
-    /// slowest and the failed are not kept either; statistics are.
+    /// Sets whether there is a history. There is by default. Without it the slowest and the failed
+    /// are not kept either; statistics are.
     #[must_use]
     pub const fn enable_history(mut self, enable: bool) -> Self {
         self.history = enable;
         self
     }
 
-    /// How many routes, and names of tasks, statistics tell apart: the first so
-    /// many, and `{other}` for the rest. 256 by default.
+    /// Sets how many routes and names of tasks have statistics of their own: the first so many. All
+    /// others are counted as `{other}`. 256 by default; between 1 and 10,000.
     ///
-    /// Each costs 28 kB at most for its quantiles, and half a kilobyte for each
-    /// thread that serves it.
+    /// Each takes 28 kB at most for its quantiles, and half a kilobyte for each thread that serves
+    /// it.
     #[must_use]
     pub const fn max_routes(mut self, routes: usize) -> Self {
         self.max_routes = routes;
         self
     }
 
-    /// From which age on [`watch`](RequestTracker::watch) reports a request that
-    /// still runs. 30 s by default; `None` for never.
+    /// Sets the age at which [`watch`](RequestTracker::watch) reports a request that still runs. 30 s
+    /// by default, 250 ms at least; `None` turns reports off.
     #[must_use]
     pub fn slow_after(mut self, age: impl Into<Option<Duration>>) -> Self {
         self.slow_after = age.into();
         self
     }
 
-    /// Which kinds [`wait_idle`](RequestTracker::wait_idle) does not wait for.
+    /// Sets the kinds that [`wait_idle`](RequestTracker::wait_idle) does not wait for.
     ///
-    /// Streams by default: they have no end of their own, and a shutdown that
-    /// waited for them would always take as long as it may. Wait for them, with
-    /// `exempt([])`, if your handlers end their streams when a shutdown begins.
+    /// Streams by default: they have no end of their own, so a shutdown that waits for them always
+    /// takes its whole timeout. Use `exempt([])` if your handlers end their streams when a shutdown
+    /// begins.
     #[must_use]
     pub fn exempt(mut self, kinds: impl IntoIterator<Item = Kind>) -> Self {
         self.exempt = kinds.into_iter().collect();
         self
     }
 
-    /// Puts a [`RequestHandle`](crate::RequestHandle) into every request's
-    /// extensions as well, for services that run on another task than the one
-    /// that polls the exchange. Off by default: it costs up to two allocations.
+    /// Puts a [`RequestHandle`](crate::RequestHandle) into the extensions of every request, for
+    /// services that run on another task than the one that polls the exchange. Off by default: it
+    /// costs up to two allocations per request.
     #[must_use]
     pub const fn with_extension(mut self) -> Self {
         self.extension = true;
         self
     }
 
-    /// Where the peer's address stands in a request's extensions, if nothing
-    /// that observes the exchange has told it.
+    /// Sets how to find the peer's address in a request's extensions. It is used where no observer
+    /// before this one has set the peer. Not set by default.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use std::net::SocketAddr;
@@ -129,39 +143,39 @@ impl RequestTrackerBuilder {
         self
     }
 
-    /// Counts slow requests in this recorder, and not in the process's one.
+    /// Sets the recorder that counts slow requests. The process's recorder by default.
     #[must_use]
-    pub fn recorder(mut self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
-        self.recorder = Some(recorder);
+    pub fn recorder(mut self, recorder: SharedRecorder) -> Self {
+        self.recorder = RecorderHandle::new(Some(recorder));
         self
     }
 
-    /// The most bytes that a tracker with this configuration holds on this machine,
-    /// whatever it is sent: its history, reservoirs and statistics.
+    /// Returns the most bytes that the history and the statistics of such a tracker take on this
+    /// machine, whatever clients send.
     ///
-    /// Not in it: what is in flight, half a kilobyte each; and what the records of
-    /// the history hold besides, if they hold it: the text of a route that nothing
-    /// else holds, and notes, reasons and errors, 5 kB at most.
+    /// Two things are not included. Requests in flight take half a kilobyte each. A record of the
+    /// history may own more: the text of a route that nothing else holds, and notes, reasons and
+    /// errors of 5 kB at most.
     #[must_use]
     pub fn memory_bound(&self) -> usize {
         let shards = shards::count();
         let statistics = self.max_routes * RouteTable::MOST_BYTES_BY_ROUTE
             + shards * (ShardStats::MOST_BYTES + self.max_routes * ShardStats::MOST_BYTES_BY_ROUTE);
         if !self.history {
-            return statistics + shards * Spare::MOST * Record::BYTES;
+            return statistics + shards * FreeList::MOST * Record::BYTES;
         }
-        let records = Pace::bound(self.max_history, shards)
-            + shards * (Reservoir::MOST_RECORDS + Spare::MOST);
+        let records = HistoryClock::bound(self.max_history, shards)
+            + shards * (Reservoir::MOST_RECORDS + FreeList::MOST);
         let rings = shards * (Ring::most_bytes(self.max_history) + Reservoir::MOST_BYTES);
         statistics + rings + records * Record::BYTES
     }
 
-    /// Whether this can be built.
+    /// Checks the configuration without building.
     ///
     /// # Errors
     ///
-    /// If the configuration is invalid; the error lists every problem.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    /// If the configuration is invalid; the error has every problem.
+    pub fn validate(&self) -> Result<(), ConfigError> {
         ConfigError::check("the request tracker", self.problems())
     }
 
@@ -169,22 +183,24 @@ impl RequestTrackerBuilder {
     ///
     /// # Errors
     ///
-    /// If the configuration is invalid; the error lists every problem.
+    /// If the configuration is invalid; the error has every problem.
     pub fn build(self) -> Result<RequestTracker, ConfigError> {
-        self.check()?;
+        self.validate()?;
         Ok(self.into_tracker())
     }
 
     /// Must be valid.
     pub(crate) fn into_tracker(self) -> RequestTracker {
         let history = self.history.then_some(self.max_history);
-        RequestTracker::from_inner(Inner {
-            registry: Registry::new(history, self.max_routes, &self.exempt),
-            slow_after: self.slow_after,
-            extension: self.extension,
-            peer: self.peer,
-            recorder: self.recorder,
-        })
+        RequestTracker {
+            inner: Arc::new(Inner {
+                registry: Registry::new(history, self.max_routes, &self.exempt),
+                slow_after: self.slow_after,
+                extension: self.extension,
+                peer: self.peer,
+                recorder: self.recorder,
+            }),
+        }
     }
 
     fn problems(&self) -> Vec<String> {
@@ -216,7 +232,7 @@ impl RequestTrackerBuilder {
 const MOST_HISTORY: usize = 1_000_000;
 /// A third of a gigabyte of quantiles.
 const MOST_ROUTES: usize = 10_000;
-/// The shortest time between two looks of the watchdog: it could not tell less.
+/// The shortest pause of the watchdog between two looks.
 const LEAST_SLOW: Duration = Duration::from_millis(250);
 
 impl fmt::Debug for RequestTrackerBuilder {

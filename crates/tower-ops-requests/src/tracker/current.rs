@@ -7,7 +7,7 @@ thread_local! {
     static CURRENT: Cell<Option<Arc<Record>>> = const { Cell::new(None) };
 }
 
-/// Looks at the record of the work that this thread is doing.
+/// Passes the record of the work that this thread runs. While `look` runs there is none.
 pub(crate) fn with<R>(look: impl FnOnce(Option<&Arc<Record>>) -> R) -> R {
     let taken = CURRENT.try_with(Cell::take).ok().flatten();
     if taken.is_none() {
@@ -17,7 +17,7 @@ pub(crate) fn with<R>(look: impl FnOnce(Option<&Arc<Record>>) -> R) -> R {
     look(back.0.as_ref())
 }
 
-/// Puts a record back as the current one, also if the look unwinds.
+/// Restores the current record, also if `look` unwinds.
 struct Back(Option<Arc<Record>>);
 
 impl Drop for Back {
@@ -26,8 +26,9 @@ impl Drop for Back {
     }
 }
 
-/// Swaps the record with the current one for as long as it lives, and back, also
-/// when the step in between unwinds. A swap and not a clone: no count is touched.
+/// Makes a record the current one until it is dropped, also by unwinding.
+///
+/// It swaps the two and swaps them back. A clone would write the record's count.
 pub(crate) struct Swap<'a>(&'a mut Option<Arc<Record>>);
 
 impl<'a> Swap<'a> {
@@ -44,6 +45,6 @@ impl Drop for Swap<'_> {
 }
 
 fn swap(record: &mut Option<Arc<Record>>) {
-    // An error means that the thread is ending: nobody will ask any more.
+    // An error means that the thread is ending: no code asks for the current work any more.
     let _ = CURRENT.try_with(|current| *record = current.replace(record.take()));
 }

@@ -9,14 +9,14 @@ use tower_ops_observe::{
     original_path,
 };
 
-use crate::current::{self, Swap};
 use crate::handle::RequestHandle;
-use crate::metadata::bounded_display;
-use crate::outcome::{Kind, TrackedOutcome};
-use crate::progress::{End, Progress};
+use crate::record::metadata::bounded_display;
+use crate::record::outcome::{Kind, TrackedOutcome};
+use crate::record::progress::{End, Progress};
 use crate::record::{Record, nanos};
-use crate::registry::{Ended, Seat};
+use crate::registry::{Ended, Slot};
 use crate::tracker::RequestTracker;
+use crate::tracker::current::{self, Swap};
 
 /// Tracks every request that passes. Made by [`RequestTracker::layer`].
 #[derive(Clone, Debug)]
@@ -36,12 +36,12 @@ impl<S> Layer<S> for RequestTrackerLayer {
     }
 }
 
-/// One exchange's part of [`RequestTracker`].
+/// The state of one exchange in a [`RequestTracker`].
 pub struct RequestExchange {
-    /// `Some` but for the time in which it is the current one, and after the end.
+    /// `None` while it is the thread's current one, and after the end.
     record: Option<Arc<Record>>,
-    seat: Seat,
-    /// As it stands in the record.
+    slot: Slot,
+    /// As it is in the record.
     progress: Progress,
 }
 
@@ -65,7 +65,7 @@ impl Observe for RequestTracker {
         }
         let parent = current::with(|parent| parent.and_then(|parent| NonZeroU64::new(parent.id)));
         let registry = &self.inner.registry;
-        let (record, seat) = registry.begin(Kind::Request, facts.started(), |record| {
+        let (record, slot) = registry.begin(Kind::Request, facts.started(), |record| {
             record.method = Some(facts.method());
             record.parent = parent;
             record.peer = facts.peer();
@@ -73,7 +73,7 @@ impl Observe for RequestTracker {
             record.trace_id = facts.trace_id().unwrap_or(0);
             record.early_route = certain_route(facts).cloned();
             let id = request_id(facts, request.headers());
-            record.texts.fill(id, original_path(request));
+            record.text.fill(id, original_path(request));
         });
         if self.inner.extension {
             request
@@ -82,7 +82,7 @@ impl Observe for RequestTracker {
         }
         RequestExchange {
             record: Some(record),
-            seat,
+            slot,
             progress: Progress::new(Kind::Request),
         }
     }
@@ -104,7 +104,7 @@ impl Observe for RequestTracker {
             progress.kind = Kind::Stream;
             self.inner
                 .registry
-                .change_kind(&exchange.seat, Kind::Stream);
+                .change_kind(&exchange.slot, Kind::Stream);
         }
         record.set_progress(*progress);
     }
@@ -139,13 +139,13 @@ impl Observe for RequestTracker {
         if let Some(error) = ending.error() {
             record.extra_or_new().error = Some(bounded_display(&error));
         }
-        end.heed_verdict(&record);
+        end.apply_verdict(&record);
         let ended = Ended {
             end,
             duration: ending.duration(),
         };
         let registry = &self.inner.registry;
-        registry.end(&exchange.seat, record, progress, ended);
+        registry.end(&exchange.slot, record, progress, ended);
     }
 
     fn in_scope<R>(&self, exchange: &mut RequestExchange, step: impl FnOnce() -> R) -> R {
@@ -155,9 +155,9 @@ impl Observe for RequestTracker {
 }
 
 impl End {
-    /// What the work said about itself counts if it was answered at all: that a
-    /// client went away, or that it panicked, is the truth whatever was said before.
-    pub(crate) fn heed_verdict(&mut self, record: &Record) {
+    /// Applies `fail` or `reject` of the handle to a completed exchange. Any other outcome, such as
+    /// a panic or a client that left, happened after it and stays.
+    pub(crate) fn apply_verdict(&mut self, record: &Record) {
         if self.outcome != TrackedOutcome::Completed {
             return;
         }
@@ -172,8 +172,7 @@ impl End {
     }
 }
 
-/// The route, unless it is a guess: which gRPC methods there are is known only
-/// when they have answered.
+/// The route, unless it may still change: whether a gRPC method exists is known by its answer.
 fn certain_route(facts: &Facts) -> Option<&Route> {
     facts
         .route()
@@ -181,7 +180,7 @@ fn certain_route(facts: &Facts) -> Option<&Route> {
 }
 
 fn request_id<'a>(facts: &'a Facts, headers: &'a HeaderMap) -> &'a [u8] {
-    // A layer of its own has put it into the headers.
+    // Where the layer of request ids stands apart, the id is in the headers only.
     let id = facts.request_id().or_else(|| headers.get("x-request-id"));
     id.map_or(&[], HeaderValue::as_bytes)
 }
