@@ -1,4 +1,4 @@
-//! The parts, for the benchmark beside other crates' maps. Not part of the API.
+//! What `benches/registry.rs` compares with other crates' maps. Not part of the API.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,7 +97,7 @@ impl History {
     }
 }
 
-/// A whole exchange's dealings with the tracker, without the layer around it.
+/// All that the tracker does for one exchange, without the layer around it.
 pub fn begin_and_end(tracker: &RequestTracker, now: Instant) {
     let registry = &tracker.inner.registry;
     let (record, slot) = registry.begin(Kind::Request, now, fill_in);
@@ -112,7 +112,7 @@ pub fn begin_and_end(tracker: &RequestTracker, now: Instant) {
     registry.end(&slot, record, Progress::new(Kind::Request), ended);
 }
 
-/// Puts so many into the tracker, for good.
+/// Registers so many that never end.
 pub fn fill(tracker: &RequestTracker, count: usize) {
     let now = Instant::now();
     for _ in 0..count {

@@ -15,7 +15,7 @@ pub(crate) mod axum;
 ///
 /// Get it by [`current`](Self::current) in a handler, a response's body or a tracked task; by axum's
 /// extractor, with the feature `axum`; or from the request's extensions, with
-/// [`with_extension`](crate::RequestTrackerBuilder::with_extension). Cheap to clone; spawned tasks
+/// [`extension`](crate::RequestTrackerBuilder::extension). Cheap to clone; spawned tasks
 /// can own one.
 ///
 /// # Examples

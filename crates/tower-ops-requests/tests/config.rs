@@ -5,7 +5,7 @@ use std::time::Duration;
 use tower_ops_requests::RequestTracker;
 
 #[test]
-fn every_problem_is_told_at_once_and_begins_with_its_setting() {
+fn every_problem_is_returned_at_once_and_begins_with_its_setting() {
     let error = RequestTracker::builder()
         .max_history(0)
         .max_routes(1_000_000)
@@ -34,9 +34,7 @@ fn the_bounds_themselves_are_valid() {
 
 #[test]
 fn without_a_history_its_size_does_not_matter() {
-    let builder = RequestTracker::builder()
-        .max_history(0)
-        .enable_history(false);
+    let builder = RequestTracker::builder().max_history(0).without_history();
     assert_eq!(builder.validate(), Ok(()));
 }
 

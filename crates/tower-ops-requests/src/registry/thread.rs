@@ -1,9 +1,9 @@
-//! What each thread has for itself: a shard's number and a block of ids.
+//! What each thread owns: its number, which selects its shard, and a block of ids.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Ids are handed out in blocks, so that threads do not meet at a counter.
+/// Threads take ids in blocks, so that they seldom write the shared counter.
 const BLOCK: u64 = 1_024;
 
 struct Mine {
@@ -23,7 +23,7 @@ thread_local! {
     };
 }
 
-/// A number of the calling thread; threads count from 0. A thread that is ending counts as 0.
+/// The number of the calling thread, from 0; 0 for a thread that is ending.
 #[inline]
 pub(crate) fn number() -> usize {
     MINE.try_with(|mine| mine.number).unwrap_or(0)
@@ -42,7 +42,7 @@ pub(crate) fn next_id() -> u64 {
         mine.next_id.set(id + 1);
         id
     })
-    // The thread is ending: it takes a whole block for one id.
+    // The thread is ending: this one id takes a whole block.
     .unwrap_or_else(|_| BLOCKS.fetch_add(BLOCK, Ordering::Relaxed))
 }
 

@@ -1,4 +1,4 @@
-//! What the service is asked.
+//! The parameters of the service.
 
 use std::time::Duration;
 
@@ -10,45 +10,46 @@ use crate::record::snapshot::RequestSnapshot;
 use crate::registry::Cursor;
 
 pub(crate) fn after(query: &Query<'_>) -> Result<Option<Cursor>, BadQuery> {
-    let Some(text) = query.get("after") else {
+    parse(query, "after", cursor, || {
+        "not the \"next\" of an earlier answer of this process".to_owned()
+    })
+}
+
+/// The value of a parameter, `None` if it is not there.
+fn parse<T>(
+    query: &Query<'_>,
+    name: &str,
+    parse: impl FnOnce(&str) -> Option<T>,
+    problem: impl FnOnce() -> String,
+) -> Result<Option<T>, BadQuery> {
+    let Some(text) = query.get(name) else {
         return Ok(None);
     };
-    let cursor = text.split_once('-').and_then(|(nanos, id)| {
-        Some(Cursor {
-            nanos: nanos.parse().ok()?,
-            id: id.parse().ok()?,
-        })
-    });
-    match cursor {
-        Some(cursor) => Ok(Some(cursor)),
-        None => Err(BadQuery::new(
-            "after: not the \"next\" of an earlier answer of this process",
-        )),
-    }
+    let value = parse(text).ok_or_else(|| BadQuery::new(format!("{name}: {}", problem())))?;
+    Ok(Some(value))
+}
+
+fn cursor(text: &str) -> Option<Cursor> {
+    let (nanos, id) = text.split_once('-')?;
+    Some(Cursor {
+        nanos: nanos.parse().ok()?,
+        id: id.parse().ok()?,
+    })
 }
 
 pub(crate) fn filter(query: &Query<'_>) -> Result<Filter, BadQuery> {
-    let outcome = match query.get("outcome") {
-        None => Ended::Anyhow,
-        Some(text) => Ended::parse(text).ok_or_else(|| {
-            BadQuery::new(format!("outcome: not one of {}", Ended::names().join(", ")))
-        })?,
-    };
-    let class = match query.get("class") {
-        None => None,
-        Some(text) => Some(class(text).ok_or_else(|| {
-            let names = Class::ALL.map(|class| class.as_str()).join(", ");
-            BadQuery::new(format!("class: not one of {names}"))
-        })?),
-    };
-    let at_least = match query.get("min_ms") {
-        None => None,
-        Some(text) => Some(millis(text).ok_or_else(|| {
-            BadQuery::new("min_ms: not a number of milliseconds, such as 250 or 0.5")
-        })?),
-    };
+    let ended = parse(query, "outcome", Ended::parse, || {
+        format!("not one of {}", Ended::names().join(", "))
+    })?;
+    let class = parse(query, "class", class, || {
+        let names = Class::ALL.map(|class| class.as_str()).join(", ");
+        format!("not one of {names}")
+    })?;
+    let at_least = parse(query, "min_ms", millis, || {
+        "not a number of milliseconds, such as 250 or 0.5".to_owned()
+    })?;
     Ok(Filter {
-        outcome,
+        ended,
         class,
         at_least,
         request_id: query.get("request_id").map(Into::into),
@@ -56,7 +57,7 @@ pub(crate) fn filter(query: &Query<'_>) -> Result<Filter, BadQuery> {
     })
 }
 
-/// Where in the history to look.
+/// Which part of the history to list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
     Anywhere,
@@ -65,22 +66,28 @@ pub(crate) enum Kept {
 }
 
 pub(crate) fn kept(query: &Query<'_>) -> Result<Kept, BadQuery> {
-    match query.get("kept") {
-        None => Ok(Kept::Anywhere),
-        Some("slowest") => Ok(Kept::Slowest),
-        Some("failed") => Ok(Kept::Failed),
-        Some(_) => Err(BadQuery::new("kept: not one of slowest, failed")),
+    let kept = parse(query, "kept", Kept::parse, || {
+        "not one of slowest, failed".to_owned()
+    })?;
+    Ok(kept.unwrap_or(Kept::Anywhere))
+}
+
+impl Kept {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "slowest" => Some(Self::Slowest),
+            "failed" => Some(Self::Failed),
+            _ => None,
+        }
     }
 }
 
 fn class(text: &str) -> Option<Class> {
-    { Class::ALL.iter() }
-        .find(|class| class.as_str() == text)
-        .copied()
+    Class::ALL.into_iter().find(|class| class.as_str() == text)
 }
 
 fn millis(text: &str) -> Option<Duration> {
-    // Digits first: "inf", "NaN" and signs are numbers to Rust.
+    // A digit first: `f64` also parses "inf", "NaN" and signs.
     let number = text.starts_with(|first: char| first.is_ascii_digit());
     let millis: f64 = number.then(|| text.parse().ok())??;
     Duration::try_from_secs_f64(millis / 1_000.0).ok()
@@ -91,36 +98,33 @@ pub(crate) fn cursor_text(cursor: Cursor) -> String {
     format!("{}-{}", cursor.nanos, cursor.id)
 }
 
-/// What of the history is asked for.
+/// Which endings to list.
 pub(crate) struct Filter {
-    outcome: Ended,
+    ended: Option<Ended>,
     class: Option<Class>,
     at_least: Option<Duration>,
     request_id: Option<String>,
     route: Option<String>,
 }
 
-/// An outcome, or a class: `cancelled` is both, and means the class, which has
-/// all that were.
+/// An outcome or a class. `cancelled` is both, and means the class, which includes the outcome.
 #[derive(Clone, Copy)]
 enum Ended {
-    Anyhow,
     With(TrackedOutcome),
     In(Class),
 }
 
 impl Filter {
-    /// Whether it asks for what only those may know who see details.
+    /// Whether the answer would reveal details.
     pub(crate) const fn needs_details(&self) -> bool {
         self.request_id.is_some()
     }
 
     pub(crate) fn matches(&self, snapshot: &RequestSnapshot) -> bool {
-        let ended = match self.outcome {
-            Ended::Anyhow => true,
+        let ended = self.ended.is_none_or(|ended| match ended {
             Ended::With(outcome) => snapshot.outcome == Some(outcome),
             Ended::In(class) => snapshot.class == Some(class),
-        };
+        });
         let class = self.class.is_none_or(|class| snapshot.class == Some(class));
         let duration = snapshot.duration.unwrap_or_default();
         let slow = self.at_least.is_none_or(|least| duration >= least);
@@ -133,11 +137,13 @@ impl Filter {
 
 impl Ended {
     fn parse(text: &str) -> Option<Self> {
-        let outcomes = TrackedOutcome::ALL;
-        let outcome = || outcomes.iter().find(|outcome| outcome.as_str() == text);
+        let outcome = || {
+            let mut outcomes = TrackedOutcome::ALL.into_iter();
+            outcomes.find(|outcome| outcome.as_str() == text)
+        };
         class(text)
             .map(Self::In)
-            .or_else(|| outcome().map(|outcome| Self::With(*outcome)))
+            .or_else(|| outcome().map(Self::With))
     }
 
     fn names() -> Vec<&'static str> {

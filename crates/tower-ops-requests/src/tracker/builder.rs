@@ -75,11 +75,10 @@ impl RequestTrackerBuilder {
         self
     }
 
-    /// Sets whether there is a history. There is by default. Without it the slowest and the failed
-    /// are not kept either; statistics are.
+    /// Turns the history off. The slowest and the failed are not kept either; statistics are.
     #[must_use]
-    pub const fn enable_history(mut self, enable: bool) -> Self {
-        self.history = enable;
+    pub const fn without_history(mut self) -> Self {
+        self.history = false;
         self
     }
 
@@ -113,12 +112,12 @@ impl RequestTrackerBuilder {
         self
     }
 
-    /// Puts a [`RequestHandle`](crate::RequestHandle) into the extensions of every request, for
-    /// services that run on another task than the one that polls the exchange. Off by default: it
-    /// costs up to two allocations per request.
+    /// Sets whether a [`RequestHandle`](crate::RequestHandle) is put into the extensions of every
+    /// request, for services that run on another task than the one that polls the exchange. Off by
+    /// default: it costs up to two allocations per request.
     #[must_use]
-    pub const fn with_extension(mut self) -> Self {
-        self.extension = true;
+    pub const fn extension(mut self, enable: bool) -> Self {
+        self.extension = enable;
         self
     }
 
@@ -207,7 +206,7 @@ impl RequestTrackerBuilder {
         let mut problems = Vec::new();
         if self.history && !(1..=MOST_HISTORY).contains(&self.max_history) {
             problems.push(format!(
-                "max_history: {} is not between 1 and {MOST_HISTORY}; enable_history(false) turns \
+                "max_history: {} is not between 1 and {MOST_HISTORY}; without_history() turns \
                  the history off",
                 self.max_history
             ));
@@ -239,11 +238,11 @@ impl fmt::Debug for RequestTrackerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequestTrackerBuilder")
             .field("max_history", &self.max_history)
-            .field("enable_history", &self.history)
+            .field("history", &self.history)
             .field("max_routes", &self.max_routes)
             .field("slow_after", &self.slow_after)
             .field("exempt", &self.exempt)
-            .field("with_extension", &self.extension)
+            .field("extension", &self.extension)
             .finish_non_exhaustive()
     }
 }
