@@ -3,17 +3,22 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, IntoFuture};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
+use tower_ops_core::sync::Mutex;
 
 use crate::lifecycle::Lifecycle;
-use crate::lock::lock;
-use crate::shared::Shared;
+use crate::lifecycle::state::LifecycleState;
+use crate::phase::Phase;
+
+mod serve;
+
+pub use self::serve::DeadlineElapsed;
 
 impl Lifecycle {
     /// Registers something that takes part in the drain: it is called when the drain
@@ -59,7 +64,7 @@ impl Lifecycle {
     /// As [`on_drain`](Self::on_drain), for what takes part without knowing of every server: where
     /// a server was given [`signal_to_stop`](Self::signal_to_stop) and nothing else tells when it
     /// has stopped, the drain takes its full time all the same.
-    pub fn on_drain_beside<F, Fut>(&self, name: impl Into<Cow<'static, str>>, participant: F)
+    pub fn on_drain_independent<F, Fut>(&self, name: impl Into<Cow<'static, str>>, participant: F)
     where
         F: FnOnce(Drain) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
@@ -67,15 +72,15 @@ impl Lifecycle {
         self.take_part(name.into(), participant, false);
     }
 
-    /// Declares that a participant registered by [`on_drain_beside`](Self::on_drain_beside) knows
+    /// Declares that a participant registered by [`on_drain_independent`](Self::on_drain_independent) knows
     /// what is in flight on every server, those among them that were only given
     /// [`signal_to_stop`](Self::signal_to_stop): the drain ends when all participants have, and
     /// does not take its full time for the sake of such a server.
     ///
     /// The participant has to allow for what the server has accepted and not passed on:
-    /// [`Drain::has_unseen_servers`] tells when that is.
-    pub fn observe_servers(&self) {
-        self.shared.drain.observed.store(true, Ordering::Relaxed);
+    /// [`Drain::has_untracked_servers`] tells when that is.
+    pub fn track_servers(&self) {
+        self.state.drain.observed.store(true, Ordering::Relaxed);
     }
 
     fn take_part<F, Fut>(&self, name: Cow<'static, str>, participant: F, sees: bool)
@@ -84,7 +89,7 @@ impl Lifecycle {
         Fut: Future<Output = ()> + Send + 'static,
     {
         let begin: Begin = Box::new(move |drain| Box::pin(async move { participant(drain).await }));
-        self.shared.drain.register(Registered { name, begin }, sees);
+        self.state.drain.register(Registered { name, begin }, sees);
     }
 
     /// Keeps the drain from ending before it is dropped: hold one for each piece of
@@ -95,8 +100,8 @@ impl Lifecycle {
     #[must_use = "dropping the guard lets the drain end"]
     pub fn drain_guard(&self, name: impl Into<Cow<'static, str>>) -> DrainGuard {
         DrainGuard {
-            key: self.shared.drain.hold(name.into()),
-            shared: Arc::clone(&self.shared),
+            key: self.state.drain.hold(name.into()),
+            state: Arc::clone(&self.state),
         }
     }
 }
@@ -105,7 +110,7 @@ impl Lifecycle {
 /// was aborted.
 #[derive(Clone)]
 pub struct Drain {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) state: Arc<LifecycleState>,
     pub(crate) deadline: Instant,
     pub(crate) place: Option<usize>,
 }
@@ -120,8 +125,8 @@ impl Drain {
     /// Returns whether a server was given [`signal_to_stop`](Lifecycle::signal_to_stop), and
     /// neither a deadline, nor a guard, nor a participant of its own shows when it has stopped.
     #[must_use]
-    pub fn has_unseen_servers(&self) -> bool {
-        self.shared.drain.has_unseen_servers()
+    pub fn has_untracked_servers(&self) -> bool {
+        self.state.drain.has_untracked_servers()
     }
 
     /// Waits until the deadline.
@@ -139,13 +144,13 @@ impl Drain {
     /// All are counted. The first 100 lines of a participant are kept, 256 characters
     /// of each; control characters are replaced.
     pub fn aborted(&self, line: impl AsRef<str>) {
-        let mut progress = lock(&self.shared.progress);
+        let mut progress = self.state.progress.lock();
         progress.aborted(self.place, 1, Some(line.as_ref()));
     }
 
     /// Says that so many more were aborted, without naming them.
     pub fn aborted_unnamed(&self, count: u64) {
-        lock(&self.shared.progress).aborted(self.place, count, None);
+        self.state.progress.lock().aborted(self.place, count, None);
     }
 }
 
@@ -160,13 +165,13 @@ impl fmt::Debug for Drain {
 /// The drain does not end while this is held, but at its deadline. Made by
 /// [`Lifecycle::drain_guard`].
 pub struct DrainGuard {
-    shared: Arc<Shared>,
+    state: Arc<LifecycleState>,
     key: u64,
 }
 
 impl Drop for DrainGuard {
     fn drop(&mut self) {
-        self.shared.drain.release(self.key);
+        self.state.drain.release(self.key);
     }
 }
 
@@ -211,7 +216,7 @@ struct Held {
 
 impl DrainState {
     fn register(&self, registered: Registered, sees: bool) {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         if inner.over {
             drop(inner); // its drop may run anything
             refuse(&registered);
@@ -225,7 +230,7 @@ impl DrainState {
 
     fn hold(&self, name: Cow<'static, str>) -> u64 {
         let since = Instant::now();
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         let key = inner.next_key;
         inner.next_key += 1;
         inner.seen = true;
@@ -235,7 +240,7 @@ impl DrainState {
 
     fn release(&self, key: u64) {
         let is_empty = {
-            let mut inner = lock(&self.inner);
+            let mut inner = self.inner.lock();
             inner.held.remove(&key);
             inner.held.is_empty()
         };
@@ -245,12 +250,12 @@ impl DrainState {
     }
 
     pub(crate) fn take_registered(&self) -> Vec<Registered> {
-        std::mem::take(&mut lock(&self.inner).registered)
+        std::mem::take(&mut self.inner.lock().registered)
     }
 
     /// Whether there is nothing more to wait for: then the drain is over.
     pub(crate) fn end_if_idle(&self) -> bool {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         let idle = inner.registered.is_empty() && inner.held.is_empty();
         inner.over |= idle;
         idle
@@ -258,17 +263,17 @@ impl DrainState {
 
     /// Whether servers stop, and nothing tells when they have.
     pub(crate) fn is_blind(&self) -> bool {
-        self.has_unseen_servers() && !self.observed.load(Ordering::Relaxed)
+        self.has_untracked_servers() && !self.observed.load(Ordering::Relaxed)
     }
 
-    fn has_unseen_servers(&self) -> bool {
-        self.stops_unseen.load(Ordering::Relaxed) && !lock(&self.inner).seen
+    fn has_untracked_servers(&self) -> bool {
+        self.stops_unseen.load(Ordering::Relaxed) && !self.inner.lock().seen
     }
 
     /// Ends the drain, and tells what is held still: how many of each name, and since
     /// when the oldest; the oldest name first.
     pub(crate) fn end(&self) -> Vec<(Cow<'static, str>, u64, Instant)> {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         inner.over = true;
         let unheard = std::mem::take(&mut inner.registered);
         let mut names: HashMap<Cow<'static, str>, (u64, Instant)> = HashMap::new();
@@ -291,4 +296,81 @@ impl DrainState {
 fn refuse(registered: &Registered) {
     let name = &*registered.name;
     tracing::warn!(participant = name, "registered after the drain: not run");
+}
+
+/// Tells work without an end of its own that it has to end. Cheap to clone. Made by
+/// [`Lifecycle::drain_token`](crate::Lifecycle::drain_token) and
+/// [`Lifecycle::pre_drain_token`](crate::Lifecycle::pre_drain_token).
+///
+/// A token only tells; the drain does not wait for whoever has one. For that, hold a
+/// [guard](crate::Lifecycle::drain_guard).
+///
+/// # Examples
+///
+/// ```
+/// # use tower_ops_lifecycle::Lifecycle;
+/// # async fn receive() -> Option<u8> { None }
+/// # async fn example(lifecycle: Lifecycle) {
+/// let token = lifecycle.pre_drain_token();
+/// while let Some(Some(message)) = token.run_until_cancelled(receive()).await {
+///     // work on it
+/// #   drop(message);
+/// }
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct DrainToken {
+    state: Arc<LifecycleState>,
+    at: Phase,
+}
+
+impl DrainToken {
+    pub(crate) const fn new(state: Arc<LifecycleState>, at: Phase) -> Self {
+        Self { state, at }
+    }
+
+    /// Whether it is time to end. One atomic load.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.state.phase() >= self.at
+    }
+
+    /// Waits until it is time to end.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub async fn cancelled(&self) {
+        self.state.reached(self.at).await;
+    }
+
+    /// As [`cancelled`](Self::cancelled), for a future that may outlive this token.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub async fn cancelled_owned(self) {
+        self.cancelled().await;
+    }
+
+    /// Runs a future until it ends, or drops it when it is time to end: `None`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As the future's.
+    pub async fn run_until_cancelled<F: IntoFuture>(&self, work: F) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            () = self.cancelled() => None,
+            output = work.into_future() => Some(output),
+        }
+    }
+}
+
+impl fmt::Debug for DrainToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DrainToken")
+            .field("is_cancelled", &self.is_cancelled())
+            .finish()
+    }
 }

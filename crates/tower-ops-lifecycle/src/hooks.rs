@@ -8,7 +8,6 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use crate::lifecycle::Lifecycle;
-use crate::lock::lock;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -53,7 +52,7 @@ impl Lifecycle {
             hook: hook.into(),
             run: Box::new(move || Box::pin(async move { run().await.into_result() })),
         };
-        let refused = lock(&self.shared.hooks).register(registered);
+        let refused = self.state.hooks.lock().register(registered);
         if let Some(refused) = refused {
             let name = &*refused.hook.name;
             tracing::warn!(hook = name, "registered after the last hook: not run");

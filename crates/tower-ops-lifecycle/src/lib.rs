@@ -98,60 +98,44 @@
 
 mod activity;
 mod builder;
-mod close;
-mod config;
+mod connection_close;
 mod drain;
 mod driver;
 mod hooks;
 mod lifecycle;
-mod lock;
 mod metrics;
-mod overdue;
-mod panics;
 mod phase;
 mod prestop;
-mod progress;
 mod report;
-mod report_text;
-mod restarts;
-mod serve;
-mod shared;
+mod restart_count;
 mod signals;
 mod startup;
-mod step;
-mod subscription;
 #[cfg(all(unix, feature = "systemd"))]
 mod systemd;
-mod text;
 mod timeline;
-mod token;
-mod trigger;
 
 pub use self::activity::Activity;
 pub use self::builder::{
-    DEFAULT_ABORT, DEFAULT_DRAIN, DEFAULT_GRACE_PERIOD, DEFAULT_HOOKS, DEFAULT_MARGIN,
-    DEFAULT_PRE_DRAIN, LifecycleBuilder,
+    DEFAULT_ABORT_TIMEOUT, DEFAULT_DRAIN_TIMEOUT, DEFAULT_GRACE_PERIOD, DEFAULT_HOOKS_TIMEOUT,
+    DEFAULT_MARGIN, DEFAULT_PRE_DRAIN, LifecycleBuilder,
 };
-pub use self::close::{ConnectionClose, ConnectionCloseLayer, ResponseFuture};
-pub use self::drain::{Drain, DrainGuard};
+pub use self::connection_close::{ConnectionClose, ConnectionCloseLayer, ResponseFuture};
+pub use self::drain::{DeadlineElapsed, Drain, DrainGuard, DrainToken};
 pub use self::hooks::{Hook, HookOutput};
 pub use self::lifecycle::Lifecycle;
-pub use self::phase::Phase;
-pub use self::prestop::{PreStop, PreStopBody, PreStopFuture};
+pub use self::phase::{Phase, Subscription, Trigger};
+pub use self::prestop::{PreStop, PreStopFuture};
 pub use self::report::{
     HookOutcome, HookReport, ParticipantOutcome, ParticipantReport, PreDrainEnd, ShutdownEnding,
     ShutdownReport,
 };
-pub use self::serve::DeadlineElapsed;
-pub use self::startup::{StartupReport, StepReport, StepState};
-pub use self::step::StepError;
-pub use self::subscription::Subscription;
+pub use self::startup::StepError;
+pub use self::startup::report::{StartupReport, StepReport, StepState};
 #[cfg(all(unix, feature = "systemd"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "systemd")))]
 pub use self::systemd::ActivatedSockets;
-pub use self::token::DrainToken;
-pub use self::trigger::Trigger;
 pub use tower_ops_core::config::ConfigError;
+pub use tower_ops_core::http::AnswerBody;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

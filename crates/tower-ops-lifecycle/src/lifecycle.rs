@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 use crate::activity::Activity;
 use crate::builder::LifecycleBuilder;
+use crate::drain::DrainToken;
 use crate::driver;
-use crate::phase::Phase;
+use crate::lifecycle::state::LifecycleState;
+use crate::phase::{Phase, Subscription, Trigger};
 use crate::report::ShutdownReport;
-use crate::shared::Shared;
-use crate::subscription::Subscription;
-use crate::token::DrainToken;
-use crate::trigger::Trigger;
+
+pub(crate) mod state;
 
 /// The life of a process: a handle to its phase, its start-up and its shutdown.
 ///
@@ -39,7 +39,7 @@ use crate::trigger::Trigger;
 /// ```
 #[derive(Clone)]
 pub struct Lifecycle {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) state: Arc<LifecycleState>,
 }
 
 impl Lifecycle {
@@ -55,14 +55,10 @@ impl Lifecycle {
         LifecycleBuilder::new()
     }
 
-    pub(crate) const fn from_shared(shared: Arc<Shared>) -> Self {
-        Self { shared }
-    }
-
     /// The phase of this moment.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        self.shared.phase()
+        self.state.phase()
     }
 
     /// Waits until `phase`, or a later one, is reached, and tells which it is then:
@@ -72,13 +68,13 @@ impl Lifecycle {
     ///
     /// May be dropped at any time.
     pub async fn wait_for(&self, phase: Phase) -> Phase {
-        self.shared.reached(phase).await
+        self.state.reached(phase).await
     }
 
     /// Watches the phases from now on.
     #[must_use]
     pub fn subscribe(&self) -> Subscription {
-        Subscription::new(self.shared.subscribe())
+        Subscription::new(self.state.subscribe())
     }
 
     /// Begins the shutdown, and tells whether this was what began it.
@@ -100,20 +96,20 @@ impl Lifecycle {
     /// out by [`run`](Self::run).
     #[expect(clippy::must_use_candidate, reason = "called for what it does")]
     pub fn trigger(&self, trigger: Trigger) -> bool {
-        self.shared.trigger(trigger)
+        self.state.trigger(trigger)
     }
 
     /// Who began the shutdown.
     #[must_use]
     pub fn triggered_by(&self) -> Option<Trigger> {
-        self.shared.moments().first.map(|first| first.trigger)
+        self.state.moments().first.map(|first| first.trigger)
     }
 
     /// By when the process has to be gone: the grace period after the first trigger.
     #[must_use]
-    pub fn gone_by(&self) -> Option<Instant> {
-        let first = self.shared.moments().first?;
-        Some(self.shared.config.timeline.gone_by(first.at))
+    pub fn exit_deadline(&self) -> Option<Instant> {
+        let first = self.state.moments().first?;
+        Some(self.state.config.timeline.exit_deadline(first.at))
     }
 
     /// Carries out the shutdown, once it is triggered, and reports it.
@@ -131,13 +127,13 @@ impl Lifecycle {
     /// May be dropped at any time: the shutdown goes on, and the next call joins it.
     /// It ends early only with the runtime, and says so in the log.
     pub fn run(&self) -> impl Future<Output = ShutdownReport> + Send + use<> {
-        driver::start(&self.shared);
-        let shared = Arc::clone(&self.shared);
+        driver::start(&self.state);
+        let state = Arc::clone(&self.state);
         async move {
             loop {
-                shared.reached(Phase::Stopped).await;
+                state.reached(Phase::Stopped).await;
                 // Always there: it is stored before the phase is reached.
-                if let Some(report) = shared.report() {
+                if let Some(report) = state.report() {
                     return report;
                 }
             }
@@ -147,28 +143,28 @@ impl Lifecycle {
     /// The report of the shutdown, once the process has stopped.
     #[must_use]
     pub fn shutdown_report(&self) -> Option<ShutdownReport> {
-        self.shared.report()
+        self.state.report()
     }
 
     /// Fires when the drain begins: for SSE, WebSockets and whatever else has no
     /// end of its own.
     #[must_use]
     pub fn drain_token(&self) -> DrainToken {
-        DrainToken::new(Arc::clone(&self.shared), Phase::Draining)
+        DrainToken::new(Arc::clone(&self.state), Phase::Draining)
     }
 
     /// Fires at the trigger already: for consumers of queues, which need no time to
     /// be noticed and should take nothing more.
     #[must_use]
     pub fn pre_drain_token(&self) -> DrainToken {
-        DrainToken::new(Arc::clone(&self.shared), Phase::PreDraining)
+        DrainToken::new(Arc::clone(&self.state), Phase::PreDraining)
     }
 
     /// What an accept loop touches for each new connection, so that
     /// [`wait_for_quiet`](LifecycleBuilder::wait_for_quiet) knows of them.
     #[must_use]
     pub fn activity(&self) -> Activity {
-        self.shared.activity()
+        self.state.activity()
     }
 
     /// Says that a listener is open. [`signal_to_stop`](Self::signal_to_stop) and
@@ -177,32 +173,32 @@ impl Lifecycle {
     /// A process that is stopped before it was ready and before it served anything has
     /// nobody to wait for, and skips the pre-drain.
     pub fn mark_serving(&self) {
-        self.shared.mark_serving();
+        self.state.mark_serving();
     }
 
     /// How long ago this lifecycle was built.
     #[must_use]
     pub fn uptime(&self) -> Duration {
-        self.shared.created.elapsed()
+        self.state.created.elapsed()
     }
 
     /// Sets `server_uptime_seconds` now. [`run`](Self::run) does every 5 s; call it
     /// before a scrape for more.
     pub fn record_uptime(&self) {
-        self.shared.metrics.set_uptime(self.uptime());
+        self.state.metrics.set_uptime(self.uptime());
     }
 
     /// How often the process was restarted, if that is
     /// [counted](LifecycleBuilder::restart_count_file).
     #[must_use]
     pub fn restart_count(&self) -> Option<u64> {
-        Some(self.shared.restarts.as_ref()?.count)
+        Some(self.state.restarts.as_ref()?.count)
     }
 
     /// What was wrong with the file of the restart count.
     #[must_use]
     pub fn restart_count_problem(&self) -> Option<&str> {
-        self.shared.restarts.as_ref()?.problem.as_deref()
+        self.state.restarts.as_ref()?.problem.as_deref()
     }
 }
 

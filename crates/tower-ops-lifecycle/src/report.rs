@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::lock::lock;
-use crate::progress::Progress;
-use crate::shared::{Moments, Shared};
-use crate::trigger::Trigger;
+use crate::lifecycle::state::{LifecycleState, Moments};
+use crate::phase::Trigger;
+
+mod display;
+
+pub(crate) use self::display::Seconds;
 
 /// How a shutdown ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,14 +125,14 @@ pub(crate) struct Facts {
 }
 
 impl ShutdownReport {
-    pub(crate) fn new(shared: &Shared, ending: ShutdownEnding, now: Instant) -> Self {
-        let moments = shared.moments();
-        let failure = lock(&shared.steps).failure();
-        let waiting = lock(&shared.hooks).names();
-        let progress = lock(&shared.progress);
+    pub(crate) fn new(state: &LifecycleState, ending: ShutdownEnding, now: Instant) -> Self {
+        let moments = state.moments();
+        let failure = state.steps.lock().failure();
+        let waiting = state.hooks.lock().names();
+        let progress = state.progress.lock();
         let facts = Facts {
             failure,
-            uptime: now - shared.created,
+            uptime: now - state.created,
             hooks: hooks(&progress, waiting, now),
             ..Facts::of(ending, &moments, &progress, now)
         };
@@ -288,4 +290,67 @@ fn hooks(progress: &Progress, waiting: Vec<Cow<'static, str>>, now: Instant) -> 
     });
     let ran = progress.hooks.iter().cloned();
     ran.chain(running).chain(waiting).collect()
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    pub(crate) pre_drain: Option<(Instant, PreDrainEnd)>,
+    pub(crate) last_connection: Option<Instant>,
+    pub(crate) drain_deadline: Option<Instant>,
+    pub(crate) drained: Option<Instant>,
+    pub(crate) participants: Vec<Participant>,
+    pub(crate) hooks: Vec<HookReport>,
+    /// The one that runs.
+    pub(crate) hook: Option<(Cow<'static, str>, Instant)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Participant {
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) began: Instant,
+    pub(crate) ended: Option<Instant>,
+    pub(crate) outcome: ParticipantOutcome,
+    pub(crate) aborted: u64,
+    pub(crate) lines: Vec<String>,
+}
+
+/// How many participants are reported: those after it take part all the same.
+const MOST_PARTICIPANTS: usize = 256;
+/// How many lines of what it aborted are kept for each.
+const MOST_LINES: usize = 100;
+
+impl Progress {
+    /// Where the participant stands, if it is not one too many.
+    pub(crate) fn begin(&mut self, name: Cow<'static, str>, now: Instant) -> Option<usize> {
+        if self.participants.len() >= MOST_PARTICIPANTS {
+            return None;
+        }
+        self.participants.push(Participant {
+            name,
+            began: now,
+            ended: None,
+            outcome: ParticipantOutcome::Unfinished,
+            aborted: 0,
+            lines: Vec::new(),
+        });
+        Some(self.participants.len() - 1)
+    }
+
+    pub(crate) fn end(&mut self, place: Option<usize>, outcome: ParticipantOutcome, now: Instant) {
+        if let Some(participant) = place.and_then(|place| self.participants.get_mut(place)) {
+            participant.outcome = outcome;
+            participant.ended = Some(now);
+        }
+    }
+
+    pub(crate) fn aborted(&mut self, place: Option<usize>, count: u64, line: Option<&str>) {
+        if let Some(participant) = place.and_then(|place| self.participants.get_mut(place)) {
+            participant.aborted = participant.aborted.saturating_add(count);
+            if let Some(line) = line
+                && participant.lines.len() < MOST_LINES
+            {
+                participant.lines.push(display::line(line));
+            }
+        }
+    }
 }

@@ -2,20 +2,20 @@
 //! them as well. Where no lifecycle wants a signal any more, it does what it does by default.
 
 use std::io;
-use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, Weak, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use tokio::runtime;
 use tokio::time::Instant;
+use tower_ops_core::sync::Mutex;
 
-use crate::lock::lock;
-use crate::overdue;
-use crate::phase::Phase;
-use crate::shared::Shared;
-use crate::trigger::Trigger;
+use crate::lifecycle::state::LifecycleState;
+use crate::phase::{Phase, Trigger};
 
 /// All that live, and want to hear.
-static LISTENING: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+static LISTENING: Mutex<Vec<Weak<LifecycleState>>> = Mutex::new(Vec::new());
 
 /// Until when a SIGTERM is on its way that means nothing new. Here, since it may come when the
 /// lifecycle is gone and the process about to exit.
@@ -24,13 +24,14 @@ static EXPECTED: Mutex<Option<Instant>> = Mutex::new(None);
 /// After a prestop hook the kubelet sends a SIGTERM in any case: the first one until then must
 /// not end a process that has done what the hook asked for.
 pub(crate) fn expect_terminate(until: Instant) {
-    *lock(&EXPECTED) = Some(until);
+    *EXPECTED.lock() = Some(until);
 }
 
 fn is_expected(signal: Trigger) -> bool {
     let terminates = signal == Trigger::Terminate;
     terminates
-        && lock(&EXPECTED)
+        && EXPECTED
+            .lock()
             .take()
             .is_some_and(|until| Instant::now() < until)
 }
@@ -40,11 +41,11 @@ fn is_expected(signal: Trigger) -> bool {
 static THREAD: OnceLock<()> = OnceLock::new();
 
 /// From the call on, signals do not end the process any more, but are passed on.
-pub(crate) fn listen(shared: &Arc<Shared>) {
+pub(crate) fn listen(state: &Arc<LifecycleState>) {
     {
-        let mut listening = lock(&LISTENING);
+        let mut listening = LISTENING.lock();
         listening.retain(|it| it.strong_count() > 0);
-        listening.push(Arc::downgrade(shared));
+        listening.push(Arc::downgrade(state));
     }
     THREAD.get_or_init(|| {
         if let Err(error) = start() {
@@ -69,7 +70,7 @@ fn start() -> io::Result<()> {
 
 fn on_signal(signal: Trigger) {
     // Without the lock: a trigger may do anything.
-    let listening: Vec<_> = lock(&LISTENING).iter().filter_map(Weak::upgrade).collect();
+    let listening: Vec<_> = LISTENING.lock().iter().filter_map(Weak::upgrade).collect();
     let wanting: Vec<_> = listening.into_iter().filter(wants_signals).collect();
     let is_expected = is_expected(signal);
     if wanting.is_empty() {
@@ -79,30 +80,30 @@ fn on_signal(signal: Trigger) {
         }
         return;
     }
-    for shared in wanting {
-        if shared.config.exit_when_overdue {
-            overdue::watch(&shared, signal);
+    for state in wanting {
+        if state.config.exit_when_overdue {
+            watch_overdue(&state, signal);
         }
-        shared.trigger(signal);
+        state.trigger(signal);
     }
 }
 
 /// Whether a signal still means anything to a lifecycle.
-fn wants_signals(shared: &Arc<Shared>) -> bool {
+fn wants_signals(state: &Arc<LifecycleState>) -> bool {
     // The driver's, and the one that was made for this look.
     const NOBODYS: usize = 2;
 
-    if shared.phase() < Phase::Stopped {
+    if state.phase() < Phase::Stopped {
         // Without a handle nobody waits for a shutdown, unless one has begun.
-        return shared.phase().is_stopping() || Arc::strong_count(shared) > NOBODYS;
+        return state.phase().is_stopping() || Arc::strong_count(state) > NOBODYS;
     }
-    let moments = shared.moments();
+    let moments = state.moments();
     match moments.first {
         // The second one ends a process that hangs after its shutdown, in the way that was asked for.
         Some(_) if moments.was_signalled() => true,
         // The kubelet sends one when the hook was answered, and all may be done by then.
         Some(first) if first.trigger == Trigger::PreStop => {
-            Instant::now() < shared.config.timeline.gone_by(first.at)
+            Instant::now() < state.config.timeline.exit_deadline(first.at)
         }
         _ => false,
     }
@@ -152,5 +153,34 @@ async fn pass_on(registered: &mpsc::SyncSender<io::Result<()>>) {
     let _ = registered.send(Ok(()));
     while let Ok(()) = tokio::signal::ctrl_c().await {
         on_signal(Trigger::Interrupt);
+    }
+}
+
+/// How often it looks: only while the process stops.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Has a thread see to it that the process ends. A thread, since what keeps the process may be
+/// every runtime that it has.
+fn watch_overdue(state: &Arc<LifecycleState>, signal: Trigger) {
+    if state.overdue_watched.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let watched = Arc::clone(state);
+    let named = thread::Builder::new().name("shutdown-overdue".into());
+    let spawned = named.spawn(move || {
+        let state = watched;
+        let first = state.moments().first;
+        let triggered = first.map_or_else(Instant::now, |first| first.at);
+        let overdue = state.config.timeline.overdue_at(triggered);
+        while state.phase() < Phase::Stopped && Instant::now() < overdue {
+            thread::sleep(LOOK);
+        }
+        if state.phase() == Phase::Stopped {
+            thread::sleep(state.config.timeline.exiting());
+        }
+        state.exit_late(signal);
+    });
+    if let Err(error) = spawned {
+        tracing::error!(%error, "nobody sees to it that the process ends in time");
     }
 }

@@ -22,7 +22,7 @@ impl Timeline {
     }
 
     /// When the process has to be gone.
-    pub(crate) fn gone_by(&self, triggered: Instant) -> Instant {
+    pub(crate) fn exit_deadline(&self, triggered: Instant) -> Instant {
         // More than the grace period only where the builder was told to allow it.
         triggered + self.total().max(self.grace_period)
     }
@@ -44,12 +44,12 @@ impl Timeline {
     /// When a drain that begins now has to be over. A shutdown that was taken up
     /// late does not take the time of the hooks for it.
     pub(crate) fn drain_until(&self, triggered: Instant, now: Instant) -> Instant {
-        let latest = self.gone_by(triggered) - self.margin - self.hooks - self.abort;
+        let latest = self.exit_deadline(triggered) - self.margin - self.hooks - self.abort;
         (now + self.drain).min(latest).max(now)
     }
 
     pub(crate) fn hooks_until(&self, triggered: Instant, now: Instant) -> Instant {
-        let latest = self.gone_by(triggered) - self.margin;
+        let latest = self.exit_deadline(triggered) - self.margin;
         (now + self.hooks).min(latest).max(now)
     }
 }
@@ -111,7 +111,7 @@ mod tests {
             ..TIMELINE
         };
         let triggered = Instant::now();
-        assert_eq!(long.gone_by(triggered) - triggered, secs(73));
+        assert_eq!(long.exit_deadline(triggered) - triggered, secs(73));
         let now = triggered + secs(5);
         assert_eq!(long.drain_until(triggered, now) - triggered, secs(65));
     }

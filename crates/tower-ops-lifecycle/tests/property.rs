@@ -142,8 +142,10 @@ async fn live(events: &[Event], quiet: bool) -> Outcome {
     }
     let began = Instant::now();
     lifecycle.shutdown();
-    let gone_by = lifecycle.gone_by().unwrap();
-    let bound = gone_by.saturating_duration_since(began).max(ms(1_000));
+    let exit_deadline = lifecycle.exit_deadline().unwrap();
+    let bound = exit_deadline
+        .saturating_duration_since(began)
+        .max(ms(1_000));
     let report = lifecycle.run().await;
     let taken = began.elapsed();
     polled.push(lifecycle.phase());

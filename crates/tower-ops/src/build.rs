@@ -127,7 +127,7 @@ impl OpsBuilder {
                 "state_before_ready: there is no state to wait for; add one with state(..)".into(),
             );
         }
-        add(&mut problems, "lifecycle", lifecycle.check());
+        add(&mut problems, "lifecycle", lifecycle.validate());
         let mut health = self.health;
         let tokens = self.tokens.build().unwrap_or_else(|error| {
             add(&mut problems, "operations", Err(error));

@@ -2,26 +2,25 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tower_ops_core::panic::catch;
+use tower_ops_core::sync::Mutex;
 
 use crate::activity::Activity;
-use crate::config::Config;
+use crate::builder::Config;
 use crate::drain::DrainState;
 use crate::hooks::Hooks;
-use crate::lock::lock;
 use crate::metrics::LifecycleMetrics;
-use crate::phase::Phase;
-use crate::progress::Progress;
-use crate::report::{ShutdownEnding, ShutdownReport};
-use crate::restarts::Restarts;
+use crate::phase::{Phase, Trigger, Triggered};
+use crate::report::{Progress, ShutdownEnding, ShutdownReport};
+use crate::restart_count::Restarts;
 use crate::signals;
-use crate::startup::Steps;
-use crate::trigger::{Trigger, Triggered};
+use crate::startup::report::Steps;
 
-pub(crate) struct Shared {
+pub(crate) struct LifecycleState {
     pub(crate) config: Config,
     pub(crate) created: Instant,
     pub(crate) metrics: LifecycleMetrics,
@@ -59,7 +58,7 @@ impl Moments {
     }
 }
 
-impl Shared {
+impl LifecycleState {
     pub(crate) fn new(
         config: Config,
         metrics: LifecycleMetrics,
@@ -124,14 +123,14 @@ impl Shared {
     }
 
     pub(crate) fn moments(&self) -> Moments {
-        lock(&self.moments).clone()
+        self.moments.lock().clone()
     }
 
     /// Whether this made it ready.
     pub(crate) fn mark_ready(&self) -> bool {
         let now = Instant::now();
         {
-            let mut moments = lock(&self.moments);
+            let mut moments = self.moments.lock();
             if moments.first.is_some() || moments.ready.is_some() {
                 return false;
             }
@@ -150,7 +149,7 @@ impl Shared {
             at: Instant::now(),
         };
         let (first, exits) = {
-            let mut moments = lock(&self.moments);
+            let mut moments = self.moments.lock();
             let first = moments.first.is_none();
             if first {
                 moments.first = Some(now);
@@ -163,7 +162,7 @@ impl Shared {
             (first, trigger.is_signal() && moments.signals > 1)
         };
         if first && trigger == Trigger::PreStop {
-            signals::expect_terminate(self.config.timeline.gone_by(now.at));
+            signals::expect_terminate(self.config.timeline.exit_deadline(now.at));
         }
         if first {
             tracing::info!(trigger = trigger.as_str(), "the shutdown begins");
@@ -186,8 +185,7 @@ impl Shared {
     pub(crate) fn last_connection(&self) -> Result<Option<Instant>, ()> {
         if let Some(source) = &self.config.last_connection {
             // It is the user's: a panic in it must not end the shutdown.
-            let ask = std::panic::AssertUnwindSafe(|| source());
-            return std::panic::catch_unwind(ask).map_err(drop);
+            return catch(|| source()).map_err(drop);
         }
         if self.activity_taken.load(Ordering::Relaxed) {
             Ok(self.activity.last())
@@ -231,7 +229,7 @@ impl Shared {
         // Only when it did not exit, and even if it panicked: whoever waits for the end
         // would return from `main`, as if all were well, before the exit.
         let _stopped = AdvanceOnDrop {
-            shared: self,
+            state: self,
             is_ours: self.store_report(ending),
         };
         // Always there: stored by us, or by whoever was first.
@@ -259,21 +257,21 @@ impl Shared {
 }
 
 struct AdvanceOnDrop<'a> {
-    shared: &'a Shared,
+    state: &'a LifecycleState,
     is_ours: bool,
 }
 
 impl Drop for AdvanceOnDrop<'_> {
     fn drop(&mut self) {
         if self.is_ours {
-            self.shared.advance(Phase::Stopped);
+            self.state.advance(Phase::Stopped);
         }
     }
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for LifecycleState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
+        f.debug_struct("LifecycleState")
             .field("phase", &self.phase())
             .finish_non_exhaustive()
     }

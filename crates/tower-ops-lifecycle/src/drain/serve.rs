@@ -11,10 +11,9 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::driver;
 use crate::lifecycle::Lifecycle;
-use crate::lock::lock;
+use crate::lifecycle::state::LifecycleState;
 use crate::phase::Phase;
 use crate::report::ParticipantOutcome;
-use crate::shared::Shared;
 
 /// How a server with a deadline stands in the report.
 const SERVER: &str = "server";
@@ -26,7 +25,7 @@ impl Lifecycle {
     ///
     /// Put [`with_deadline`](Self::with_deadline) around the server. Else nothing shows
     /// when it has stopped, and the drain takes its full time, unless a participant
-    /// [observes its requests](Self::observe_servers).
+    /// [observes its requests](Self::track_servers).
     ///
     /// Polled, it does what [`run`](Self::run) does.
     ///
@@ -35,14 +34,11 @@ impl Lifecycle {
     /// May be dropped at any time.
     pub fn signal_to_stop(&self) -> impl Future<Output = ()> + Send + use<> {
         self.mark_serving();
-        self.shared
-            .drain
-            .stops_unseen
-            .store(true, Ordering::Relaxed);
-        let shared = Arc::clone(&self.shared);
+        self.state.drain.stops_unseen.store(true, Ordering::Relaxed);
+        let state = Arc::clone(&self.state);
         async move {
-            driver::start(&shared);
-            shared.reached(Phase::Draining).await;
+            driver::start(&state);
+            state.reached(Phase::Draining).await;
         }
     }
 
@@ -92,19 +88,19 @@ impl Lifecycle {
         self.mark_serving();
         let guard = self.drain_guard(SERVER);
         let serve = serve.into_future();
-        let shared = Arc::clone(&self.shared);
+        let state = Arc::clone(&self.state);
         async move {
-            driver::start(&shared);
+            driver::start(&state);
             let served = tokio::select! {
                 biased;
                 output = serve => Ok(output),
-                deadline = deadline(&shared) => Err(deadline),
+                deadline = deadline(&state) => Err(deadline),
             };
             // The server is dropped by now: its guard goes after what it has to say.
-            note(&shared, served.is_ok());
+            note(&state, served.is_ok());
             drop(guard);
             served.map_err(|at| {
-                let first = shared.moments().first;
+                let first = state.moments().first;
                 DeadlineElapsed {
                     after: first.map_or(Duration::ZERO, |first| at - first.at),
                 }
@@ -113,18 +109,18 @@ impl Lifecycle {
     }
 }
 
-async fn deadline(shared: &Shared) -> Instant {
-    shared.reached(Phase::Draining).await;
-    let deadline = lock(&shared.progress).drain_deadline;
+async fn deadline(state: &LifecycleState) -> Instant {
+    state.reached(Phase::Draining).await;
+    let deadline = state.progress.lock().drain_deadline;
     // There is none where the process was stopped out of turn: then it is over.
     let deadline = deadline.unwrap_or_else(Instant::now);
     sleep_until(deadline).await;
     deadline
 }
 
-fn note(shared: &Shared, in_time: bool) {
+fn note(state: &LifecycleState, in_time: bool) {
     let now = Instant::now();
-    let mut progress = lock(&shared.progress);
+    let mut progress = state.progress.lock();
     // One that ended before the drain has no part in it.
     let Some((began, _)) = progress.pre_drain else {
         return;

@@ -1,14 +1,14 @@
-//! How often the process was restarted, in a small file.
-
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use tower_ops_core::file;
 
 const HEAD: &str = "tower-ops restart_count ";
-/// More than the longest content, so that anything longer is seen to be foreign.
+/// More than the longest content, so that longer content is known to be foreign.
 const MOST_BYTES: u64 = 64;
 
+/// How often the process was restarted, as its file has it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Restarts {
     pub(crate) count: u64,
@@ -19,14 +19,14 @@ pub(crate) struct Restarts {
 enum Content {
     None,
     Count(u64),
-    /// A beginning of what we write.
+    /// The beginning of what [`count_start`] writes.
     Torn,
     Foreign,
 }
 
-/// Counts this start in the file. The first one is no restart.
+/// Counts this start in the file. The first one is not a restart.
 pub(crate) fn count_start(path: &Path) -> Restarts {
-    let said = |count, problem: String| Restarts {
+    let with_problem = |count, problem: String| Restarts {
         count,
         problem: Some(format!("{}: {problem}", path.display())),
     };
@@ -34,18 +34,19 @@ pub(crate) fn count_start(path: &Path) -> Restarts {
         Ok(Content::None) => (0, false),
         Ok(Content::Count(count)) => (count.saturating_add(1), false),
         Ok(Content::Torn) => (0, true),
-        // Whoever gave a wrong path does not lose a file by it.
+        // A wrong path must not destroy a file.
         Ok(Content::Foreign) => {
-            return said(
+            return with_problem(
                 0,
-                "is no restart count: left as it is, counted from 0".to_owned(),
+                "does not hold a restart count: left as it is, counted from 0".to_owned(),
             );
         }
-        Err(error) => return said(0, format!("cannot be read, counted from 0: {error}")),
+        Err(error) => return with_problem(0, format!("cannot be read, counted from 0: {error}")),
     };
-    match write(path, count) {
-        Err(error) => said(count, format!("cannot be written: {error}")),
-        Ok(()) if torn => said(0, "held half a restart count: counted from 0".to_owned()),
+    let write = |file: &mut File| writeln!(file, "{HEAD}{count}");
+    match file::replace(path, write) {
+        Err(error) => with_problem(count, format!("cannot be written: {error}")),
+        Ok(()) if torn => with_problem(0, "held half a restart count: counted from 0".to_owned()),
         Ok(()) => Restarts {
             count,
             problem: None,
@@ -59,7 +60,7 @@ fn read(path: &Path) -> io::Result<Content> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Content::None),
         Err(error) => return Err(error),
     };
-    // A FIFO or a device could make us wait for ever.
+    // Reading from a FIFO or a device could block for ever.
     if !file.metadata()?.is_file() {
         return Ok(Content::Foreign);
     }
@@ -83,55 +84,17 @@ fn parse(bytes: &[u8]) -> Content {
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Content::Foreign;
     }
-    // Without its end a 1 may have been a 12.
+    // Without the line's end, a 1 may be the beginning of a 12.
     if digits.len() == number.len() {
         return Content::Torn;
     }
     digits.parse().map_or(Content::Foreign, Content::Count)
 }
 
-/// All or nothing, whenever the power fails: a file beside it takes its place.
-fn write(path: &Path, count: u64) -> io::Result<()> {
-    let beside = beside(path)?;
-    let written = write_new(&beside, count).and_then(|()| fs::rename(&beside, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&beside);
-    }
-    written?;
-    // So that the new name survives as well. Not every file system can.
-    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
-    if let Ok(folder) = File::open(folder.unwrap_or_else(|| Path::new("."))) {
-        let _ = folder.sync_all();
-    }
-    Ok(())
-}
-
-fn write_new(path: &Path, count: u64) -> io::Result<()> {
-    let open = || OpenOptions::new().write(true).create_new(true).open(path);
-    let mut file = match open() {
-        // Left by a process that was killed here. In a container ours is its id, too.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            fs::remove_file(path)?;
-            open()?
-        }
-        opened => opened?,
-    };
-    file.write_all(format!("{HEAD}{count}\n").as_bytes())?;
-    file.sync_all()
-}
-
-fn beside(path: &Path) -> io::Result<PathBuf> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "is no path of a file"))?;
-    let mut beside = OsString::from(".");
-    beside.push(name);
-    beside.push(format!(".{}.tmp", std::process::id()));
-    Ok(path.with_file_name(beside))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn counted(count: u64) -> Restarts {
@@ -192,13 +155,14 @@ mod tests {
     fn what_a_killed_process_left_beside_it_does_no_harm() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("restarts");
-        fs::write(beside(&path).unwrap(), "half").unwrap();
+        let beside = format!(".restarts.next-{}", std::process::id());
+        fs::write(folder.path().join(beside), "half").unwrap();
         assert_eq!(count_start(&path), counted(0));
         assert_eq!(count_start(&path), counted(1));
     }
 
     #[test]
-    fn a_path_that_cannot_be_used_is_said() {
+    fn a_path_that_cannot_be_used_is_a_problem() {
         let folder = tempfile::tempdir().unwrap();
         let missing = count_start(&folder.path().join("no/such/folder"));
         assert!(missing.problem.unwrap().contains("cannot be written"));

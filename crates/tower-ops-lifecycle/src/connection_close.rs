@@ -12,7 +12,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::lifecycle::Lifecycle;
-use crate::shared::Shared;
+use crate::lifecycle::state::LifecycleState;
 
 impl Lifecycle {
     /// Makes the layer that asks clients to reconnect, once the process is about to
@@ -20,7 +20,7 @@ impl Lifecycle {
     #[must_use]
     pub fn connection_close(&self) -> ConnectionCloseLayer {
         ConnectionCloseLayer {
-            shared: Arc::clone(&self.shared),
+            state: Arc::clone(&self.state),
         }
     }
 }
@@ -38,7 +38,7 @@ impl Lifecycle {
 /// [`Phase::PreDraining`]: crate::Phase::PreDraining
 #[derive(Clone, Debug)]
 pub struct ConnectionCloseLayer {
-    shared: Arc<Shared>,
+    state: Arc<LifecycleState>,
 }
 
 impl<S> Layer<S> for ConnectionCloseLayer {
@@ -47,7 +47,7 @@ impl<S> Layer<S> for ConnectionCloseLayer {
     fn layer(&self, inner: S) -> ConnectionClose<S> {
         ConnectionClose {
             inner,
-            shared: Arc::clone(&self.shared),
+            state: Arc::clone(&self.state),
         }
     }
 }
@@ -56,7 +56,7 @@ impl<S> Layer<S> for ConnectionCloseLayer {
 #[derive(Clone, Debug)]
 pub struct ConnectionClose<S> {
     inner: S,
-    shared: Arc<Shared>,
+    state: Arc<LifecycleState>,
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for ConnectionClose<S>
@@ -77,7 +77,7 @@ where
         let is_connect = request.method() == Method::CONNECT;
         ResponseFuture {
             is_connect,
-            shared: is_http1.then(|| Arc::clone(&self.shared)),
+            state: is_http1.then(|| Arc::clone(&self.state)),
             inner: self.inner.call(request),
         }
     }
@@ -89,7 +89,7 @@ pin_project! {
     pub struct ResponseFuture<F> {
         #[pin]
         inner: F,
-        shared: Option<Arc<Shared>>,
+        state: Option<Arc<LifecycleState>>,
         is_connect: bool,
     }
 }
@@ -103,10 +103,10 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut result = std::task::ready!(this.inner.poll(cx));
-        if let (Some(shared), Ok(response)) = (this.shared, &mut result) {
+        if let (Some(state), Ok(response)) = (this.state, &mut result) {
             let is_upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS
                 || (*this.is_connect && response.status().is_success());
-            if shared.phase().is_stopping() && !is_upgrade {
+            if state.phase().is_stopping() && !is_upgrade {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
