@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     });
 
-    // Registered as they are made, run the other way round.
+    // Hooks run in the reverse order of their registration.
     lifecycle.on_stop(Hook::new("telemetry").telemetry(), async || {
         println!("hook telemetry");
     });

@@ -1,5 +1,3 @@
-//! `Connection: close`, once the process is about to stop.
-
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,8 +13,7 @@ use crate::lifecycle::Lifecycle;
 use crate::lifecycle::state::LifecycleState;
 
 impl Lifecycle {
-    /// Makes the layer that asks clients to reconnect, once the process is about to
-    /// stop.
+    /// Makes the layer that asks clients to reconnect, once the process is about to stop.
     #[must_use]
     pub fn connection_close(&self) -> ConnectionCloseLayer {
         ConnectionCloseLayer {
@@ -25,15 +22,14 @@ impl Lifecycle {
     }
 }
 
-/// Adds `connection: close` to responses from [`Phase::PreDraining`] on, so that a
-/// client's next request goes to another process, and the drain finds few connections
-/// left. Made by [`Lifecycle::connection_close`].
+/// Adds `connection: close` to responses from [`Phase::PreDraining`] on. The client's next request
+/// then goes to another process, and few connections are left for the drain. Made by
+/// [`Lifecycle::connection_close`].
 ///
-/// To HTTP/1 only: in HTTP/2 the header is forbidden, and GOAWAY, which the server has
-/// to send, does the same. A `101 Switching Protocols` keeps the header that it needs, and
-/// a tunnel of `CONNECT` has none.
+/// For HTTP/1 only: HTTP/2 forbids the header, and its server sends GOAWAY instead. A
+/// `101 Switching Protocols` keeps the header that it needs, and a tunnel of `CONNECT` gets none.
 ///
-/// Costs one atomic load, and a count of references, for each response. Put it outermost.
+/// Costs one atomic load and one reference count per response. Put it outermost.
 ///
 /// [`Phase::PreDraining`]: crate::Phase::PreDraining
 #[derive(Clone, Debug)]
@@ -72,7 +68,7 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> ResponseFuture<S::Future> {
-        // The request's: services seldom set the version of a response.
+        // The request's version, as services seldom set that of the response.
         let is_http1 = request.version() <= Version::HTTP_11;
         let is_connect = request.method() == Method::CONNECT;
         ResponseFuture {

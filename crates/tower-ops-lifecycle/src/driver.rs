@@ -1,5 +1,5 @@
-//! Carries the shutdown out. The only task that moves the phase past
-//! [`Phase::PreDraining`], but for an end that comes out of turn.
+//! The task that carries out the shutdown. Only this task moves the phase past
+//! [`Phase::PreDraining`], except for a second signal and an overdue process.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use crate::timeline::allot;
 
 const UPTIME_EVERY: Duration = Duration::from_secs(5);
 
-/// Starts the driver, if it is not started.
+/// Starts the driver, unless it runs already.
 #[track_caller]
 pub(crate) fn start(state: &Arc<LifecycleState>) {
-    // Before it is noted as started: it panics where there is no runtime.
+    // First, as it panics without a runtime, and the driver has not started then.
     let runtime = Handle::current();
     if state.driven.swap(true, Ordering::AcqRel) {
         return;
@@ -37,15 +37,15 @@ pub(crate) fn start(state: &Arc<LifecycleState>) {
     runtime.spawn(drive(Arc::clone(state)));
 }
 
-/// Ends with the shutdown, whatever is dropped first.
+/// Ends the shutdown, also if the task is dropped.
 fn drive(state: Arc<LifecycleState>) -> impl Future<Output = ()> + Send {
-    // Made here, so that it is there even if the task is dropped unpolled.
+    // Made here and not in the block: it exists even if the task is dropped before its first poll.
     let driven = Driven(state);
     async move {
         let state = &driven.0;
         tokio::select! {
             biased;
-            // Stopped out of turn, by a second signal. Before the rest: it did not end.
+            // Stopped by a second signal. First, as the shutdown did not complete then.
             _ = state.reached(Phase::Stopped) => {}
             () = carry_out(state) => {
                 state.finish(ShutdownEnding::Completed);
@@ -58,7 +58,7 @@ struct Driven(Arc<LifecycleState>);
 
 impl Drop for Driven {
     fn drop(&mut self) {
-        // Does nothing if it was finished: else the runtime ends, and this task with it.
+        // If it was not finished, the runtime ends and drops this task.
         self.0.finish(ShutdownEnding::CutOff);
     }
 }
@@ -108,8 +108,8 @@ async fn pre_drain(state: &LifecycleState, first: Triggered) -> PreDrainEnd {
     loop {
         let Ok(last) = state.last_connection() else {
             tracing::warn!(
-                "wait_for_quiet: nothing tells when connections come, so the pre-drain takes \
-                 its full time"
+                "wait_for_quiet: the time of the last connection is not known, so the pre-drain \
+                 takes its full time"
             );
             sleep_until(until).await;
             return PreDrainEnd::Full;
@@ -135,20 +135,20 @@ async fn drain(state: &Arc<LifecycleState>, first: Triggered, how: PreDrainEnd) 
         let mut progress = state.progress.lock();
         progress.pre_drain = Some((began, how));
         progress.last_connection = last_connection;
-        // Before the phase: whoever sees that, asks for it.
+        // Before the phase: those that see the phase read it.
         progress.drain_deadline = Some(deadline);
     }
     state.advance(Phase::Draining);
 
-    let blind = state.drain.is_blind();
-    if blind {
+    let full_time = state.drain.takes_full_time();
+    if full_time {
         tracing::warn!(
-            "signal_to_stop is used without with_deadline, a guard or a participant: nothing \
-             tells when the server has stopped, so the drain takes its full time"
+            "signal_to_stop is used without with_deadline, a guard or a participant: the drain \
+             takes its full time, as it does not know when the server has stopped"
         );
     }
-    // With nobody there to abort anything, there is no time for it.
-    let hard = if blind {
+    // No participant can abort what such a server has, so no time is spent on it.
+    let hard = if full_time {
         deadline
     } else {
         deadline + state.config.timeline.abort
@@ -166,16 +166,16 @@ async fn drain(state: &Arc<LifecycleState>, first: Triggered, how: PreDrainEnd) 
                 place,
             };
             let begin = participant.begin;
-            // The call stands in the task as well, for what it may panic.
+            // The call is in the task, too, as it may panic.
             tasks.spawn(async move { (place, catch_future(async { begin(drain).await }).await) });
         }
-        if tasks.is_empty() && !blind && state.drain.end_if_idle() {
+        if tasks.is_empty() && !full_time && state.drain.end_if_idle() {
             break;
         }
         tokio::select! {
             biased;
             Some(ended) = tasks.join_next() => {
-                // An error would be an abort, and nobody aborts here.
+                // It cannot be an error: nothing aborts these tasks here.
                 if let Ok((place, result)) = ended {
                     let outcome = match result {
                         Ok(()) => ParticipantOutcome::Done,
@@ -192,7 +192,7 @@ async fn drain(state: &Arc<LifecycleState>, first: Triggered, how: PreDrainEnd) 
     end_drain(state);
 }
 
-/// Notes what has not ended.
+/// Records what has not ended.
 fn end_drain(state: &LifecycleState) {
     let now = Instant::now();
     let held = state.drain.end();
@@ -222,20 +222,20 @@ async fn run_hooks(state: &LifecycleState, first: Triggered) {
         };
         let began = Instant::now();
         let remaining = until.saturating_duration_since(began);
-        let limit = allot(remaining, next.wants, &next.later);
+        let limit = allot(remaining, next.timeout, &next.later);
         state.progress.lock().hook = Some((next.name.clone(), began));
         let outcome = if limit.is_zero() {
             HookOutcome::NotRun
         } else {
             let mut task = JoinSet::new();
             let run = next.run;
-            // The call stands in the task as well, for what it may panic.
+            // The call is in the task, too, as it may panic.
             task.spawn(catch_future(async move { run().await }));
             match timeout(limit, task.join_next()).await {
                 Ok(Some(Ok(Ok(Ok(()))))) => HookOutcome::Done,
                 Ok(Some(Ok(Ok(Err(error))))) => HookOutcome::Failed(error.to_string()),
                 Ok(Some(Ok(Err(panic)))) => HookOutcome::Panicked(text(&*panic).to_owned()),
-                // Aborted by nobody, so that only the time can be over.
+                // Nothing aborts the task, so the time is over.
                 Ok(Some(Err(_)) | None) | Err(_) => HookOutcome::TimedOut,
             }
         };

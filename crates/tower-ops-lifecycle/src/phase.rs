@@ -3,20 +3,20 @@ use std::fmt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Where a process stands in its life. Phases are ordered, and never go back.
+/// The phase of a process's life. Phases are ordered and never go back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Phase {
-    /// It starts up, and wants no requests yet.
+    /// It starts up and is not ready yet.
     Starting,
-    /// It wants requests.
+    /// It is ready for requests.
     Ready,
-    /// It is about to stop: it says that it is not ready, and still serves whoever
-    /// has not noticed.
+    /// It is about to stop: it reports that it is not ready, and still serves clients that do not
+    /// know yet.
     PreDraining,
-    /// It takes nothing new, ends what it has, and runs its hooks.
+    /// It accepts nothing new, ends what is in flight, and runs its hooks.
     Draining,
-    /// All is done; the process may end.
+    /// The shutdown is over; the process may exit.
     Stopped,
 }
 
@@ -30,7 +30,7 @@ impl Phase {
         Self::Stopped,
     ];
 
-    /// The phase as it stands in logs and in the label of `lifecycle_phase`.
+    /// Returns the phase as logs and the label of `lifecycle_phase` have it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -42,7 +42,7 @@ impl Phase {
         }
     }
 
-    /// Whether a shutdown has been triggered.
+    /// Returns whether a shutdown has been triggered.
     #[must_use]
     pub const fn is_stopping(self) -> bool {
         !matches!(self, Self::Starting | Self::Ready)
@@ -86,7 +86,7 @@ pub enum Trigger {
 }
 
 impl Trigger {
-    /// The trigger as it stands in logs and reports.
+    /// Returns the trigger as logs and reports have it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -98,14 +98,14 @@ impl Trigger {
         }
     }
 
-    /// Whether it is a signal. The second of those ends the process at once.
+    /// Returns whether it is a signal. A second signal ends the process at once.
     #[must_use]
     pub const fn is_signal(self) -> bool {
         matches!(self, Self::Terminate | Self::Interrupt)
     }
 
-    /// What the process exits with if this ends it at once: 128 and the signal's
-    /// number, as a shell has it; 1 for what is no signal.
+    /// Returns the exit code of a process that this ends at once: 128 plus the signal's number, as in
+    /// a shell; 1 for all others.
     #[must_use]
     pub const fn exit_code(self) -> i32 {
         match self {
@@ -122,17 +122,17 @@ impl fmt::Display for Trigger {
     }
 }
 
-/// A trigger and its moment.
+/// A trigger and when it came.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Triggered {
     pub(crate) trigger: Trigger,
     pub(crate) at: Instant,
 }
 
-/// Watches the phases of a [`Lifecycle`](crate::Lifecycle). Made by
+/// A subscription to the phases of a [`Lifecycle`](crate::Lifecycle). Made by
 /// [`Lifecycle::subscribe`](crate::Lifecycle::subscribe).
 ///
-/// It shows the latest phase: one that ended before it was looked at is skipped.
+/// It has the latest phase: phases that end before they are read are skipped.
 #[derive(Clone)]
 pub struct Subscription {
     phases: watch::Receiver<Phase>,
@@ -145,19 +145,19 @@ impl Subscription {
         Self { phases, seen }
     }
 
-    /// The phase of this moment.
+    /// Returns the current phase.
     #[must_use]
     pub fn phase(&self) -> Phase {
         *self.phases.borrow()
     }
 
-    /// Waits for a phase later than the last one seen here; at first, later than
-    /// the one at the time of the subscription. `None` once [`Phase::Stopped`] was
-    /// seen, or if the lifecycle is gone.
+    /// Waits for a phase later than the one that this returned last; at first, later than the one at
+    /// the time of the subscription. Returns `None` after [`Phase::Stopped`], or if the lifecycle is
+    /// dropped.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any time; no phase is lost by it.
+    /// Cancel safe: dropping the future loses no phase.
     pub async fn changed(&mut self) -> Option<Phase> {
         if self.seen == Phase::Stopped {
             return None;

@@ -1,5 +1,5 @@
-//! Signals as triggers, heard by a thread of their own: a process whose runtime is stuck hears
-//! them as well. Where no lifecycle wants a signal any more, it does what it does by default.
+//! Signals as triggers. A thread of its own receives them, so a process whose runtime is stuck gets
+//! them, too. When no lifecycle wants a signal, it does what it does by default.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -14,15 +14,15 @@ use tower_ops_core::sync::Mutex;
 use crate::lifecycle::state::LifecycleState;
 use crate::phase::{Phase, Trigger};
 
-/// All that live, and want to hear.
+/// All lifecycles that listen to signals.
 static LISTENING: Mutex<Vec<Weak<LifecycleState>>> = Mutex::new(Vec::new());
 
-/// Until when a SIGTERM is on its way that means nothing new. Here, since it may come when the
-/// lifecycle is gone and the process about to exit.
+/// Until when the SIGTERM that follows a prestop hook may come. It is here and not in a lifecycle,
+/// as the signal may come when the lifecycle is dropped and the process is about to exit.
 static EXPECTED: Mutex<Option<Instant>> = Mutex::new(None);
 
-/// After a prestop hook the kubelet sends a SIGTERM in any case: the first one until then must
-/// not end a process that has done what the hook asked for.
+/// Ignores the first SIGTERM until then, if no lifecycle wants it: the kubelet always sends one after
+/// a prestop hook, and it must not kill a process that has shut down for the hook.
 pub(crate) fn expect_terminate(until: Instant) {
     *EXPECTED.lock() = Some(until);
 }
@@ -36,11 +36,11 @@ fn is_expected(signal: Trigger) -> bool {
             .is_some_and(|until| Instant::now() < until)
 }
 
-/// One thread for all of them, for ever: a second signal must end a process that hangs after its
-/// shutdown.
+/// One thread for all lifecycles. It never ends, as a second signal must end a process that hangs
+/// after its shutdown.
 static THREAD: OnceLock<()> = OnceLock::new();
 
-/// From the call on, signals do not end the process any more, but are passed on.
+/// From this call on, signals no longer end the process, but trigger shutdowns.
 pub(crate) fn listen(state: &Arc<LifecycleState>) {
     {
         let mut listening = LISTENING.lock();
@@ -49,7 +49,7 @@ pub(crate) fn listen(state: &Arc<LifecycleState>) {
     }
     THREAD.get_or_init(|| {
         if let Err(error) = start() {
-            tracing::error!(%error, "signals cannot be listened to");
+            tracing::error!(%error, "cannot listen to signals");
         }
     });
 }
@@ -64,18 +64,18 @@ fn start() -> io::Result<()> {
             Err(error) => drop(registered.send(Err(error))),
         }
     })?;
-    // Until it listens, a signal would end the process.
+    // Wait for it: until it listens, a signal would end the process.
     registers.recv().unwrap_or(Ok(()))
 }
 
 fn on_signal(signal: Trigger) {
-    // Without the lock: a trigger may do anything.
+    // Not under the lock: a trigger may run code of others.
     let listening: Vec<_> = LISTENING.lock().iter().filter_map(Weak::upgrade).collect();
     let wanting: Vec<_> = listening.into_iter().filter(wants_signals).collect();
     let is_expected = is_expected(signal);
     if wanting.is_empty() {
         if !is_expected {
-            // The handler that was installed for this process cannot be removed again.
+            // The handlers that tokio installed cannot be removed, so do what the default would.
             default_action(signal);
         }
         return;
@@ -88,20 +88,20 @@ fn on_signal(signal: Trigger) {
     }
 }
 
-/// Whether a signal still means anything to a lifecycle.
+/// Whether a lifecycle still wants signals.
 fn wants_signals(state: &Arc<LifecycleState>) -> bool {
-    // The driver's, and the one that was made for this look.
-    const NOBODYS: usize = 2;
+    // The driver's reference, and the caller's.
+    const NO_HANDLES: usize = 2;
 
     if state.phase() < Phase::Stopped {
-        // Without a handle nobody waits for a shutdown, unless one has begun.
-        return state.phase().is_stopping() || Arc::strong_count(state) > NOBODYS;
+        // Without a handle nothing waits for a shutdown, unless it has begun.
+        return state.phase().is_stopping() || Arc::strong_count(state) > NO_HANDLES;
     }
     let moments = state.moments();
     match moments.first {
-        // The second one ends a process that hangs after its shutdown, in the way that was asked for.
+        // A second signal ends a process that hangs after its shutdown, as it is configured.
         Some(_) if moments.was_signalled() => true,
-        // The kubelet sends one when the hook was answered, and all may be done by then.
+        // The kubelet sends one when the hook was answered, and the shutdown may be over by then.
         Some(first) if first.trigger == Trigger::PreStop => {
             Instant::now() < state.config.timeline.exit_deadline(first.at)
         }
@@ -114,7 +114,7 @@ fn default_action(signal: Trigger) {
     let number = signal.exit_code() - 128;
     tracing::info!(
         signal = signal.as_str(),
-        "nothing listens to the signal: the process ends"
+        "no lifecycle listens to the signal: the process ends"
     );
     if signal_hook::low_level::emulate_default_handler(number).is_err() {
         std::process::exit(signal.exit_code());
@@ -136,7 +136,7 @@ async fn pass_on(registered: &mpsc::SyncSender<io::Result<()>>) {
         (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
         (Err(error), _) | (_, Err(error)) => return drop(registered.send(Err(error))),
     };
-    // Only if who waits for it has panicked.
+    // It fails only if the receiver has panicked.
     let _ = registered.send(Ok(()));
     loop {
         tokio::select! {
@@ -147,7 +147,7 @@ async fn pass_on(registered: &mpsc::SyncSender<io::Result<()>>) {
     }
 }
 
-/// Ctrl-C, which is all that there is.
+/// Here there is only Ctrl-C.
 #[cfg(not(unix))]
 async fn pass_on(registered: &mpsc::SyncSender<io::Result<()>>) {
     let _ = registered.send(Ok(()));
@@ -156,11 +156,11 @@ async fn pass_on(registered: &mpsc::SyncSender<io::Result<()>>) {
     }
 }
 
-/// How often it looks: only while the process stops.
+/// How often the thread below looks.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Has a thread see to it that the process ends. A thread, since what keeps the process may be
-/// every runtime that it has.
+/// Starts a thread that ends the process when its shutdown is overdue. It is a thread, as all
+/// runtimes of the process may be blocked.
 fn watch_overdue(state: &Arc<LifecycleState>, signal: Trigger) {
     if state.overdue_watched.swap(true, Ordering::AcqRel) {
         return;
@@ -181,6 +181,6 @@ fn watch_overdue(state: &Arc<LifecycleState>, signal: Trigger) {
         state.exit_late(signal);
     });
     if let Err(error) = spawned {
-        tracing::error!(%error, "nobody sees to it that the process ends in time");
+        tracing::error!(%error, "cannot start the thread that ends the process in time");
     }
 }

@@ -1,5 +1,3 @@
-//! Running a start-up step.
-
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
@@ -19,22 +17,23 @@ pub(crate) mod report;
 type BoxError = Box<dyn Error + Send + Sync>;
 
 impl Lifecycle {
-    /// Runs one step of the start-up, with a name, and notes what becomes of it.
+    /// Runs one step of the start-up and records how it ends.
     ///
-    /// If it fails or panics, the start is over: the process never gets ready, and a
-    /// shutdown begins, so that hooks run. If a shutdown is triggered meanwhile the
-    /// step is dropped where it waits: spawn what must not be, and await its handle.
+    /// If it fails or panics, the process never gets ready, and a shutdown begins, so that hooks run.
+    /// If a shutdown is triggered meanwhile, the step is dropped where it waits. If it must not be
+    /// dropped, spawn it and await its handle here.
     ///
-    /// When all [registered](crate::LifecycleBuilder::expect_step) steps are done, and
-    /// no other runs, the process is ready.
+    /// When all [registered](crate::LifecycleBuilder::expect_step) steps are done and no other runs,
+    /// the process is ready.
     ///
     /// # Errors
     ///
-    /// If it failed, panicked or was interrupted; the error has its name and cause.
+    /// If the step failed, panicked or was interrupted; the error has its name and cause.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped; the step is then noted as dropped, and may be run again.
+    /// As cancel safe as `work`, which is dropped with it. The step is then recorded as dropped, and
+    /// may run again.
     ///
     /// # Examples
     ///
@@ -64,7 +63,7 @@ impl Lifecycle {
     {
         let step = Running::begin(Arc::clone(&self.state), name.into());
         let result = tokio::select! {
-            // First, so that a step is not even begun in a shutdown.
+            // First, so that no step begins during a shutdown.
             biased;
             _ = self.state.reached(Phase::PreDraining) => Err(Cause::Interrupted),
             result = catch_future(work.into_future()) => match result {
@@ -76,38 +75,39 @@ impl Lifecycle {
         step.end(result)
     }
 
-    /// Says that the process wants requests. Idempotent; does nothing once a shutdown
-    /// was triggered. Tells whether this made it ready.
+    /// Makes the process ready. Idempotent; does nothing once a shutdown was triggered. Returns whether
+    /// this call made it ready.
     #[expect(clippy::must_use_candidate, reason = "called for what it does")]
     pub fn mark_ready(&self) -> bool {
         self.state.mark_ready()
     }
 
-    /// Whether a start-up step is [registered](crate::LifecycleBuilder::expect_step) that is
-    /// not done: the process is going to be ready by itself, and a server need not say so.
+    /// Returns whether a [registered](crate::LifecycleBuilder::expect_step) start-up step is not done.
+    /// Then the process gets ready by itself, and a server need not call
+    /// [`mark_ready`](Self::mark_ready).
     #[must_use]
     pub fn awaits_steps(&self) -> bool {
         self.state.steps.lock().are_awaited()
     }
 
-    /// Whether the process has been ready once. Nothing takes that back.
+    /// Returns whether the process has ever been ready.
     #[must_use]
     pub fn is_started(&self) -> bool {
         self.state.moments().ready.is_some()
     }
 
-    /// Waits until the process is ready, or a shutdown begins, and tells whether it
-    /// has [started](Self::is_started).
+    /// Waits until the process is ready or a shutdown begins, and returns whether it has
+    /// [started](Self::is_started).
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any time.
+    /// Cancel safe: dropping the future loses nothing.
     pub async fn started(&self) -> bool {
         self.state.reached(Phase::Ready).await;
         self.is_started()
     }
 
-    /// The start-up as it stands, or as it went.
+    /// Returns the report of the start-up as it is now.
     #[must_use]
     pub fn report(&self) -> StartupReport {
         let ready = self.state.moments().ready;
@@ -118,7 +118,7 @@ impl Lifecycle {
     }
 }
 
-/// A step that runs; noted as dropped unless it comes to its end.
+/// A step that runs. If this is dropped before the end, the step is recorded as dropped.
 struct Running {
     state: Arc<LifecycleState>,
     name: Cow<'static, str>,
@@ -148,7 +148,7 @@ impl Running {
             Err(Cause::Panicked(message)) => StepState::Panicked(message.clone()),
             Err(Cause::Interrupted) => StepState::Interrupted(trigger()),
         };
-        self.note(state);
+        self.record(state);
         result.map_err(|cause| {
             if !matches!(cause, Cause::Interrupted) {
                 self.state.trigger(Trigger::FailedStart);
@@ -160,7 +160,7 @@ impl Running {
         })
     }
 
-    fn note(&mut self, state: StepState) {
+    fn record(&mut self, state: StepState) {
         self.ended = true;
         let text = state.to_string();
         let is_done = state == StepState::Done;
@@ -184,7 +184,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.ended {
-            self.note(StepState::Dropped);
+            self.record(StepState::Dropped);
         }
     }
 }
@@ -196,7 +196,7 @@ enum Cause {
     Interrupted,
 }
 
-/// Why a start-up step did not come to its end.
+/// The error of [`Lifecycle::step`]: the step failed, panicked or was interrupted.
 #[derive(Debug)]
 pub struct StepError {
     name: Cow<'static, str>,
@@ -204,19 +204,19 @@ pub struct StepError {
 }
 
 impl StepError {
-    /// The step's name.
+    /// Returns the step's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether nothing was wrong but that a shutdown was triggered.
+    /// Returns whether a shutdown interrupted the step.
     #[must_use]
     pub const fn is_interrupted(&self) -> bool {
         matches!(self.cause, Cause::Interrupted)
     }
 
-    /// Whether it panicked.
+    /// Returns whether the step panicked.
     #[must_use]
     pub const fn is_panic(&self) -> bool {
         matches!(self.cause, Cause::Panicked(_))

@@ -1,10 +1,8 @@
-//! When each part of a shutdown is over: nothing but sums, on the one clock that
-//! begins with the first trigger.
-
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// How long each part of a shutdown may take, on one clock that begins with the first trigger.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeline {
     pub(crate) pre_drain: Duration,
@@ -16,18 +14,18 @@ pub(crate) struct Timeline {
 }
 
 impl Timeline {
-    /// Everything, if nothing ends early.
+    /// The whole shutdown, if no part ends early.
     pub(crate) fn total(&self) -> Duration {
         self.pre_drain + self.drain + self.abort + self.hooks + self.margin
     }
 
-    /// When the process has to be gone.
+    /// When the process has to have exited.
     pub(crate) fn exit_deadline(&self, triggered: Instant) -> Instant {
-        // More than the grace period only where the builder was told to allow it.
+        // Longer than the grace period only if the builder allows that.
         triggered + self.total().max(self.grace_period)
     }
 
-    /// When a process that still runs is not going to end by itself.
+    /// When a process that still runs will not exit by itself.
     pub(crate) fn overdue_at(&self, triggered: Instant) -> Instant {
         triggered + self.total() - self.margin + self.exiting()
     }
@@ -41,8 +39,8 @@ impl Timeline {
         triggered + self.pre_drain
     }
 
-    /// When a drain that begins now has to be over. A shutdown that was taken up
-    /// late does not take the time of the hooks for it.
+    /// When a drain that begins now has to be over. If it begins late, it is cut short: the time of
+    /// the hooks is kept.
     pub(crate) fn drain_until(&self, triggered: Instant, now: Instant) -> Instant {
         let latest = self.exit_deadline(triggered) - self.margin - self.hooks - self.abort;
         (now + self.drain).min(latest).max(now)
@@ -54,22 +52,22 @@ impl Timeline {
     }
 }
 
-/// How much of what remains a hook may take, if all `later` ones are to have their
-/// part as well. Who wants little gets it, and the others share the rest equally.
-pub(crate) fn allot(remaining: Duration, wants: Duration, later: &[Duration]) -> Duration {
+/// How much of the remaining time a hook gets, so that all `later` ones get their part, too. Max-min
+/// fair: those that want less than an equal share get it, and the others share the rest equally.
+pub(crate) fn allot(remaining: Duration, timeout: Duration, later: &[Duration]) -> Duration {
     let mut all = later.to_vec();
-    all.push(wants);
+    all.push(timeout);
     all.sort_unstable();
     let mut left = remaining;
     for (place, one) in all.iter().enumerate() {
         let sharers = u32::try_from(all.len() - place).unwrap_or(u32::MAX);
         let share = left / sharers;
         if *one > share {
-            return wants.min(share);
+            return timeout.min(share);
         }
         left -= *one;
     }
-    wants
+    timeout
 }
 
 #[cfg(test)]
@@ -118,9 +116,9 @@ mod tests {
 
     #[test]
     fn each_hook_gets_what_it_wants_or_its_share() {
-        let part = |remaining, wants, later: &[u64]| {
+        let part = |remaining, timeout, later: &[u64]| {
             let later: Vec<_> = later.iter().copied().map(secs).collect();
-            allot(secs(remaining), secs(wants), &later).as_secs_f64()
+            allot(secs(remaining), secs(timeout), &later).as_secs_f64()
         };
         // Enough for all, or nobody else.
         assert_eq!(part(5, 2, &[3]), 2.0);
@@ -128,7 +126,7 @@ mod tests {
         assert_eq!(part(5, 9, &[]), 5.0);
         // Equal parts.
         assert_eq!(part(6, 5, &[5, 5]), 2.0);
-        // Who wants little has it, whether it comes first or later.
+        // Who timeout little has it, whether it comes first or later.
         assert_eq!(part(6, 1, &[9, 9]), 1.0);
         assert_eq!(part(7, 9, &[1, 9]), 3.0);
         assert_eq!(part(7, 9, &[9, 1]), 3.0);

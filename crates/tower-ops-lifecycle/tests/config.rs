@@ -25,7 +25,7 @@ fn refused(builder: &LifecycleBuilder) -> Vec<String> {
 }
 
 #[test]
-fn every_problem_is_told_at_once_and_begins_with_its_setting() {
+fn every_problem_is_returned_at_once_and_begins_with_its_setting() {
     let error = Lifecycle::builder()
         .hooks_timeout(secs(0))
         .drain_timeout(secs(60))

@@ -84,12 +84,12 @@ async fn happen(lifecycle: &Lifecycle, event: Event) {
         Event::Participant { takes, panics } => lifecycle.on_drain("some", async move |drain| {
             sleep(ms(takes)).await;
             drain.aborted("one");
-            assert!(!panics, "as told");
+            assert!(!panics, "as planned");
         }),
         Event::HangingParticipant => lifecycle.on_drain("hangs", async |_| pending().await),
         Event::Hook { takes, panics } => lifecycle.on_stop("some", async move || {
             sleep(ms(takes)).await;
-            assert!(!panics, "as told");
+            assert!(!panics, "as planned");
         }),
         Event::HangingHook => lifecycle.on_stop("hangs", async || pending::<()>().await),
         Event::Guard { held } => {

@@ -1,4 +1,4 @@
-//! Start-up steps: what makes a process ready, what stops it, what is said of each.
+//! Start-up steps: what makes a process ready, what stops it, what is recorded of each.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
 use std::convert::Infallible;

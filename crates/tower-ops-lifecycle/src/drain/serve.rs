@@ -1,5 +1,3 @@
-//! For servers that are not ours: when to stop, and when to have stopped.
-
 use std::error::Error;
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -15,26 +13,26 @@ use crate::lifecycle::state::LifecycleState;
 use crate::phase::Phase;
 use crate::report::ParticipantOutcome;
 
-/// How a server with a deadline stands in the report.
+/// The name of a server with a deadline in the report.
 const SERVER: &str = "server";
 
 impl Lifecycle {
-    /// A future for `axum::serve(…).with_graceful_shutdown` and tonic's
-    /// `serve_with_shutdown`. It completes when the drain begins: not at the trigger,
-    /// because those servers refuse connections from then on.
+    /// Makes a future for `axum::serve(…).with_graceful_shutdown` and tonic's `serve_with_shutdown`.
+    /// It completes when the drain begins, not at the trigger: those servers refuse connections once
+    /// it completes.
     ///
-    /// Put [`with_deadline`](Self::with_deadline) around the server. Else nothing shows
-    /// when it has stopped, and the drain takes its full time, unless a participant
-    /// [observes its requests](Self::track_servers).
+    /// Run the server by [`with_deadline`](Self::with_deadline). Otherwise nothing shows when it has
+    /// stopped, and the drain takes its full time, unless a participant
+    /// [tracks its requests](Self::track_servers).
     ///
-    /// Polled, it does what [`run`](Self::run) does.
+    /// When it is polled, it starts what [`run`](Self::run) starts.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any time.
+    /// Cancel safe: dropping the future loses nothing.
     pub fn signal_to_stop(&self) -> impl Future<Output = ()> + Send + use<> {
         self.mark_serving();
-        self.state.drain.stops_unseen.store(true, Ordering::Relaxed);
+        self.state.drain.signal_given.store(true, Ordering::Relaxed);
         let state = Arc::clone(&self.state);
         async move {
             driver::start(&state);
@@ -42,21 +40,20 @@ impl Lifecycle {
         }
     }
 
-    /// Runs a server: the drain lasts until it ends, and at the drain's deadline it is
-    /// dropped.
+    /// Runs a server. The drain lasts until the server ends, and drops it at the drain's deadline.
     ///
-    /// What the server has spawned is not dropped with it: `axum::serve` leaves its
+    /// Tasks that the server has spawned are not dropped with it: `axum::serve` leaves its
     /// connections to the runtime, which cuts them when `main` returns.
     ///
-    /// Polled, it does what [`run`](Self::run) does.
+    /// When it is polled, it starts what [`run`](Self::run) starts.
     ///
     /// # Errors
     ///
-    /// If it did not end by the deadline.
+    /// If the server did not end by the deadline.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped; the server is dropped with it.
+    /// As cancel safe as `serve`, which is dropped with it.
     ///
     /// # Examples
     ///
@@ -96,7 +93,7 @@ impl Lifecycle {
                 output = serve => Ok(output),
                 deadline = deadline(&state) => Err(deadline),
             };
-            // The server is dropped by now: its guard goes after what it has to say.
+            // The server is dropped by now. Its guard goes last, so that the report has it.
             note(&state, served.is_ok());
             drop(guard);
             served.map_err(|at| {
@@ -112,7 +109,7 @@ impl Lifecycle {
 async fn deadline(state: &LifecycleState) -> Instant {
     state.reached(Phase::Draining).await;
     let deadline = state.progress.lock().drain_deadline;
-    // There is none where the process was stopped out of turn: then it is over.
+    // There is none if the process stopped without a drain: then it is over.
     let deadline = deadline.unwrap_or_else(Instant::now);
     sleep_until(deadline).await;
     deadline
@@ -121,7 +118,7 @@ async fn deadline(state: &LifecycleState) -> Instant {
 fn note(state: &LifecycleState, in_time: bool) {
     let now = Instant::now();
     let mut progress = state.progress.lock();
-    // One that ended before the drain has no part in it.
+    // A server that ended before the drain is no part of it.
     let Some((began, _)) = progress.pre_drain else {
         return;
     };
@@ -134,14 +131,15 @@ fn note(state: &LifecycleState, in_time: bool) {
     }
 }
 
-/// A server did not end by the drain's deadline, and was dropped.
+/// The error of [`Lifecycle::with_deadline`]: the server did not end by the drain's deadline, and was
+/// dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeadlineElapsed {
     after: Duration,
 }
 
 impl DeadlineElapsed {
-    /// How long after the trigger that was.
+    /// Returns how long after the first trigger the deadline was.
     #[must_use]
     pub const fn after(&self) -> Duration {
         self.after

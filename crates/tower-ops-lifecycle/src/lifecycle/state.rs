@@ -1,5 +1,3 @@
-//! What all handles of a lifecycle share: the phase, and who triggered what when.
-
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -20,12 +18,13 @@ use crate::restart_count::Restarts;
 use crate::signals;
 use crate::startup::report::Steps;
 
+/// What all handles of a lifecycle share.
 pub(crate) struct LifecycleState {
     pub(crate) config: Config,
     pub(crate) created: Instant,
     pub(crate) metrics: LifecycleMetrics,
     pub(crate) restarts: Option<Restarts>,
-    /// The same as in the channel, for whoever asks with each request.
+    /// The same as in the channel. Cheap enough to read it for each request.
     phase: AtomicU8,
     phases: watch::Sender<Phase>,
     moments: Mutex<Moments>,
@@ -44,6 +43,7 @@ pub(crate) struct LifecycleState {
 /// How many triggers after the first are kept.
 const MOST_LATER: usize = 16;
 
+/// When the process got ready, and what triggered its shutdown when.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Moments {
     pub(crate) first: Option<Triggered>,
@@ -98,19 +98,18 @@ impl LifecycleState {
     /// Waits until the phase, or a later one, is reached.
     pub(crate) async fn reached(&self, phase: Phase) -> Phase {
         let mut phases = self.phases.subscribe();
-        // The only error is "no sender left", and `self` has it.
+        // It cannot fail: `self` has the sender.
         let reached = phases.wait_for(|now| *now >= phase).await;
         reached.map_or(Phase::Stopped, |reached| *reached)
     }
 
-    /// The only place where the phase changes. Whoever comes late with an earlier
-    /// one changes nothing.
+    /// Changes the phase, and is the only code that does. An earlier phase changes nothing.
     pub(crate) fn advance(&self, to: Phase) -> bool {
         let advanced = self.phases.send_if_modified(|phase| {
             let later = to > *phase;
             if later {
                 *phase = to;
-                // In here, so that neither ever goes back.
+                // Under the channel's lock, so that neither of the two ever goes back.
                 self.phase.store(to.index(), Ordering::Release);
                 self.metrics.set_phase(to);
             }
@@ -126,7 +125,7 @@ impl LifecycleState {
         self.moments.lock().clone()
     }
 
-    /// Whether this made it ready.
+    /// Returns whether this call made the process ready.
     pub(crate) fn mark_ready(&self) -> bool {
         let now = Instant::now();
         {
@@ -142,7 +141,7 @@ impl LifecycleState {
         true
     }
 
-    /// Whether this was the first.
+    /// Returns whether this was the first trigger.
     pub(crate) fn trigger(&self, trigger: Trigger) -> bool {
         let now = Triggered {
             trigger,
@@ -157,8 +156,8 @@ impl LifecycleState {
                 moments.later.push(now);
             }
             moments.signals += u32::from(trigger.is_signal());
-            // Never the first, not even to a process that has stopped: the kubelet sends it
-            // when the prestop hook was answered, and all may be done by then.
+            // Never at the first signal, not even if the process has stopped: the kubelet sends it
+            // when the prestop hook was answered, and the shutdown may be over by then.
             (first, trigger.is_signal() && moments.signals > 1)
         };
         if first && trigger == Trigger::PreStop {
@@ -167,9 +166,9 @@ impl LifecycleState {
         if first {
             tracing::info!(trigger = trigger.as_str(), "the shutdown begins");
         }
-        // Whoever comes second may be here before the first: it finds it stopping, too.
+        // A second trigger may be here before the first one. It must not return earlier than this.
         self.advance(Phase::PreDraining);
-        // Here and not in the driver, which may be what hangs.
+        // Here and not in the driver, as the driver may be what hangs.
         if exits {
             self.exit(trigger);
         }
@@ -181,10 +180,10 @@ impl LifecycleState {
         self.activity.clone()
     }
 
-    /// When the last new connection came, or `Err` if nobody would tell.
+    /// When the last new connection came. `Err` if that is not known.
     pub(crate) fn last_connection(&self) -> Result<Option<Instant>, ()> {
         if let Some(source) = &self.config.last_connection {
-            // It is the user's: a panic in it must not end the shutdown.
+            // The source is the user's code: a panic in it must not end the shutdown.
             return catch(|| source()).map_err(drop);
         }
         if self.activity_taken.load(Ordering::Relaxed) {
@@ -206,10 +205,10 @@ impl LifecycleState {
         self.report.get().cloned()
     }
 
-    /// Ends everything.
+    /// Ends the shutdown.
     pub(crate) fn finish(&self, ending: ShutdownEnding) {
         if self.store_report(ending) {
-            // After the report is there: whoever sees this phase asks for it.
+            // After the report is stored: those that see this phase read it.
             self.advance(Phase::Stopped);
         }
     }
@@ -219,26 +218,26 @@ impl LifecycleState {
         self.exit_as(ShutdownEnding::SecondSignal(signal), signal);
     }
 
-    /// Exits, since the process does not end by itself.
+    /// Exits, as the process does not end by itself.
     pub(crate) fn exit_late(&self, signal: Trigger) {
-        tracing::error!("the process did not end in time, and exits: something blocks its runtime");
+        tracing::error!("the process did not end in time and exits: something blocks its runtime");
         self.exit_as(ShutdownEnding::Overdue, signal);
     }
 
     fn exit_as(&self, ending: ShutdownEnding, signal: Trigger) {
-        // Only when it did not exit, and even if it panicked: whoever waits for the end
-        // would return from `main`, as if all were well, before the exit.
+        // The phase advances only if the function below did not exit, also if it panicked. Earlier,
+        // `main` could return as if all were well, before the exit.
         let _stopped = AdvanceOnDrop {
             state: self,
-            is_ours: self.store_report(ending),
+            is_first: self.store_report(ending),
         };
-        // Always there: stored by us, or by whoever was first.
+        // Always there: stored just now, or before.
         if let Some(report) = self.report.get() {
             (self.config.exit)(report, signal.exit_code());
         }
     }
 
-    /// Only the first end is reported, however many there are. Whether this was it.
+    /// Stores and logs the report of the first end, and of no other. Returns whether this was it.
     fn store_report(&self, ending: ShutdownEnding) -> bool {
         let mut is_first = false;
         let report = self.report.get_or_init(|| {
@@ -258,12 +257,12 @@ impl LifecycleState {
 
 struct AdvanceOnDrop<'a> {
     state: &'a LifecycleState,
-    is_ours: bool,
+    is_first: bool,
 }
 
 impl Drop for AdvanceOnDrop<'_> {
     fn drop(&mut self) {
-        if self.is_ours {
+        if self.is_first {
             self.state.advance(Phase::Stopped);
         }
     }

@@ -1,5 +1,3 @@
-//! A shutdown report as text, and in the log.
-
 use std::fmt;
 use std::time::Duration;
 
@@ -10,7 +8,7 @@ impl fmt::Display for ShutdownEnding {
         match self {
             Self::Completed => f.write_str("completed"),
             Self::SecondSignal(signal) => write!(f, "ended at once by another {signal}"),
-            Self::Overdue => f.write_str("overdue, so that it exited"),
+            Self::Overdue => f.write_str("overdue, exited"),
             Self::CutOff => f.write_str("cut off by the end of the runtime"),
         }
     }
@@ -21,7 +19,7 @@ impl fmt::Display for PreDrainEnd {
         f.write_str(match self {
             Self::Full => "in full",
             Self::Quiet => "until it was quiet",
-            Self::Skipped => "skipped, nobody was served",
+            Self::Skipped => "skipped, as nothing was served",
         })
     }
 }
@@ -112,7 +110,7 @@ impl ShutdownReport {
         Ok(())
     }
 
-    /// Logged once, with its parts that were not as they should be.
+    /// Logs the report, and its parts that did not end well.
     pub(crate) fn log(&self) {
         let facts = &*self.facts;
         for it in &facts.participants {
@@ -171,7 +169,7 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// How long a part took, if it came so far.
+/// How long a part took, or a dash.
 struct Time(Option<Duration>);
 
 impl fmt::Display for Time {
@@ -183,7 +181,7 @@ impl fmt::Display for Time {
     }
 }
 
-/// A time for people: `1.204s`, `4m 12s`, `3h 2m`.
+/// Writes a time for people: `1.204s`, `4m 12s`, `3h 2m`.
 pub(crate) struct Seconds(pub(crate) Duration);
 
 impl fmt::Display for Seconds {
@@ -200,7 +198,7 @@ impl fmt::Display for Seconds {
 
 const MOST_CHARS: usize = 256;
 
-/// A line that someone else wrote: cut, and without what moves a terminal.
+/// Cuts a line that came from other code, and replaces control characters.
 pub(crate) fn line(text: &str) -> String {
     let mut chars = text.chars();
     let clean = |it: char| if it.is_control() { '\u{fffd}' } else { it };

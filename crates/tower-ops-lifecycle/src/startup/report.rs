@@ -1,5 +1,3 @@
-//! Steps of a start-up, and what became of each.
-
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
@@ -9,11 +7,11 @@ use tokio::time::Instant;
 use crate::phase::Trigger;
 use crate::report::Seconds;
 
-/// What became of a start-up step.
+/// The state of a start-up step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StepState {
-    /// It was registered, and has not begun.
+    /// It is registered and has not begun.
     Pending,
     /// It runs.
     Running,
@@ -49,22 +47,22 @@ impl fmt::Display for StepState {
 pub struct StepReport {
     /// Its name.
     pub name: Cow<'static, str>,
-    /// What became of it.
+    /// Its state.
     pub state: StepState,
-    /// When it began, after the lifecycle did. `None` if it has not.
+    /// How long after the lifecycle was built it began. `None` if it has not.
     pub began_after: Option<Duration>,
-    /// How long it took, or has been running.
+    /// How long it took, or has been running. `None` if it has not begun.
     pub took: Option<Duration>,
 }
 
-/// A start-up as it stands, or as it went. Its text is a table for a terminal. Made
-/// by [`Lifecycle::report`](crate::Lifecycle::report).
+/// The report of a start-up. Its text is a table for a terminal. Made by
+/// [`Lifecycle::report`](crate::Lifecycle::report).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StartupReport {
-    /// How long it took until the process was ready. `None` if it is not, or never was.
+    /// How long it took until the process was ready. `None` if it was not ready yet.
     pub ready_after: Option<Duration>,
-    /// The steps: those registered in the builder, then as they began.
+    /// The steps: those that the builder registered, and then the others as they began.
     pub steps: Vec<StepReport>,
 }
 
@@ -86,6 +84,7 @@ impl fmt::Display for StartupReport {
     }
 }
 
+/// The steps of a start-up.
 #[derive(Debug)]
 pub(crate) struct Steps {
     steps: Vec<Step>,
@@ -119,8 +118,8 @@ impl Steps {
         }
     }
 
-    /// Where the step stands from now on. One that was registered or dropped begins
-    /// there again; any other is one more, even if it has the same name.
+    /// Begins a step and returns its place: that of a pending or dropped step of the same name, or a
+    /// new one.
     pub(crate) fn begin(&mut self, name: Cow<'static, str>, now: Instant) -> usize {
         let again = self.steps.iter().position(|step| {
             step.name == name && matches!(step.state, StepState::Pending | StepState::Dropped)
@@ -143,14 +142,13 @@ impl Steps {
         step.began.map_or(Duration::ZERO, |began| now - began)
     }
 
-    /// Whether some that were registered are not done.
+    /// Whether some of the registered steps are not done.
     pub(crate) fn are_awaited(&self) -> bool {
         let registered = self.steps.iter().take(self.registered);
         { registered }.any(|step| step.state != StepState::Done)
     }
 
-    /// Whether all that were registered are done, and some were. Steps that were not
-    /// and still run are waited for as well.
+    /// Whether there are registered steps, all of them are done, and no other runs.
     pub(crate) fn are_done(&self) -> bool {
         let (registered, others) = self.steps.split_at(self.registered);
         !registered.is_empty()
@@ -158,7 +156,7 @@ impl Steps {
             && others.iter().all(|step| step.state != StepState::Running)
     }
 
-    /// The first that failed, and why.
+    /// The first step that failed, and why.
     pub(crate) fn failure(&self) -> Option<String> {
         self.steps.iter().find_map(|step| match &step.state {
             StepState::Failed(_) | StepState::Panicked(_) => {
