@@ -315,52 +315,16 @@ impl LifecycleBuilder {
     }
 
     fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        let Config {
-            timeline,
-            quiet,
-            steps,
-            workers,
-            ..
-        } = &self.config;
-        let times = [
-            ("pre_drain", timeline.pre_drain),
-            ("drain_timeout", timeline.drain),
-            ("abort_timeout", timeline.abort),
-            ("hooks_timeout", timeline.hooks),
-            ("margin", timeline.margin),
-            ("grace_period", timeline.grace_period),
-        ];
-        for (name, time) in times.iter().filter(|(_, time)| *time > MOST) {
-            problems.push(format!("{name}: {time:?} is more than a day"));
-        }
-        if timeline.hooks.is_zero() {
-            problems.push("hooks_timeout: 0 s leaves no time for any hook".to_owned());
-        }
-        let all_bounded = times.iter().all(|(_, time)| *time <= MOST);
-        if all_bounded && !self.over_grace_period && timeline.total() > timeline.grace_period {
-            problems.push(format!(
-                "grace_period: {:?} is less than the {:?} that the shutdown may take (pre_drain \
-                 {:?}, drain_timeout {:?}, abort_timeout {:?}, hooks_timeout {:?}, margin {:?}); \
-                 shorten one, or raise the grace period where the process is killed, or use \
-                 allow_over_grace_period(true)",
-                timeline.grace_period,
-                timeline.total(),
-                timeline.pre_drain,
-                timeline.drain,
-                timeline.abort,
-                timeline.hooks,
-                timeline.margin,
-            ));
-        }
-        if let Some(window) = quiet
-            && (window.is_zero() || *window >= timeline.pre_drain)
+        let mut problems = self.config.timeline.problems(self.over_grace_period);
+        let pre_drain = self.config.timeline.pre_drain;
+        if let Some(window) = self.config.quiet
+            && (window.is_zero() || window >= pre_drain)
         {
             problems.push(format!(
-                "wait_for_quiet: {window:?} is not between 0 s and the {:?} of pre_drain",
-                timeline.pre_drain
+                "wait_for_quiet: {window:?} is not between 0 s and the {pre_drain:?} of pre_drain"
             ));
         }
+        let steps = &self.config.steps;
         for (place, name) in steps.iter().enumerate() {
             if name.is_empty() {
                 problems.push("expect_step: a name is empty".to_owned());
@@ -368,7 +332,7 @@ impl LifecycleBuilder {
                 problems.push(format!("expect_step: {name:?} is given twice"));
             }
         }
-        if *workers == Some(0) {
+        if self.config.workers == Some(0) {
             problems.push("workers: 0 cannot serve anything".to_owned());
         }
         if let Some(path) = &self.restart_count_file
@@ -382,9 +346,6 @@ impl LifecycleBuilder {
         problems
     }
 }
-
-/// So that no sum of times overflows a clock.
-const MOST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Writes the report to standard error as well: a logger that works in the background would lose it.
 fn exit(report: &ShutdownReport, code: i32) {

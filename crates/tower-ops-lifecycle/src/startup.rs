@@ -47,7 +47,7 @@ impl Lifecycle {
     ///     .step("cache", async { Ok::<_, Infallible>(vec![1, 2, 3]) })
     ///     .await?;
     /// assert!(lifecycle.is_started());
-    /// println!("{}", lifecycle.report());
+    /// println!("{}", lifecycle.startup_report());
     /// # drop(cache);
     /// # Ok(())
     /// # }
@@ -109,7 +109,7 @@ impl Lifecycle {
 
     /// Returns the report of the start-up as it is now.
     #[must_use]
-    pub fn report(&self) -> StartupReport {
+    pub fn startup_report(&self) -> StartupReport {
         let ready = self.state.moments().ready;
         self.state
             .steps

@@ -13,7 +13,46 @@ pub(crate) struct Timeline {
     pub(crate) grace_period: Duration,
 }
 
+/// The longest time of each part, so that no sum overflows a clock.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl Timeline {
+    /// What is wrong with it, in the words of the builder's settings.
+    pub(crate) fn problems(&self, over_grace_period: bool) -> Vec<String> {
+        let mut problems = Vec::new();
+        let times = [
+            ("pre_drain", self.pre_drain),
+            ("drain_timeout", self.drain),
+            ("abort_timeout", self.abort),
+            ("hooks_timeout", self.hooks),
+            ("margin", self.margin),
+            ("grace_period", self.grace_period),
+        ];
+        for (name, time) in times.iter().filter(|(_, time)| *time > LONGEST) {
+            problems.push(format!("{name}: {time:?} is more than a day"));
+        }
+        let are_bounded = problems.is_empty();
+        if self.hooks.is_zero() {
+            problems.push("hooks_timeout: 0 s leaves no time for any hook".to_owned());
+        }
+        if are_bounded && !over_grace_period && self.total() > self.grace_period {
+            problems.push(format!(
+                "grace_period: {:?} is less than the {:?} that the shutdown may take (pre_drain \
+                 {:?}, drain_timeout {:?}, abort_timeout {:?}, hooks_timeout {:?}, margin {:?}); \
+                 shorten one, or raise the grace period where the process is killed, or use \
+                 allow_over_grace_period(true)",
+                self.grace_period,
+                self.total(),
+                self.pre_drain,
+                self.drain,
+                self.abort,
+                self.hooks,
+                self.margin,
+            ));
+        }
+        problems
+    }
+
     /// The whole shutdown, if no part ends early.
     pub(crate) fn total(&self) -> Duration {
         self.pre_drain + self.drain + self.abort + self.hooks + self.margin

@@ -56,7 +56,7 @@ pub struct StepReport {
 }
 
 /// The report of a start-up. Its text is a table for a terminal. Made by
-/// [`Lifecycle::report`](crate::Lifecycle::report).
+/// [`Lifecycle::startup_report`](crate::Lifecycle::startup_report).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StartupReport {
