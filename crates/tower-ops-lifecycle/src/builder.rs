@@ -127,8 +127,9 @@ impl LifecycleBuilder {
         self
     }
 
-    /// Sets how long [participants](Lifecycle::on_drain) may take after the drain's deadline to abort
-    /// what is left and to report it. 1 s by default. It is not used up if everything ended in time.
+    /// Sets how long [participants](Lifecycle::on_drain) may take after the drain's deadline to
+    /// abort what is left and to report it. 1 s by default. It is not used up if everything ended
+    /// in time.
     #[must_use]
     pub const fn abort_timeout(mut self, timeout: Duration) -> Self {
         self.config.timeline.abort = timeout;
@@ -142,8 +143,8 @@ impl LifecycleBuilder {
         self
     }
 
-    /// Sets the time that is kept free at the end, in which the last listeners close and the process
-    /// exits. 2 s by default.
+    /// Sets the time that is kept free at the end, in which the last listeners close and the
+    /// process exits. 2 s by default.
     #[must_use]
     pub const fn margin(mut self, time: Duration) -> Self {
         self.config.timeline.margin = time;
@@ -170,8 +171,8 @@ impl LifecycleBuilder {
     /// 0 s and [`pre_drain`](Self::pre_drain).
     ///
     /// The lifecycle has to know when connections come. Either the accept loop touches
-    /// [`Lifecycle::activity`], or you set [`last_connection`](Self::last_connection). With neither,
-    /// the pre-drain takes its full time.
+    /// [`Lifecycle::activity`], or you set [`last_connection`](Self::last_connection). With
+    /// neither, the pre-drain takes its full time.
     ///
     /// Clients that keep their connections open send requests, not connections. Use
     /// [`ConnectionCloseLayer`](crate::ConnectionCloseLayer) as well.
@@ -181,8 +182,8 @@ impl LifecycleBuilder {
         self
     }
 
-    /// Sets a source for the time of the last new connection, instead of [`Lifecycle::activity`]. It
-    /// is called a few times in a shutdown, never before.
+    /// Sets a source for the time of the last new connection, instead of [`Lifecycle::activity`].
+    /// It is called a few times in a shutdown, never before.
     #[must_use]
     pub fn last_connection(
         mut self,
@@ -205,8 +206,8 @@ impl LifecycleBuilder {
     ///
     /// When the shutdown is over, or the last handle is dropped before one began, these signals end
     /// the process, as they do by default. One exception: the kubelet always sends a SIGTERM after
-    /// [`/prestop`](crate::PreStop), so the first one within the grace period is ignored. If your own
-    /// signal handlers have to outlive the lifecycle, use `false` and call
+    /// [`/prestop`](crate::PreStop), so the first one within the grace period is ignored. If your
+    /// own signal handlers have to outlive the lifecycle, use `false` and call
     /// [`trigger`](Lifecycle::trigger).
     #[must_use]
     pub const fn signals(mut self, listen: bool) -> Self {
@@ -215,8 +216,8 @@ impl LifecycleBuilder {
     }
 
     /// Sets whether a process that got a signal exits when its shutdown is overdue, whatever keeps
-    /// it running: a task that computes and never waits, or a runtime whose threads are all blocked.
-    /// It does by default.
+    /// it running: a task that computes and never waits, or a runtime whose threads are all
+    /// blocked. It does by default.
     ///
     /// A thread, which starts with the signal, waits until the shutdown is over or should be. Then
     /// it waits for half of the [margin](Self::margin), 500 ms at least. If the process still runs,
@@ -249,14 +250,14 @@ impl LifecycleBuilder {
         self
     }
 
-    /// Counts restarts in this file, and publishes the count as `restart_count`. Off by default. The
-    /// first start is not a restart.
+    /// Counts restarts in this file, and publishes the count as `restart_count`. Off by default.
+    /// The first start is not a restart.
     ///
     /// [`build`](Self::build) reads and replaces the file, which blocks for some milliseconds. The
     /// file is whole after a crash. If it is torn, the count begins again. If it holds something
     /// else, it is left alone. Both are logged, and returned by
-    /// [`restart_count_problem`](Lifecycle::restart_count_problem). In Kubernetes, put the file on a
-    /// volume that outlives the container. Only one process may use it.
+    /// [`restart_count_problem`](Lifecycle::restart_count_problem). In Kubernetes, put the file on
+    /// a volume that outlives the container. Only one process may use it.
     #[must_use]
     pub fn restart_count_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.restart_count_file = Some(path.into());
@@ -347,7 +348,8 @@ impl LifecycleBuilder {
     }
 }
 
-/// Writes the report to standard error as well: a logger that works in the background would lose it.
+/// Writes the report to standard error as well: a logger that works in the background would lose
+/// it.
 fn exit(report: &ShutdownReport, code: i32) {
     use std::io::Write as _;
 

@@ -22,10 +22,10 @@ impl Lifecycle {
     /// Registers a participant of the drain. It is called when the drain begins, together with all
     /// others. The drain lasts until all participants are done.
     ///
-    /// It has until [`Drain::deadline`] to end its work. Then it has the
-    /// [abort timeout](crate::LifecycleBuilder::abort_timeout) to abort the rest and to
-    /// [report](Drain::aborted) it. Then it is dropped. A panic in it is reported and stops no other
-    /// participant.
+    /// It has until [`Drain::deadline`] to end its work. Then it has the [abort
+    /// timeout](crate::LifecycleBuilder::abort_timeout) to abort the rest and to
+    /// [report](Drain::aborted) it. Then it is dropped. A panic in it is reported and stops no
+    /// other participant.
     ///
     /// A participant that is registered during the drain begins at once. After the drain it is
     /// dropped, with a warning in the log.
@@ -60,8 +60,8 @@ impl Lifecycle {
         self.take_part(name.into(), participant, true);
     }
 
-    /// Like [`on_drain`](Self::on_drain), but the participant does not count as a server. Use it for
-    /// work that ends independently of your listeners: if a server was only given
+    /// Like [`on_drain`](Self::on_drain), but the participant does not count as a server. Use it
+    /// for work that ends independently of your listeners: if a server was only given
     /// [`signal_to_stop`](Self::signal_to_stop), the drain still takes its full time.
     pub fn on_drain_independent<F, Fut>(&self, name: impl Into<Cow<'static, str>>, participant: F)
     where
@@ -71,9 +71,9 @@ impl Lifecycle {
         self.take_part(name.into(), participant, false);
     }
 
-    /// Declares that an [independent](Self::on_drain_independent) participant tracks what is in flight
-    /// on every server. The drain then ends with its participants, even if a server was only given
-    /// [`signal_to_stop`](Self::signal_to_stop).
+    /// Declares that an [independent](Self::on_drain_independent) participant tracks what is in
+    /// flight on every server. The drain then ends with its participants, even if a server was only
+    /// given [`signal_to_stop`](Self::signal_to_stop).
     ///
     /// Such a server may have accepted a request that it has not passed on yet. The participant has
     /// to allow for that if [`Drain::has_untracked_servers`] returns true.
@@ -94,11 +94,12 @@ impl Lifecycle {
         self.state.drain.register(registered, is_server);
     }
 
-    /// Makes a guard. The drain does not end before the guard is dropped, or its deadline has passed.
-    /// Hold one for each piece of work that has to end first, such as a WebSocket or a message.
+    /// Makes a guard. The drain does not end before the guard is dropped, or its deadline has
+    /// passed. Hold one for each piece of work that has to end first, such as a WebSocket or a
+    /// message.
     ///
-    /// Costs a lock and an entry in a table. Guards that are still held at the deadline are reported
-    /// by name.
+    /// Costs a lock and an entry in a table. Guards that are still held at the deadline are
+    /// reported by name.
     #[must_use = "dropping the guard lets the drain end"]
     pub fn drain_guard(&self, name: impl Into<Cow<'static, str>>) -> DrainGuard {
         DrainGuard {
@@ -123,8 +124,8 @@ impl Drain {
         self.deadline
     }
 
-    /// Returns whether a server was given [`signal_to_stop`](Lifecycle::signal_to_stop), and nothing
-    /// reports when it has stopped: no deadline, no guard, and no participant of its own.
+    /// Returns whether a server was given [`signal_to_stop`](Lifecycle::signal_to_stop), and
+    /// nothing reports when it has stopped: no deadline, no guard, and no participant of its own.
     #[must_use]
     pub fn has_untracked_servers(&self) -> bool {
         self.state.drain.has_untracked_servers()
@@ -191,7 +192,8 @@ pub(crate) type Begin = Box<dyn FnOnce(Drain) -> Pin<Box<dyn Future<Output = ()>
 #[derive(Default)]
 pub(crate) struct DrainState {
     inner: Mutex<Inner>,
-    /// Whether a server was given the signal to stop, which alone does not show when it has stopped.
+    /// Whether a server was given the signal to stop, which alone does not show when it has
+    /// stopped.
     pub(crate) signal_given: AtomicBool,
     /// Whether a participant tracks what is in flight on such servers.
     servers_tracked: AtomicBool,
@@ -270,8 +272,8 @@ impl DrainState {
         self.signal_given.load(Ordering::Relaxed) && !self.inner.lock().ends_shown
     }
 
-    /// Ends the drain. Returns the guards that are still held: how many of each name, and since when
-    /// the oldest, sorted by that.
+    /// Ends the drain. Returns the guards that are still held: how many of each name, and since
+    /// when the oldest, sorted by that.
     pub(crate) fn end(&self) -> Vec<(Cow<'static, str>, u64, Instant)> {
         let mut inner = self.inner.lock();
         inner.over = true;

@@ -17,12 +17,12 @@ impl Lifecycle {
     /// fails, panics or takes too long is reported and stops no other hook.
     ///
     /// All hooks share [one timeout](crate::LifecycleBuilder::hooks_timeout). If their own timeouts
-    /// exceed it, it is split max-min fairly: short hooks get their full timeout, the rest share what
-    /// remains, so a hook that hangs cannot starve the others. Each hook runs on a task of its own. A
-    /// hook that computes and never waits cannot be stopped; it is left running.
+    /// exceed it, it is split max-min fairly: short hooks get their full timeout, the rest share
+    /// what remains, so a hook that hangs cannot starve the others. Each hook runs on a task of its
+    /// own. A hook that computes and never waits cannot be stopped; it is left running.
     ///
-    /// A hook that is registered while others run, runs next. After the last one it is dropped, with
-    /// a warning in the log.
+    /// A hook that is registered while others run, runs next. After the last one it is dropped,
+    /// with a warning in the log.
     ///
     /// # Examples
     ///
@@ -85,7 +85,8 @@ impl Hook {
         self
     }
 
-    /// Runs the hook after all that are not for telemetry, so that what those log and trace is sent.
+    /// Runs the hook after all that are not for telemetry, so that what those log and trace is
+    /// sent.
     #[must_use]
     pub const fn telemetry(mut self) -> Self {
         self.telemetry = true;

@@ -49,7 +49,7 @@
 //! let listener = TcpListener::bind("0.0.0.0:3000").await?;
 //! let serve = axum::serve(listener, app).with_graceful_shutdown(lifecycle.signal_to_stop());
 //! lifecycle.with_deadline(serve).await??;
-//! lifecycle.shutdown(); // where the server ended by itself
+//! lifecycle.shutdown(); // if the server ended by itself
 //! println!("{}", stopped.await);
 //! # Ok(())
 //! # }
@@ -84,9 +84,9 @@
 //!
 //! - If all threads of the runtime are blocked, a signal still changes the phase and
 //!   [ends the process](LifecycleBuilder::exit_when_overdue), but nothing drains and no hook runs.
-//! - When the shutdown is over, `main` has to return. A runtime that is dropped waits for tasks that
-//!   never wait, and for what `spawn_blocking` has begun. A process that got a signal
-//!   [exits all the same](LifecycleBuilder::exit_when_overdue); any other has to use
+//! - When the shutdown is over, `main` has to return. A runtime that is dropped waits for tasks
+//!   that never wait, and for what `spawn_blocking` has begun. A process that got a signal [exits
+//!   all the same](LifecycleBuilder::exit_when_overdue); any other has to use
 //!   `Runtime::shutdown_timeout`.
 //! - Dropping `axum::serve` at the deadline does not drop the connections that it spawned. They are
 //!   cut when the process exits, without a report.

@@ -43,7 +43,8 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Makes a lifecycle with the defaults of its [builder](LifecycleBuilder). Its uptime begins now.
+    /// Makes a lifecycle with the defaults of its [builder](LifecycleBuilder). Its uptime begins
+    /// now.
     #[must_use]
     pub fn new() -> Self {
         LifecycleBuilder::new().into_lifecycle()
@@ -61,8 +62,8 @@ impl Lifecycle {
         self.state.phase()
     }
 
-    /// Waits until `phase` or a later one is reached, and returns the phase then: phases can be short
-    /// or skipped.
+    /// Waits until `phase` or a later one is reached, and returns the phase then: phases can be
+    /// short or skipped.
     ///
     /// # Cancel safety
     ///
@@ -87,11 +88,12 @@ impl Lifecycle {
 
     /// Begins the shutdown because of `trigger`. Returns whether this call began it.
     ///
-    /// The clock of the shutdown starts with the first trigger. The report lists later ones. A second
-    /// signal ends the process [at once](LifecycleBuilder::on_second_signal), from within this call.
+    /// The clock of the shutdown starts with the first trigger. The report lists later ones. A
+    /// second signal ends the process [at once](LifecycleBuilder::on_second_signal), from within
+    /// this call.
     ///
-    /// The phase is [`Phase::PreDraining`] or later when this returns. [`run`](Self::run) carries out
-    /// the rest.
+    /// The phase is [`Phase::PreDraining`] or later when this returns. [`run`](Self::run) carries
+    /// out the rest.
     #[expect(clippy::must_use_candidate, reason = "called for what it does")]
     pub fn trigger(&self, trigger: Trigger) -> bool {
         self.state.trigger(trigger)
@@ -110,8 +112,8 @@ impl Lifecycle {
         Some(self.state.config.timeline.exit_deadline(first.at))
     }
 
-    /// Starts the task that carries out the shutdown when it is triggered, and returns a future of the
-    /// report.
+    /// Starts the task that carries out the shutdown when it is triggered, and returns a future of
+    /// the report.
     ///
     /// The call starts the task, and a thread that listens to signals. Call it early, and await the
     /// future at the end of `main`. All calls share one shutdown and one report.
@@ -122,8 +124,8 @@ impl Lifecycle {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: the shutdown goes on if the future is dropped, and another call joins it. It ends
-    /// early only with the runtime, and logs that.
+    /// Cancel safe: the shutdown goes on if the future is dropped, and another call joins it. It
+    /// ends early only with the runtime, and logs that.
     pub fn run(&self) -> impl Future<Output = ShutdownReport> + Send + use<> {
         driver::start(&self.state);
         let state = Arc::clone(&self.state);
@@ -144,15 +146,15 @@ impl Lifecycle {
         self.state.report()
     }
 
-    /// Makes a token that fires when the drain begins: for SSE, WebSockets and other work without an
-    /// end of its own.
+    /// Makes a token that fires when the drain begins: for SSE, WebSockets and other work without
+    /// an end of its own.
     #[must_use]
     pub fn drain_token(&self) -> DrainToken {
         DrainToken::new(Arc::clone(&self.state), Phase::Draining)
     }
 
-    /// Makes a token that fires at the first trigger: for consumers of queues. No balancer sends them
-    /// work, so they can stop at once.
+    /// Makes a token that fires at the first trigger: for consumers of queues. No balancer sends
+    /// them work, so they can stop at once.
     #[must_use]
     pub fn pre_drain_token(&self) -> DrainToken {
         DrainToken::new(Arc::clone(&self.state), Phase::PreDraining)

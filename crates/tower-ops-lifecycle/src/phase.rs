@@ -104,8 +104,8 @@ impl Trigger {
         matches!(self, Self::Terminate | Self::Interrupt)
     }
 
-    /// Returns the exit code of a process that this ends at once: 128 plus the signal's number, as in
-    /// a shell; 1 for all others.
+    /// Returns the exit code of a process that this ends at once: 128 plus the signal's number, as
+    /// in a shell; 1 for all others.
     #[must_use]
     pub const fn exit_code(self) -> i32 {
         match self {
@@ -151,9 +151,9 @@ impl Subscription {
         *self.phases.borrow()
     }
 
-    /// Waits for a phase later than the one that this returned last; at first, later than the one at
-    /// the time of the subscription. Returns `None` after [`Phase::Stopped`], or if the lifecycle is
-    /// dropped.
+    /// Waits for a phase later than the one that this returned last; at first, later than the one
+    /// at the time of the subscription. Returns `None` after [`Phase::Stopped`], or if the
+    /// lifecycle is dropped.
     ///
     /// # Cancel safety
     ///

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use serde::Serialize;
 use tokio::time::timeout_at;
 use tower_ops_core::http::{Answer, AnswerBody};
@@ -36,8 +36,8 @@ impl Lifecycle {
 /// process then drains already. With [`at_once`](Self::at_once) it answers immediately. Both ways
 /// the grace period has one clock, and no second of it is spent twice.
 ///
-/// The answer is 200 and `{"phase":"draining","trigger":"prestop"}`. OPTIONS gets 200, and all other
-/// methods get 405, HEAD included. These trigger nothing.
+/// The answer is 200 and `{"phase":"draining","trigger":"prestop"}`. OPTIONS gets 200, and all
+/// other methods get 405, HEAD included. These trigger nothing.
 ///
 /// The listener that has it must stay open until the drain. The service is always ready.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ impl<B> Service<Request<B>> for PreStop {
         let method = request.method().clone();
         if !matches!(method, Method::GET | Method::POST) {
             let answer = if method == Method::OPTIONS {
-                Answer::problem(StatusCode::OK, "").with_allow(ALLOW)
+                Answer::ok(&()).with_allow(ALLOW)
             } else {
                 Answer::method_not_allowed(ALLOW)
             };
@@ -106,7 +106,7 @@ async fn pre_drained(lifecycle: &Lifecycle) {
         return;
     };
     let until = lifecycle.state.config.timeline.pre_drain_until(first.at);
-    // If nobody called `run`, the drain never begins. If somebody did, it may begin a little later.
+    // Without a call of `run` the drain never begins. With one, it may begin a little later.
     let _ = timeout_at(until + SLACK, lifecycle.wait_for(Phase::Draining)).await;
 }
 

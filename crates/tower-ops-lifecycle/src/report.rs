@@ -100,8 +100,8 @@ pub struct HookReport {
 
 /// The report of a shutdown. Its text is a table for a terminal.
 ///
-/// Cheap to clone. Returned by [`run`](crate::Lifecycle::run). There is one per lifecycle, and it is
-/// logged once.
+/// Cheap to clone. Returned by [`run`](crate::Lifecycle::run). There is one per lifecycle, and it
+/// is logged once.
 #[derive(Clone, Debug)]
 pub struct ShutdownReport {
     pub(crate) facts: Arc<Facts>,
@@ -189,9 +189,9 @@ impl ShutdownReport {
         self.facts.pre_drain_end
     }
 
-    /// Returns how long after the trigger the last new connection of the pre-drain came. A pre-drain
-    /// that is much longer is too long; one that is hardly longer is too short. `None` if none came,
-    /// or if that is [not known](crate::LifecycleBuilder::last_connection).
+    /// Returns how long after the trigger the last new connection of the pre-drain came. A
+    /// pre-drain that is much longer is too long; one that is hardly longer is too short. `None` if
+    /// none came, or if that is [not known](crate::LifecycleBuilder::last_connection).
     #[must_use]
     pub fn last_connection(&self) -> Option<Duration> {
         self.facts.last_connection
@@ -228,8 +228,8 @@ impl ShutdownReport {
         aborted.fold(0, u64::saturating_add)
     }
 
-    /// Returns whether nothing was lost: the start-up did not fail, all participants and hooks ended
-    /// well, and nothing was aborted.
+    /// Returns whether nothing was lost: the start-up did not fail, all participants and hooks
+    /// ended well, and nothing was aborted.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         let facts = &*self.facts;

@@ -21,8 +21,8 @@ static LISTENING: Mutex<Vec<Weak<LifecycleState>>> = Mutex::new(Vec::new());
 /// as the signal may come when the lifecycle is dropped and the process is about to exit.
 static EXPECTED: Mutex<Option<Instant>> = Mutex::new(None);
 
-/// Ignores the first SIGTERM until then, if no lifecycle wants it: the kubelet always sends one after
-/// a prestop hook, and it must not kill a process that has shut down for the hook.
+/// Ignores the first SIGTERM until then, if no lifecycle wants it: the kubelet always sends one
+/// after a prestop hook, and it must not kill a process that has shut down for the hook.
 pub(crate) fn expect_terminate(until: Instant) {
     *EXPECTED.lock() = Some(until);
 }

@@ -19,12 +19,12 @@ type BoxError = Box<dyn Error + Send + Sync>;
 impl Lifecycle {
     /// Runs one step of the start-up and records how it ends.
     ///
-    /// If it fails or panics, the process never gets ready, and a shutdown begins, so that hooks run.
-    /// If a shutdown is triggered meanwhile, the step is dropped where it waits. If it must not be
-    /// dropped, spawn it and await its handle here.
+    /// If it fails or panics, the process never gets ready, and a shutdown begins, so that hooks
+    /// run. If a shutdown is triggered meanwhile, the step is dropped where it waits. If it must
+    /// not be dropped, spawn it and await its handle here.
     ///
-    /// When all [registered](crate::LifecycleBuilder::expect_step) steps are done and no other runs,
-    /// the process is ready.
+    /// When all [registered](crate::LifecycleBuilder::expect_step) steps are done and no other
+    /// runs, the process is ready.
     ///
     /// # Errors
     ///
@@ -32,8 +32,8 @@ impl Lifecycle {
     ///
     /// # Cancel safety
     ///
-    /// As cancel safe as `work`, which is dropped with it. The step is then recorded as dropped, and
-    /// may run again.
+    /// As cancel safe as `work`, which is dropped with it. The step is then recorded as dropped,
+    /// and may run again.
     ///
     /// # Examples
     ///
@@ -75,15 +75,15 @@ impl Lifecycle {
         step.end(result)
     }
 
-    /// Makes the process ready. Idempotent; does nothing once a shutdown was triggered. Returns whether
-    /// this call made it ready.
+    /// Makes the process ready. Idempotent; does nothing once a shutdown was triggered. Returns
+    /// whether this call made it ready.
     #[expect(clippy::must_use_candidate, reason = "called for what it does")]
     pub fn mark_ready(&self) -> bool {
         self.state.mark_ready()
     }
 
-    /// Returns whether a [registered](crate::LifecycleBuilder::expect_step) start-up step is not done.
-    /// Then the process gets ready by itself, and a server need not call
+    /// Returns whether a [registered](crate::LifecycleBuilder::expect_step) start-up step is not
+    /// done. Then the process gets ready by itself, and a server need not call
     /// [`mark_ready`](Self::mark_ready).
     #[must_use]
     pub fn awaits_steps(&self) -> bool {

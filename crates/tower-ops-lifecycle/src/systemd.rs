@@ -46,8 +46,8 @@ impl ActivatedSockets {
     /// Takes the sockets out of the environment. A second call in the same process finds none.
     ///
     /// Call it early in `main`, before there are other threads: it removes variables from the
-    /// environment, which no other thread may read meanwhile. `LISTEN_PID` has to be this process, if
-    /// it is set.
+    /// environment, which no other thread may read meanwhile. `LISTEN_PID` has to be this process,
+    /// if it is set.
     #[must_use]
     pub fn take() -> Self {
         Self {
@@ -61,8 +61,8 @@ impl ActivatedSockets {
         self.sockets.len()
     }
 
-    /// Takes the TCP listener at a place in the unit's sockets, from 0, in non-blocking mode. Returns
-    /// `None` if there is none at that place, or if it was taken.
+    /// Takes the TCP listener at a place in the unit's sockets, from 0, in non-blocking mode.
+    /// Returns `None` if there is none at that place, or if it was taken.
     ///
     /// # Errors
     ///

@@ -91,8 +91,9 @@ impl Timeline {
     }
 }
 
-/// How much of the remaining time a hook gets, so that all `later` ones get their part, too. Max-min
-/// fair: those that want less than an equal share get it, and the others share the rest equally.
+/// How much of the remaining time a hook gets, so that all `later` ones get their part, too.
+/// Max-min fair: those that want less than an equal share get it, and the others share the rest
+/// equally.
 pub(crate) fn allot(remaining: Duration, timeout: Duration, later: &[Duration]) -> Duration {
     let mut all = later.to_vec();
     all.push(timeout);
@@ -154,22 +155,22 @@ mod tests {
     }
 
     #[test]
-    fn each_hook_gets_what_it_wants_or_its_share() {
+    fn each_hook_gets_its_timeout_or_its_share() {
         let part = |remaining, timeout, later: &[u64]| {
             let later: Vec<_> = later.iter().copied().map(secs).collect();
             allot(secs(remaining), secs(timeout), &later).as_secs_f64()
         };
-        // Enough for all, or nobody else.
+        // Enough for all, or no other hook.
         assert_eq!(part(5, 2, &[3]), 2.0);
         assert_eq!(part(5, 5, &[]), 5.0);
         assert_eq!(part(5, 9, &[]), 5.0);
         // Equal parts.
         assert_eq!(part(6, 5, &[5, 5]), 2.0);
-        // Who timeout little has it, whether it comes first or later.
+        // A hook with a short timeout gets it, first or last.
         assert_eq!(part(6, 1, &[9, 9]), 1.0);
         assert_eq!(part(7, 9, &[1, 9]), 3.0);
         assert_eq!(part(7, 9, &[9, 1]), 3.0);
-        // Nothing to give, nothing wanted.
+        // No time left, or none needed.
         assert_eq!(part(0, 5, &[5]), 0.0);
         assert_eq!(part(5, 0, &[]), 0.0);
     }

@@ -13,10 +13,10 @@ pub(crate) mod axum;
 /// A handle to one tracked piece of work, for the code that does it: adds notes, and sets how the
 /// work went.
 ///
-/// Get it by [`current`](Self::current) in a handler, a response's body or a tracked task; by axum's
-/// extractor, with the feature `axum`; or from the request's extensions, with
-/// [`extension`](crate::RequestTrackerBuilder::extension). Cheap to clone; spawned tasks
-/// can own one.
+/// Get it by [`current`](Self::current) in a handler, a response's body or a tracked task; by
+/// axum's extractor, with the feature `axum`; or from the request's extensions, with
+/// [`extension`](crate::RequestTrackerBuilder::extension). Cheap to clone; spawned tasks can own
+/// one.
 ///
 /// # Examples
 ///
@@ -73,8 +73,8 @@ impl RequestHandle {
         self.record.extra_or_new().metadata.insert(key, &value);
     }
 
-    /// Marks the work as failed by the service's fault, whatever it answers. An outcome that would be
-    /// `completed` becomes `failed`.
+    /// Marks the work as failed by the service's fault, whatever it answers. An outcome that would
+    /// be `completed` becomes `failed`.
     ///
     /// No effect after the end. The last call of `fail` or `reject` counts.
     pub fn fail(&self, reason: impl fmt::Display) {

@@ -32,13 +32,13 @@
 //! # Place in the stack
 //!
 //! Outermost. Together with other observers, put the tracker itself into one
-//! [`ObserveLayer`](tower_ops_observe::ObserveLayer), after those that set the request id, the trace
-//! and the peer: it copies them when the request begins.
+//! [`ObserveLayer`](tower_ops_observe::ObserveLayer), after those that set the request id, the
+//! trace and the peer: it copies them when the request begins.
 //!
 //! # When an exchange ends
 //!
-//! As in [tower-ops-observe](tower_ops_observe): with its body, an error, a panic or a drop; with the
-//! head, if the connection is handed over. A task ends with its future.
+//! As in [tower-ops-observe](tower_ops_observe): with its body, an error, a panic or a drop; with
+//! the head, if the connection is handed over. A task ends with its future.
 //!
 //! # Bounds
 //!
@@ -56,8 +56,8 @@
 //!
 //! # Limits
 //!
-//! A route that only a [`RouteHook`](tower_ops_observe::RouteHook) further in knows is shown from the
-//! response's head on. There is no gauge here: `server_in_flight_requests` comes from
+//! A route that only a [`RouteHook`](tower_ops_observe::RouteHook) further in knows is shown from
+//! the response's head on. There is no gauge here: `server_in_flight_requests` comes from
 //! tower-ops-metrics.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -21,8 +21,8 @@ pub(crate) mod snapshot;
 
 /// All that is known about one piece of work, in one allocation.
 ///
-/// The registry, the history and the handles share it. Only the task that drives the work writes its
-/// progress and its byte count, so plain stores are enough.
+/// The registry, the history and the handles share it. Only the task that drives the work writes
+/// its progress and its byte count, so plain stores are enough.
 pub(crate) struct Record {
     pub(crate) id: u64,
     /// Nanoseconds since the registry was made, as all times here.
@@ -33,7 +33,7 @@ pub(crate) struct Record {
     pub(crate) parent: Option<NonZeroU64>,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) connection: Option<u64>,
-    /// 0 for none, as the trace context has it.
+    /// 0 is none, as in the W3C trace context.
     pub(crate) trace_id: u128,
     /// From a client: never a label, and escaped in log lines.
     pub(crate) text: InlineText,
@@ -89,7 +89,7 @@ impl Record {
         }
     }
 
-    /// Resets a new or used record for another piece of work. The caller sets the public fields.
+    /// Resets a new or used record for another piece of work. The caller sets the other fields.
     #[inline]
     pub(crate) fn begin(&mut self, kind: Kind, started: u64) {
         self.id = thread::next_id();

@@ -30,7 +30,7 @@ pub(crate) struct Registry {
     keeps_history: bool,
     /// A bit for each kind.
     exempt: u8,
-    /// How many tasks wait for idleness. Who ends the last request of a shard checks it.
+    /// How many tasks wait for idleness. The end of the last request of a shard checks it.
     waiting: AtomicUsize,
     idle: Notify,
 }
@@ -152,7 +152,7 @@ impl Registry {
         self.wake_if(last);
         if let Some(published) = published
             && let Some(neighbour) = self.clock.neighbour(published, me)
-            // Who holds that lock trims the ring itself.
+            // If the lock is held, its holder trims the ring itself.
             && let Some(mut shard) = self.shards.try_lock(neighbour)
         {
             let Shard { ring, free, .. } = &mut *shard;

@@ -43,8 +43,8 @@ pub(crate) mod query;
 /// Without [details](Self::details) what a client sent, what identifies it and what handlers noted
 /// is `null`.
 ///
-/// A slash at the end of a path makes no difference. The service is always ready, and answers without
-/// waiting. Made by [`RequestTracker::service`].
+/// A slash at the end of a path makes no difference. The service is always ready, and answers
+/// without waiting. Made by [`RequestTracker::service`].
 #[derive(Clone)]
 pub struct RequestsService {
     tracker: RequestTracker,

@@ -34,7 +34,7 @@ impl RequestTracker {
                 .map(|shard| shard.seconds.before(second, seconds.into()));
             #[expect(
                 clippy::cast_precision_loss,
-                reason = "nobody serves that many a minute"
+                reason = "no service ends that many in a minute"
             )]
             let count = counts.sum::<u64>() as f64;
             count / f64::from(seconds)

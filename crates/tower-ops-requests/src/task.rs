@@ -39,8 +39,8 @@ impl RequestTracker {
     /// | dropped, before or between its polls | `cancelled` | cancelled |
     /// | a panic in its poll | `panicked` | server error |
     ///
-    /// If this is called within a request or other tracked work, that is its parent, and the work has
-    /// the parent's request id and trace id, also if it is spawned afterwards. Work that begins
+    /// If this is called within a request or other tracked work, that is its parent, and the work
+    /// has the parent's request id and trace id, also if it is spawned afterwards. Work that begins
     /// within it has it as its parent.
     ///
     /// `name` must not come from a client: statistics count by it. Pass `()` for no metadata.
@@ -82,8 +82,8 @@ impl RequestTracker {
         }
     }
 
-    /// Tracks work as [`track`](Self::track) does, and drops it when it takes longer than `limit`. Its
-    /// outcome is `timed_out` then.
+    /// Tracks work as [`track`](Self::track) does, and drops it when it takes longer than `limit`.
+    /// Its outcome is `timed_out` then.
     ///
     /// # Errors
     ///

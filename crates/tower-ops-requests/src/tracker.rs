@@ -20,9 +20,9 @@ mod watchdog;
 
 /// A handle to everything in flight, and to a bounded history of what ended.
 ///
-/// Cheap to clone. [`layer`](Self::layer) makes a layer of its own. The handle itself is an observer
-/// as well, to go into a tuple with others: after those that set the request id, the trace and the
-/// peer, which it copies when a request begins.
+/// Cheap to clone. [`layer`](Self::layer) makes a layer of its own. The handle itself is an
+/// observer as well, to go into a tuple with others: after those that set the request id, the trace
+/// and the peer, which it copies when a request begins.
 ///
 /// An exchange takes one lock of its thread's own when it begins and one when it ends. It allocates
 /// only until the history is full: then records are used again.
@@ -87,8 +87,9 @@ impl RequestTracker {
 
     /// Returns everything in flight, the oldest first.
     ///
-    /// Takes one shard's lock at a time and releases it after every few hundred entries, so requests
-    /// go on meanwhile. What is in flight from the beginning to the end of the call is listed once.
+    /// Takes one shard's lock at a time and releases it after every few hundred entries, so
+    /// requests go on meanwhile. What is in flight from the beginning to the end of the call is
+    /// listed once.
     #[must_use]
     pub fn in_flight(&self) -> Vec<RequestSnapshot> {
         self.running(&self.inner.registry.in_flight())

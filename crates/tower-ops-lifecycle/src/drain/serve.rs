@@ -17,13 +17,13 @@ use crate::report::ParticipantOutcome;
 const SERVER: &str = "server";
 
 impl Lifecycle {
-    /// Makes a future for `axum::serve(…).with_graceful_shutdown` and tonic's `serve_with_shutdown`.
-    /// It completes when the drain begins, not at the trigger: those servers refuse connections once
-    /// it completes.
+    /// Makes a future for `axum::serve(…).with_graceful_shutdown` and tonic's
+    /// `serve_with_shutdown`. It completes when the drain begins, not at the trigger: those servers
+    /// refuse connections once it completes.
     ///
-    /// Run the server by [`with_deadline`](Self::with_deadline). Otherwise nothing shows when it has
-    /// stopped, and the drain takes its full time, unless a participant
-    /// [tracks its requests](Self::track_servers).
+    /// Run the server by [`with_deadline`](Self::with_deadline). Otherwise nothing shows when it
+    /// has stopped, and the drain takes its full time, unless a participant [tracks its
+    /// requests](Self::track_servers).
     ///
     /// When it is polled, it starts what [`run`](Self::run) starts.
     ///
@@ -70,7 +70,7 @@ impl Lifecycle {
     ///     Ok(served) => served?,
     ///     Err(late) => eprintln!("{late}"),
     /// }
-    /// lifecycle.shutdown(); // where the server ended by itself
+    /// lifecycle.shutdown(); // if the server ended by itself
     /// println!("{}", stopped.await);
     /// # Ok(())
     /// # }
@@ -131,8 +131,8 @@ fn note(state: &LifecycleState, in_time: bool) {
     }
 }
 
-/// The error of [`Lifecycle::with_deadline`]: the server did not end by the drain's deadline, and was
-/// dropped.
+/// The error of [`Lifecycle::with_deadline`]: the server did not end by the drain's deadline, and
+/// was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeadlineElapsed {
     after: Duration,

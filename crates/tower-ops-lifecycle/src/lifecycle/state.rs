@@ -166,7 +166,8 @@ impl LifecycleState {
         if first {
             tracing::info!(trigger = trigger.as_str(), "the shutdown begins");
         }
-        // A second trigger may be here before the first one. It must not return earlier than this.
+        // Every trigger does this: the second one may get here before the first, and must not
+        // return before the process is stopping.
         self.advance(Phase::PreDraining);
         // Here and not in the driver, as the driver may be what hangs.
         if exits {

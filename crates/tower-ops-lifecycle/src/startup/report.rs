@@ -118,8 +118,8 @@ impl Steps {
         }
     }
 
-    /// Begins a step and returns its place: that of a pending or dropped step of the same name, or a
-    /// new one.
+    /// Begins a step and returns its place: that of a pending or dropped step of the same name, or
+    /// a new one.
     pub(crate) fn begin(&mut self, name: Cow<'static, str>, now: Instant) -> usize {
         let again = self.steps.iter().position(|step| {
             step.name == name && matches!(step.state, StepState::Pending | StepState::Dropped)

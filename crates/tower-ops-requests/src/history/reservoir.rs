@@ -46,7 +46,7 @@ impl Reservoir {
         } else {
             return;
         }
-        // The fastest of them stands last, where the next one is compared.
+        // The fastest of them is the last, where the next one is compared.
         slowest.sort_by_key(|(duration, _)| Reverse(*duration));
     }
 

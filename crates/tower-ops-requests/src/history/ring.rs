@@ -61,7 +61,7 @@ impl HistoryClock {
     }
 }
 
-/// Records that a shard no longer keeps, to be used again unless somebody still holds them. With
+/// Records that a shard no longer keeps, to be used again unless a handle still holds them. With
 /// them an exchange allocates nothing and copies no whole record.
 pub(crate) struct FreeList(Vec<Arc<Record>>);
 

@@ -61,7 +61,8 @@ impl RequestTracker {
 
 /// What was still running when [`wait_idle_timeout`](RequestTracker::wait_idle_timeout) gave up.
 ///
-/// Its text has the route or the name, the age and the peer of each, and nothing that a client sent.
+/// Its text has the route or the name, the age and the peer of each, and nothing that a client
+/// sent.
 #[derive(Clone, Debug)]
 pub struct StillRunning {
     count: usize,
@@ -108,8 +109,8 @@ impl Registry {
         let _waiting = Waiting::new(&self.waiting);
         loop {
             let mut idle = pin!(self.idle.notified());
-            // From here on no wake-up is missed. If we see an entry in a shard, whoever removes the
-            // last one takes the shard's lock after us, and so sees that we wait.
+            // From here on no wake-up is missed. If there is still an entry in a shard below, its
+            // removal takes the shard's lock after this look, and so finds this waiter counted.
             idle.as_mut().enable();
             if self.is_idle() {
                 return;

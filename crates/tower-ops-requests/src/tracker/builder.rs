@@ -93,8 +93,8 @@ impl RequestTrackerBuilder {
         self
     }
 
-    /// Sets the age at which [`watch`](RequestTracker::watch) reports a request that still runs. 30 s
-    /// by default, 250 ms at least; `None` turns reports off.
+    /// Sets the age at which [`watch`](RequestTracker::watch) reports a request that still runs. 30
+    /// s by default, 250 ms at least; `None` turns reports off.
     #[must_use]
     pub fn slow_after(mut self, age: impl Into<Option<Duration>>) -> Self {
         self.slow_after = age.into();

@@ -180,7 +180,7 @@ fn certain_route(facts: &Facts) -> Option<&Route> {
 }
 
 fn request_id<'a>(facts: &'a Facts, headers: &'a HeaderMap) -> &'a [u8] {
-    // Where the layer of request ids stands apart, the id is in the headers only.
+    // A layer of request ids that is not in the same ObserveLayer sets only the header.
     let id = facts.request_id().or_else(|| headers.get("x-request-id"));
     id.map_or(&[], HeaderValue::as_bytes)
 }
