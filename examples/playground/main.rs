@@ -163,7 +163,7 @@ fn operations(settings: &Settings, counters: Counters) -> Result<Ops, Box<dyn Er
         // Nothing here is secret: `/requests` shows everybody who asked for what.
         .request_details(true)
         .health(|health| health.details(Details::Always))
-        .lifecycle(|lifecycle| lifecycle.pre_drain(pre_drain).drain(drain))
+        .lifecycle(|lifecycle| lifecycle.pre_drain(pre_drain).drain_timeout(drain))
         .extended_connect(true)
         .connections(|connections| connections.stall_timeout(settings.stall));
     if let Some(idle) = settings.idle {

@@ -99,7 +99,7 @@ impl OpsBuilder {
         };
         add(&mut problems, "metrics", metrics);
         if let Some(requests) = &self.requests {
-            add(&mut problems, "requests", requests.check());
+            add(&mut problems, "requests", requests.validate());
         }
         add(&mut problems, "connections", self.connections.check());
         let process = Process::default();
@@ -127,7 +127,7 @@ impl OpsBuilder {
                 "state_before_ready: there is no state to wait for; add one with state(..)".into(),
             );
         }
-        add(&mut problems, "lifecycle", lifecycle.check());
+        add(&mut problems, "lifecycle", lifecycle.validate());
         let mut health = self.health;
         let tokens = self.tokens.build().unwrap_or_else(|error| {
             add(&mut problems, "operations", Err(error));
