@@ -317,7 +317,7 @@ impl StateBuilder {
                 allow_unknown: self.allow_unknown,
                 limits: self.limits,
                 file: self.file,
-                fence: Fence::new(0),
+                fence: Fence::new(),
                 flight: Arc::new(Semaphore::new(1)),
                 metrics: Arc::new(StateMetrics::register(self.recorder.as_ref())),
             }),

@@ -1,21 +1,24 @@
+//! Keeps writes out of an instance whose state is handed over.
+
+mod layer;
+
 use std::error::Error;
 use std::fmt;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use tokio::sync::Notify;
+use tower_ops_core::sync::Mutex;
 
+pub use self::layer::{FenceLayer, FenceService, ResponseBody, ResponseFuture};
 use crate::error::{ErrorKind, StateError};
-use crate::fence_layer::FenceLayer;
-use crate::lock::lock;
 
-/// Keeps writes out once the state was handed over, so that the two instances never
-/// both write. Cheap to clone. Made by [`State::fence`](crate::State::fence).
+/// Keeps writes out once the state was handed over, so that two instances never both write. Made
+/// by [`State::fence`](crate::State::fence). Cheap to clone; all clones are the same fence.
 ///
-/// Every write of the application goes through it: those of requests by a
-/// [layer](Self::layer), those of a worker by [`enter`](Self::enter). A hand-over
-/// closes it, waits for the writes that have begun, and only then captures. A restore
-/// closes it too, until it is done.
+/// Every write of the application goes through it: those of requests by a [layer](Self::layer),
+/// those of a worker by [`enter`](Self::enter). A hand-over closes the fence, waits for the writes
+/// that have begun, and only then captures. A restore keeps it closed until it ends.
 ///
 /// # Examples
 ///
@@ -30,15 +33,16 @@ use crate::lock::lock;
 /// ```
 #[derive(Clone)]
 pub struct Fence {
-    shared: Arc<Shared>,
+    shared: Arc<FenceShared>,
 }
 
-struct Shared {
-    inner: Mutex<Inner>,
+struct FenceShared {
+    state: Mutex<FenceState>,
+    /// Notified when the last writer leaves.
     no_writers: Notify,
 }
 
-struct Inner {
+struct FenceState {
     mode: Mode,
     writers: usize,
     generation: u64,
@@ -51,111 +55,111 @@ enum Mode {
     HandedOver,
 }
 
-/// The fence is closed: another instance has the state, or is about to get it.
+/// The error of a closed fence: another instance has the state, or is about to get it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fenced;
 
 impl fmt::Display for Fenced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the state is being handed over, or was")
+        f.write_str("the state is being handed over, or was handed over")
     }
 }
 
 impl Error for Fenced {}
 
 impl Fence {
-    pub(crate) fn new(generation: u64) -> Self {
-        let inner = Inner {
+    pub(crate) fn new() -> Self {
+        let state = FenceState {
             mode: Mode::Open,
             writers: 0,
-            generation,
+            generation: 0,
         };
         Self {
-            shared: Arc::new(Shared {
-                inner: Mutex::new(inner),
+            shared: Arc::new(FenceShared {
+                state: Mutex::new(state),
                 no_writers: Notify::new(),
             }),
         }
     }
 
-    /// Begins a write. It ends when the guard is dropped; a hand-over waits for that.
+    /// Begins a write, which ends when the guard is dropped. A hand-over waits for that.
     ///
     /// # Errors
     ///
-    /// If the fence is closed: leave the write to the other instance, or try again.
+    /// If the fence is closed. Leave the write to the other instance, or try again.
     pub fn enter(&self) -> Result<WriteGuard, Fenced> {
-        let mut inner = lock(&self.shared.inner);
-        if inner.mode != Mode::Open {
+        let mut state = self.shared.state.lock();
+        if state.mode != Mode::Open {
             return Err(Fenced);
         }
-        inner.writers += 1;
+        state.writers += 1;
         Ok(WriteGuard {
             shared: Arc::clone(&self.shared),
         })
     }
 
-    /// Whether writes are kept out right now.
+    /// Returns whether writes are kept out at this moment.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        lock(&self.shared.inner).mode != Mode::Open
+        self.shared.state.lock().mode != Mode::Open
     }
 
-    /// Whether the state was handed over to another instance.
+    /// Returns whether the state was handed over to another instance.
     #[must_use]
     pub fn is_handed_over(&self) -> bool {
-        lock(&self.shared.inner).mode == Mode::HandedOver
+        self.shared.state.lock().mode == Mode::HandedOver
     }
 
-    /// Opens the fence after a hand-over that nobody took. The generation goes beyond
-    /// the one that was handed over. `false` if nothing was handed over.
+    /// Opens the fence after a hand-over that no instance took. Returns `false` if nothing was
+    /// handed over. `POST /state?resume=1` does the same.
     ///
-    /// Only if you know that the other instance does not serve. `POST /state?resume=1`
-    /// does the same.
+    /// The generation becomes greater than the one that was handed over. Call this only if you know
+    /// that the other instance does not serve.
     #[expect(
         clippy::must_use_candidate,
-        reason = "it does something, whatever it was before"
+        reason = "it opens the fence, and the result is for information"
     )]
     pub fn resume(&self) -> bool {
-        let mut inner = lock(&self.shared.inner);
-        if inner.mode != Mode::HandedOver {
+        let mut state = self.shared.state.lock();
+        if state.mode != Mode::HandedOver {
             return false;
         }
-        inner.mode = Mode::Open;
-        // One was given away.
-        inner.generation = inner.generation.saturating_add(2);
+        state.mode = Mode::Open;
+        // The next generation is in the envelope that was handed over.
+        state.generation = state.generation.saturating_add(2);
         true
     }
 
-    /// A layer for everything that writes: it answers 503 and `retry-after: 1` when the
-    /// fence is closed. GET, HEAD, OPTIONS and TRACE always pass.
+    /// Makes a layer for everything that writes. Behind a closed fence it answers 503 with
+    /// `retry-after: 1`. GET, HEAD, OPTIONS and TRACE always pass.
     ///
-    /// Not around the service of `/state`: a restore would wait for itself.
+    /// Do not put it around the service of `/state`: a restore would wait for itself.
     #[must_use]
     pub fn layer(&self) -> FenceLayer {
         FenceLayer::new(self.clone())
     }
 
     pub(crate) fn generation(&self) -> u64 {
-        lock(&self.shared.inner).generation
+        self.shared.state.lock().generation
     }
 
-    /// Closes the fence and waits until nobody writes.
+    /// Closes the fence and waits until no write is left.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while it waits, the fence is as it was.
+    /// May be dropped at any time. The fence is then as it was before.
     pub(crate) async fn pause(&self, purpose: Purpose) -> Result<Pause, StateError> {
         let pause = {
-            let mut inner = lock(&self.shared.inner);
-            let before = inner.mode;
+            let mut state = self.shared.state.lock();
+            let before = state.mode;
             if before == Mode::HandedOver && purpose == Purpose::HandOver {
                 return Err(StateError::handed_over());
             }
             if before == Mode::Paused {
                 return Err(StateError::busy());
             }
-            inner.mode = Mode::Paused;
+            state.mode = Mode::Paused;
             Pause {
                 shared: Arc::clone(&self.shared),
                 before: Some(before),
@@ -163,9 +167,9 @@ impl Fence {
         };
         loop {
             let mut no_writers = pin!(self.shared.no_writers.notified());
-            // Before looking, so that a writer who ends in between is not missed.
+            // Enabled before the count is read, or the last writer could leave in between unnoticed.
             no_writers.as_mut().enable();
-            if lock(&self.shared.inner).writers == 0 {
+            if self.shared.state.lock().writers == 0 {
                 return Ok(pause);
             }
             no_writers.await;
@@ -177,33 +181,33 @@ impl StateError {
     pub(crate) fn handed_over() -> Self {
         Self::new(
             ErrorKind::HandedOver,
-            "the state was handed over already; if nobody took it: POST ?resume=1",
+            "the state was already handed over; if no instance took it, POST ?resume=1",
         )
     }
 }
 
 impl fmt::Debug for Fence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inner = lock(&self.shared.inner);
+        let state = self.shared.state.lock();
         f.debug_struct("Fence")
-            .field("mode", &inner.mode)
-            .field("writers", &inner.writers)
-            .field("generation", &inner.generation)
+            .field("mode", &state.mode)
+            .field("writers", &state.writers)
+            .field("generation", &state.generation)
             .finish()
     }
 }
 
-/// A write that has begun. It ends when this is dropped.
+/// A write that has begun. It ends when this is dropped. Made by [`Fence::enter`].
 #[must_use = "the write ends when this is dropped"]
 pub struct WriteGuard {
-    shared: Arc<Shared>,
+    shared: Arc<FenceShared>,
 }
 
 impl Drop for WriteGuard {
     fn drop(&mut self) {
-        let mut inner = lock(&self.shared.inner);
-        inner.writers -= 1;
-        if inner.writers == 0 {
+        let mut state = self.shared.state.lock();
+        state.writers -= 1;
+        if state.writers == 0 {
             self.shared.no_writers.notify_waiters();
         }
     }
@@ -221,33 +225,33 @@ pub(crate) enum Purpose {
     Restore,
 }
 
-/// The fence is closed as long as this lives. Dropped, it is as it was before.
+/// Keeps the fence closed. When it is dropped, the fence is as it was before.
 pub(crate) struct Pause {
-    shared: Arc<Shared>,
+    shared: Arc<FenceShared>,
     before: Option<Mode>,
 }
 
 impl Pause {
-    /// The state belongs to another instance from here on.
+    /// The state belongs to another instance from now on.
     pub(crate) fn hand_over(mut self) {
         self.before = None;
-        lock(&self.shared.inner).mode = Mode::HandedOver;
+        self.shared.state.lock().mode = Mode::HandedOver;
     }
 
-    /// The state of that generation belongs to this instance from here on.
+    /// The state of that generation belongs to this instance from now on.
     pub(crate) fn take(mut self, generation: u64) -> u64 {
         self.before = None;
-        let mut inner = lock(&self.shared.inner);
-        inner.mode = Mode::Open;
-        inner.generation = inner.generation.max(generation);
-        inner.generation
+        let mut state = self.shared.state.lock();
+        state.mode = Mode::Open;
+        state.generation = state.generation.max(generation);
+        state.generation
     }
 }
 
 impl Drop for Pause {
     fn drop(&mut self) {
         if let Some(before) = self.before {
-            lock(&self.shared.inner).mode = before;
+            self.shared.state.lock().mode = before;
         }
     }
 }

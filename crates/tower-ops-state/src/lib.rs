@@ -104,12 +104,10 @@ mod envelope;
 mod error;
 mod exchange;
 mod fence;
-mod fence_layer;
 mod file;
 mod guarded;
 mod hex;
 mod job;
-mod lock;
 mod member;
 mod metrics;
 mod nesting;
@@ -136,8 +134,9 @@ pub use self::builder::{
 };
 pub use self::capture::Capture;
 pub use self::error::{ErrorKind, StateError};
-pub use self::fence::{Fence, Fenced, WriteGuard};
-pub use self::fence_layer::{FenceLayer, FenceService, ResponseBody, ResponseFuture};
+pub use self::fence::{
+    Fence, FenceLayer, FenceService, Fenced, ResponseBody, ResponseFuture, WriteGuard,
+};
 pub use self::participant::{Participant, Refusal};
 pub use self::peer::Peer;
 pub use self::restore::{Restore, Restored, RestoredParticipant};
