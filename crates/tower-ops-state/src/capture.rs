@@ -1,20 +1,27 @@
+//! A capture: taken from the participants, measured, and written as an envelope.
+
 use std::fmt;
 use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep_until};
+use tower_ops_core::panic;
 
-use crate::attempt::Attempt;
-use crate::envelope::{Entry, Head};
+use crate::envelope::{END, Entry, Head, Nesting, hex};
 use crate::error::{ErrorKind, StateError};
-use crate::hex;
-use crate::member::{Data, Snapshot};
-use crate::nesting::Nesting;
+use crate::fence::{Pause, Purpose};
+use crate::participant::{Isolated, Snapshot};
+use crate::restore::CommitGate;
+use crate::state::{Permit, StateInner, spawn};
 
 /// The state of one moment, to be written wherever it is needed. Made by
 /// [`State::capture`](crate::State::capture).
 ///
-/// It holds what the participants gave, and not the text: that is made each time it is
-/// written, in pieces, so that it never has to be in memory as a whole.
+/// It holds the data of the participants, and not the text. The text is made each time it is
+/// written, in pieces, and is never in memory as a whole.
 pub struct Capture {
     front: String,
     parts: Vec<Part>,
@@ -25,27 +32,157 @@ pub struct Capture {
 
 struct Part {
     label: String,
-    data: Data,
+    data: Box<dyn Snapshot>,
     length: u64,
 }
 
 impl Capture {
-    /// Serialises everything once, for the lengths and digests.
-    pub(crate) fn measure(
+    /// Returns the size of the envelope in bytes.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Returns the generation in the envelope, which the instance that restores it has at least.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Returns a SHA-256 over the data of all participants, in hexadecimal. It stays the same while
+    /// the data gives the same text.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Writes the envelope, in pieces of some kilobytes. Blocks the thread while it serialises.
+    ///
+    /// # Errors
+    ///
+    /// The errors of the writer; or that the data of a participant did not have the same length as
+    /// the first time. Then what was written is of no use.
+    pub fn write_to(&self, mut out: impl Write) -> io::Result<()> {
+        out.write_all(self.front.as_bytes())?;
+        for part in &self.parts {
+            out.write_all(part.label.as_bytes())?;
+            let mut exactly = Exactly {
+                out: &mut out,
+                left: part.length,
+            };
+            part.data.write(&mut exactly)?;
+            if exactly.left > 0 {
+                return Err(changed());
+            }
+        }
+        out.write_all(END.as_bytes())?;
+        out.flush()
+    }
+}
+
+impl fmt::Debug for Capture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Capture")
+            .field("size", &self.size)
+            .field("generation", &self.generation)
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A capture, and what has to live until it is written.
+pub(crate) struct Captured {
+    pub(crate) capture: Capture,
+    /// The fence of a hand-over.
+    pub(crate) pause: Option<Pause>,
+    pub(crate) permit: Permit,
+}
+
+impl StateInner {
+    /// Captures on a thread of its own. If the future is dropped, the capture stops as soon as the
+    /// participant that is being called returns.
+    pub(crate) async fn capture(
+        self: &Arc<Self>,
+        permit: Permit,
+        hand_over: bool,
+    ) -> Result<Captured, StateError> {
+        self.check_participants()?;
+        let gate = CommitGate::default();
+        let deadline = Instant::now() + self.limits.capture_timeout;
+        let _abandon = gate.abandon_on_drop();
+        let (inner, waits) = (Arc::clone(self), gate.clone());
+        let isolated = Isolated::new(Handle::current(), deadline);
+        let running = spawn(move || {
+            let pause = hand_over
+                .then(|| inner.pause_writes(&isolated))
+                .transpose()?;
+            let capture = inner.capture_isolated(&isolated, hand_over, &waits)?;
+            Ok(Captured {
+                capture,
+                pause,
+                permit,
+            })
+        })?;
+        tokio::select! {
+            biased;
+            captured = running => captured.map_err(StateError::internal)?,
+            () = sleep_until(deadline) => Err(StateError::new(
+                ErrorKind::TimedOut,
+                format!("the capture took longer than {:?}", self.limits.capture_timeout),
+            )),
+        }
+    }
+
+    fn pause_writes(&self, isolated: &Isolated) -> Result<Pause, StateError> {
+        let late = "the writes that had begun did not end in time; nothing was handed over";
+        isolated.wait(late, self.fence.pause(Purpose::HandOver))
+    }
+
+    fn capture_isolated(
+        &self,
+        isolated: &Isolated,
+        hand_over: bool,
+        gate: &CommitGate,
+    ) -> Result<Capture, StateError> {
+        let mut taken = Vec::with_capacity(self.participants.len());
+        for participant in &self.participants {
+            let name = participant.name();
+            let data = isolated.call(name, || participant.capture())?;
+            taken.push((name, participant.version(), data));
+        }
+        let generation = self.fence.generation();
+        let head = Head {
+            application: self.application.clone(),
+            application_version: self.application_version.clone(),
+            instance: self.instance.clone(),
+            generation: generation.saturating_add(u64::from(hand_over)),
+            created: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            participants: Vec::with_capacity(taken.len()),
+        };
+        // Serialising runs code of the application.
+        let measured = panic::catch(|| self.measure(head, taken, gate));
+        measured.unwrap_or_else(|payload| {
+            let text = format!("serialising panicked: {}", panic::text(&*payload));
+            Err(StateError::new(ErrorKind::Refused, text))
+        })
+    }
+
+    /// Serialises everything once, for the lengths and the digests.
+    fn measure(
+        &self,
         mut head: Head,
-        taken: Vec<(&str, u32, Data)>,
-        key: Option<&crate::seal::SigningKey>,
-        max_size: usize,
-        attempt: &Attempt,
-    ) -> Result<Self, StateError> {
-        let limit = u64::try_from(max_size).unwrap_or(u64::MAX);
+        taken: Vec<(&str, u32, Box<dyn Snapshot>)>,
+        gate: &CommitGate,
+    ) -> Result<Capture, StateError> {
+        let max_size = self.limits.max_size;
+        let limit = max_size as u64;
         let mut parts = Vec::with_capacity(taken.len());
         let mut size = 0;
         for (name, version, data) in taken {
             let label = Head::label(name, parts.is_empty());
-            let mut measure = Measure::new(limit - size, Some(attempt));
+            let mut measure = Measure::new(limit - size, Some(gate));
             if let Err(error) = data.write(&mut measure) {
-                return Err(measure.why(&error, max_size).with_participant(name));
+                return Err(measure.reason(&error, max_size).with_participant(name));
             }
             let (length, sha256) = measure.finish();
             size = limit.min(size + length);
@@ -61,14 +198,14 @@ impl Capture {
                 length,
             });
         }
+        let key = self.signing_key.as_ref();
         let front = head.front(key).map_err(StateError::internal)?;
-        let around = front.len() + Head::end().len();
         let labels: usize = parts.iter().map(|part| part.label.len()).sum();
-        let size = size + u64::try_from(around + labels).unwrap_or(u64::MAX);
+        let size = size + (front.len() + labels + END.len()) as u64;
         if size > limit {
             return Err(StateError::too_large(max_size));
         }
-        Ok(Self {
+        Ok(Capture {
             front,
             parts,
             size,
@@ -76,70 +213,17 @@ impl Capture {
             digest: head.digest(),
         })
     }
-
-    /// How many bytes the envelope has.
-    #[must_use]
-    pub const fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// The generation that whoever restores it will have at least.
-    #[must_use]
-    pub const fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    /// A SHA-256 over all participants' data, in hexadecimal: equal as long as the data
-    /// comes out the same.
-    #[must_use]
-    pub fn digest(&self) -> &str {
-        &self.digest
-    }
-
-    /// Writes the envelope. Blocks: call it where that is allowed. It writes in pieces
-    /// of some kilobytes.
-    ///
-    /// # Errors
-    ///
-    /// What the writer returns; or that the data of a participant did not come out as
-    /// long as the first time, and then what was written is of no use.
-    pub fn write_to(&self, mut out: impl Write) -> io::Result<()> {
-        out.write_all(self.front.as_bytes())?;
-        for part in &self.parts {
-            out.write_all(part.label.as_bytes())?;
-            let mut exactly = Exactly {
-                out: &mut out,
-                left: part.length,
-            };
-            part.data.write(&mut exactly)?;
-            if exactly.left > 0 {
-                return Err(changed());
-            }
-        }
-        out.write_all(Head::end().as_bytes())?;
-        out.flush()
-    }
 }
 
-impl fmt::Debug for Capture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Capture")
-            .field("size", &self.size)
-            .field("generation", &self.generation)
-            .field("digest", &self.digest)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The length and the digest of data as it would be written.
+/// Returns the length and the digest that the data has when it is written.
 pub(crate) fn length_and_digest(data: &dyn Snapshot) -> Result<(u64, String), StateError> {
     let mut measure = Measure::new(u64::MAX, None);
     data.write(&mut measure).map_err(StateError::internal)?;
     Ok(measure.finish())
 }
 
-/// Keeps nothing of what is written but its length and digest, and stops at the limits
-/// that a restore will have.
+/// Keeps only the length and the digest of what is written, and stops at the limits that a restore
+/// will have.
 struct Measure<'a> {
     digest: Sha256,
     length: u64,
@@ -147,11 +231,11 @@ struct Measure<'a> {
     is_over: bool,
     nesting: Nesting,
     is_flat: bool,
-    attempt: Option<&'a Attempt>,
+    gate: Option<&'a CommitGate>,
 }
 
 impl<'a> Measure<'a> {
-    fn new(limit: u64, attempt: Option<&'a Attempt>) -> Self {
+    fn new(limit: u64, gate: Option<&'a CommitGate>) -> Self {
         Self {
             digest: Sha256::new(),
             length: 0,
@@ -159,43 +243,43 @@ impl<'a> Measure<'a> {
             is_over: false,
             nesting: Nesting::default(),
             is_flat: true,
-            attempt,
+            gate,
         }
     }
 
     fn is_abandoned(&self) -> bool {
-        self.attempt.is_some_and(Attempt::is_abandoned)
+        self.gate.is_some_and(CommitGate::is_abandoned)
     }
 
-    fn why(&self, error: &serde_json::Error, max_size: usize) -> StateError {
+    fn reason(&self, error: &serde_json::Error, max_size: usize) -> StateError {
         if self.is_over {
-            StateError::too_large(max_size)
-        } else if !self.is_flat {
-            StateError::new(
-                ErrorKind::Refused,
-                "its data is nested too deeply, and could not be restored",
-            )
-        } else if self.is_abandoned() {
-            StateError::new(ErrorKind::TimedOut, "nobody waits for it any more")
-        } else {
-            StateError::new(ErrorKind::Refused, error.to_string())
+            return StateError::too_large(max_size);
         }
+        if self.is_abandoned() {
+            return StateError::abandoned();
+        }
+        let text = if self.is_flat {
+            error.to_string()
+        } else {
+            "its data is nested too deeply, and could not be restored".to_owned()
+        };
+        StateError::new(ErrorKind::Refused, text)
     }
 
     fn finish(self) -> (u64, String) {
-        (self.length, hex::encode(&self.digest.finalize()))
+        (self.length, hex(self.digest))
     }
 }
 
 impl Write for Measure<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.is_over = self.length.saturating_add(length) > self.limit;
+        let length = self.length.saturating_add(bytes.len() as u64);
+        self.is_over = length > self.limit;
         self.is_flat = self.nesting.accepts(bytes);
         if self.is_over || !self.is_flat || self.is_abandoned() {
             return Err(io::Error::other("stopped"));
         }
-        self.length += length;
+        self.length = length;
         self.digest.update(bytes);
         Ok(bytes.len())
     }
@@ -205,7 +289,7 @@ impl Write for Measure<'_> {
     }
 }
 
-/// Lets that many bytes through and no more: the length stands in the envelope already.
+/// Lets exactly that many bytes pass: the envelope already has the length.
 struct Exactly<W> {
     out: W,
     left: u64,
@@ -213,8 +297,8 @@ struct Exactly<W> {
 
 impl<W: Write> Write for Exactly<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.left = self.left.checked_sub(length).ok_or_else(changed)?;
+        let left = self.left.checked_sub(bytes.len() as u64);
+        self.left = left.ok_or_else(changed)?;
         self.out.write_all(bytes)?;
         Ok(bytes.len())
     }

@@ -1,25 +1,26 @@
-//! The envelope: a manifest in front, and the data as it says, byte by byte.
+//! The envelope: a manifest, and behind it the data that the manifest describes.
 //!
 //! ```text
 //! {"format":"tower-ops-state","version":1,"head":{…},"sha256":"…","hmac":"…","data":{"a":…,"b":…}}
 //! ```
 //!
-//! `sha256` and `hmac` are over the text of `head`, which has the length and the SHA-256
-//! of each part of `data`: so they cover everything. It is JSON for every reader, but
-//! written in one way only, and read in that way: there is nothing to search for, what
-//! is not as it was written is refused, and the data is checked without decoding it.
+//! `sha256` and `hmac` are over the text of `head`. The head has the length and the SHA-256 of each
+//! part of `data`, so that the two cover everything. Every JSON tool can read an envelope, but it is
+//! written in exactly one way and read in exactly that way: the reader searches for nothing, refuses
+//! everything that it would not have written, and checks the data without decoding it.
+
+mod segments;
 
 use std::collections::HashSet;
 
+use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
+pub(crate) use self::segments::{Collector, Segments};
 use crate::error::{ErrorKind, StateError};
-use crate::hex;
-use crate::nesting::Nesting;
-use crate::seal::{SigningKey, sha256};
-use crate::segments::Segments;
 
 const VERSION: u32 = 1;
 const START: &str = "{\"format\":\"tower-ops-state\",\"version\":";
@@ -27,12 +28,13 @@ const HEAD: &str = ",\"head\":";
 const SHA256: &str = ",\"sha256\":\"";
 const HMAC: &str = ",\"hmac\":\"";
 const DATA: &str = ",\"data\":{";
-const END: &str = "}}\n";
+/// What stands behind the data of the last participant.
+pub(crate) const END: &str = "}}\n";
 
-/// Longer than the longest that a valid configuration can make.
-const LONGEST_FRONT: usize = 128 * 1024;
+/// How many bytes [`read_head`] needs at most: more than a valid configuration can produce.
+pub(crate) const LONGEST_FRONT: usize = 128 * 1024;
 
-/// What an envelope says about itself.
+/// The manifest of an envelope.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Head {
     pub(crate) application: String,
@@ -44,6 +46,7 @@ pub(crate) struct Head {
     pub(crate) participants: Vec<Entry>,
 }
 
+/// The data of one participant, as the manifest describes it.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Entry {
     pub(crate) name: String,
@@ -53,14 +56,14 @@ pub(crate) struct Entry {
 }
 
 impl Head {
-    /// The digest of the data alone: equal for equal data, whenever it was captured.
+    /// The digest of the data alone: the same for the same data, whenever it was captured.
     pub(crate) fn digest(&self) -> String {
         let mut digest = Sha256::new();
         for entry in &self.participants {
             let (name, version, sum) = (&entry.name, entry.version, &entry.sha256);
             digest.update(format!("{name} {version} {} {sum}\n", entry.length));
         }
-        hex::encode(&digest.finalize())
+        hex(digest)
     }
 
     /// The text in front of the data.
@@ -76,19 +79,14 @@ impl Head {
         Ok(front)
     }
 
-    /// What stands in front of the data of a participant.
+    /// The text in front of the data of one participant.
     pub(crate) fn label(name: &str, is_first: bool) -> String {
         let comma = if is_first { "" } else { "," };
         format!("{comma}\"{name}\":")
     }
-
-    /// What stands behind the data of the last one.
-    pub(crate) const fn end() -> &'static str {
-        END
-    }
 }
 
-/// An envelope that is whole: all lengths, digests and signatures are right.
+/// An envelope whose lengths, digests and signature were checked.
 pub(crate) struct Envelope {
     pub(crate) head: Head,
     /// In the order of `head.participants`.
@@ -120,25 +118,20 @@ impl Envelope {
             data.push(piece);
         }
         expect(&mut envelope, END.trim_end().as_bytes())?;
-        // The newline is for terminals; some take it off.
+        // The newline is for terminals. Some tools strip it.
         if !matches!(&*envelope.front(2), b"" | b"\n") {
-            return Err(broken("there is more behind its end"));
+            return Err(broken("there is text behind its end"));
         }
         Ok(Self { head, data })
     }
 }
 
-/// What the first bytes of an envelope say, without a look at the data.
-pub(crate) fn read_head(front: &[u8], key: Option<&SigningKey>) -> Result<Head, StateError> {
-    let front = &front[..front.len().min(LONGEST_FRONT)];
-    read_front(front, key).map(|(head, _)| head)
+/// Reads the manifest from the first bytes of an envelope. Does not look at the data.
+pub(crate) fn read_head(front: &[u8]) -> Result<Head, StateError> {
+    read_front(front, None).map(|(head, _)| head)
 }
 
-/// How much [`read_head`] needs at most.
-pub(crate) const fn longest_front() -> usize {
-    LONGEST_FRONT
-}
-
+/// Returns the manifest, and how many bytes stand in front of the data.
 fn read_front(bytes: &[u8], key: Option<&SigningKey>) -> Result<(Head, usize), StateError> {
     let mut front = Front { bytes, at: 0 };
     if !front.skip(START) {
@@ -147,10 +140,9 @@ fn read_front(bytes: &[u8], key: Option<&SigningKey>) -> Result<(Head, usize), S
             "this is not an envelope of tower-ops-state",
         ));
     }
-    let version = front.digits();
-    if version != VERSION.to_string().as_bytes() {
+    if front.take_while(u8::is_ascii_digit) != VERSION.to_string().as_bytes() {
         return Err(broken(&format!(
-            "its format is not version {VERSION}, the only one known here"
+            "its format is not version {VERSION}, the only one that is supported"
         )));
     }
     front.expect(HEAD)?;
@@ -162,7 +154,9 @@ fn read_front(bytes: &[u8], key: Option<&SigningKey>) -> Result<(Head, usize), S
     let signature = front.skip(HMAC).then(|| front.until_quote());
     if let Some(key) = key {
         let Some(signature) = signature else {
-            return Err(broken("it is not signed, and has to be"));
+            return Err(broken(
+                "it is not signed, and this instance needs a signature",
+            ));
         };
         if !key.has_signed(text, signature) {
             return Err(broken("it was signed with another key"));
@@ -174,7 +168,7 @@ fn read_front(bytes: &[u8], key: Option<&SigningKey>) -> Result<(Head, usize), S
     Ok((head, front.at))
 }
 
-/// The part in front of the data, and how far it was read.
+/// The text in front of the data, and how far it was read.
 struct Front<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -194,18 +188,10 @@ impl<'a> Front<'a> {
     }
 
     fn expect(&mut self, text: &str) -> Result<(), StateError> {
-        if self.skip(text) {
-            Ok(())
-        } else {
-            Err(misplaced())
-        }
+        self.skip(text).then_some(()).ok_or_else(misplaced)
     }
 
-    fn digits(&mut self) -> &'a [u8] {
-        self.take_while(u8::is_ascii_digit)
-    }
-
-    /// Up to the next quote, which is skipped.
+    /// Reads up to the next quote, and skips the quote.
     fn until_quote(&mut self) -> &'a [u8] {
         let taken = self.take_while(|byte| *byte != b'"');
         self.at = self.bytes.len().min(self.at + 1);
@@ -219,7 +205,7 @@ impl<'a> Front<'a> {
         &rest[..length]
     }
 
-    /// One value, of whatever kind.
+    /// Reads one JSON value of any kind.
     fn json(&mut self) -> Result<&'a [u8], StateError> {
         let mut values = serde_json::Deserializer::from_slice(self.rest()).into_iter::<&RawValue>();
         let value = values.next().and_then(Result::ok).ok_or_else(misplaced)?;
@@ -230,14 +216,11 @@ impl<'a> Front<'a> {
 
 fn expect(envelope: &mut Segments, text: &[u8]) -> Result<(), StateError> {
     let found = envelope.split_to(text.len());
-    if found.is_some_and(|found| found.front(text.len()) == text) {
-        Ok(())
-    } else {
-        Err(misplaced())
-    }
+    let is_there = found.is_some_and(|found| found.front(text.len()) == text);
+    is_there.then_some(()).ok_or_else(misplaced)
 }
 
-/// Whether the data is what the manifest says, and safe to decode.
+/// Checks that the data is what the manifest describes, and that it is safe to decode.
 fn check(piece: &Segments, entry: &Entry) -> Result<(), StateError> {
     let mut digest = Sha256::new();
     let mut nesting = Nesting::default();
@@ -246,7 +229,7 @@ fn check(piece: &Segments, entry: &Entry) -> Result<(), StateError> {
         digest.update(chunk);
         is_flat = is_flat && nesting.accepts(chunk);
     }
-    if hex::encode(&digest.finalize()) != entry.sha256 {
+    if hex(digest) != entry.sha256 {
         return Err(broken("a digest does not match").with_participant(&entry.name));
     }
     if !is_flat {
@@ -259,8 +242,86 @@ fn misplaced() -> StateError {
     broken("it is truncated, or not as it was written")
 }
 
-fn broken(what: &str) -> StateError {
-    StateError::new(ErrorKind::Broken, format!("the envelope is broken: {what}"))
+fn broken(problem: &str) -> StateError {
+    let text = format!("the envelope is broken: {problem}");
+    StateError::new(ErrorKind::Broken, text)
+}
+
+/// Signs envelopes with HMAC-SHA256, and verifies its own signatures.
+#[derive(Clone)]
+pub(crate) struct SigningKey {
+    mac: Hmac<Sha256>,
+}
+
+impl SigningKey {
+    /// Shorter keys can be guessed.
+    pub(crate) const SHORTEST: usize = 16;
+
+    pub(crate) fn new(key: &[u8]) -> Option<Self> {
+        // HMAC takes keys of every length, which the type does not express.
+        let mac = Hmac::new_from_slice(key).ok()?;
+        Some(Self { mac })
+    }
+
+    fn sign(&self, head: &[u8]) -> String {
+        let mac = self.mac.clone().chain_update(head);
+        format!("{:x}", mac.finalize().into_bytes())
+    }
+
+    /// Compares in constant time.
+    fn has_signed(&self, head: &[u8], signature: &[u8]) -> bool {
+        self.sign(head).as_bytes().ct_eq(signature).into()
+    }
+}
+
+/// The SHA-256 of bytes, in hexadecimal.
+fn sha256(bytes: &[u8]) -> String {
+    hex(Sha256::new().chain_update(bytes))
+}
+
+/// A digest in hexadecimal, in lower case.
+pub(crate) fn hex(digest: Sha256) -> String {
+    format!("{:x}", digest.finalize())
+}
+
+/// How deep the JSON is nested that passes by: one pass, constant memory.
+///
+/// serde_json limits the depth of what it decodes. It does not limit the depth of what it skips,
+/// and remembers each bracket of that.
+#[derive(Default)]
+pub(crate) struct Nesting {
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Nesting {
+    /// Below the limit of serde_json, so that both ways give the same answer.
+    const DEEPEST: usize = 120;
+
+    /// Returns whether the depth is within the limit so far. Of text that is not JSON it may return
+    /// either.
+    pub(crate) fn accepts(&mut self, chunk: &[u8]) -> bool {
+        for &byte in chunk {
+            if self.escaped {
+                self.escaped = false;
+                continue;
+            }
+            match byte {
+                b'\\' if self.in_string => self.escaped = true,
+                b'"' => self.in_string = !self.in_string,
+                b'[' | b'{' if !self.in_string => {
+                    self.depth += 1;
+                    if self.depth > Self::DEEPEST {
+                        return false;
+                    }
+                }
+                b']' | b'}' if !self.in_string => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        true
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use std::fmt;
 
 use http::StatusCode;
 
-/// Why state was not captured or restored.
+/// Why the state was not captured or restored.
 #[derive(Clone, Debug)]
 pub struct StateError {
     kind: ErrorKind,
@@ -12,38 +12,37 @@ pub struct StateError {
     rolled_back: Option<bool>,
 }
 
-/// Which kind of problem a [`StateError`] is.
+/// The kind of a [`StateError`], with the status that the service answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// It is no envelope, or a broken one. 400.
+    /// It is not an envelope, or a broken one. 400.
     Broken,
-    /// A capture or a restore is running. 409.
+    /// Another capture or restore is running. 409.
     Busy,
-    /// The state was handed over; this instance has it no more. 409.
+    /// The state was handed over, and this instance no longer has it. 409.
     HandedOver,
-    /// This instance serves, or nothing says that it may be restored now. 409.
+    /// This instance serves, or nothing allows a restore at this moment. 409.
     NotNow,
-    /// The generation is not the expected one, or older than the one here. 412.
+    /// The generation is not the expected one, or older than that of this instance. 412.
     Generation,
     /// It is larger than allowed. 413.
     TooLarge,
-    /// It is an envelope, and not for this application or not for a participant. 422.
+    /// The envelope is of another application, or a participant refused. 422.
     Refused,
-    /// A participant did not commit, and one could not be rolled back: what is there is
-    /// neither the old state nor the new one. 500.
+    /// A participant did not commit, and the rollback failed: participants may have parts of two
+    /// states. 500.
     Inconsistent,
-    /// The file could not be read or written, or something that never should happen
-    /// did. 500.
+    /// The file could not be read or written, or an internal error occurred. 500.
     Internal,
-    /// There is nobody to capture, or to restore. 503.
+    /// There is no participant, or no file is configured. 503.
     Unavailable,
     /// It took too long. 504.
     TimedOut,
 }
 
 impl ErrorKind {
-    /// The status that the service answers with.
+    /// Returns the status that the service answers.
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
@@ -94,6 +93,14 @@ impl StateError {
         Self::new(ErrorKind::Busy, "another capture or restore is running")
     }
 
+    /// Only for logs: nobody waits for the result.
+    pub(crate) fn abandoned() -> Self {
+        Self::new(
+            ErrorKind::TimedOut,
+            "it was abandoned before anything was changed",
+        )
+    }
+
     pub(crate) fn too_large(limit: usize) -> Self {
         let message = format!("the state is larger than the limit of {limit} bytes");
         Self::new(ErrorKind::TooLarge, message)
@@ -103,26 +110,26 @@ impl StateError {
         Self::new(ErrorKind::Internal, error.to_string())
     }
 
-    /// Which kind of problem it is.
+    /// Returns the kind.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// What is wrong, in words.
+    /// Returns the message, without the name of the participant.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The participant that it is about.
+    /// Returns the participant that failed.
     #[must_use]
     pub fn participant(&self) -> Option<&str> {
         self.participant.as_deref()
     }
 
-    /// Whether all participants have again what they had before; `None` if none of
-    /// them had been given anything.
+    /// Returns whether all participants have their former state again. `None` if none had been
+    /// changed.
     #[must_use]
     pub const fn rolled_back(&self) -> Option<bool> {
         self.rolled_back

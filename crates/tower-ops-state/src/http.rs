@@ -1,108 +1,256 @@
-//! One request, once it is let in and its body is decompressed.
+//! The service for `/state`.
+
+mod capture_body;
+mod received;
+mod request;
 
 use std::convert::Infallible;
-use std::pin::{Pin, pin};
+use std::fmt;
+use std::future::ready;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use bytes::Buf;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
-use http::{HeaderValue, Request, Response};
-use http_body::Body;
+use bytes::{Buf, Bytes};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, VARY};
+use http::{HeaderValue, Method, Request, Response, Uri};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
 use serde::Serialize;
-use tokio::task::yield_now;
-use tokio::time::{Instant, timeout, timeout_at};
-use tower_ops_core::http::{Answer, codings, secure};
+use tokio::time::{Instant, timeout_at};
+use tower_ops_core::http::{Answer, AnswerBody, codings, secure};
 use tower_service::Service;
 
-use crate::ask::Ask;
+use self::capture_body::CaptureBody;
+use self::received::receive;
+use self::request::{Authorized, StateRequest, accepts_gzip, authorize};
+use crate::audit::Outcome;
 use crate::capture::Capture;
-use crate::delivery::{Delivery, deliver};
 use crate::error::{ErrorKind, StateError};
-use crate::problem::problem;
-use crate::received::Received;
-use crate::record::Record;
 use crate::restore::Restore;
-use crate::segments::Segments;
-use crate::shared::Shared;
+use crate::state::StateInner;
 
 const GENERATION: HeaderName = HeaderName::from_static("x-tower-ops-state-generation");
 const DIGEST: HeaderName = HeaderName::from_static("x-tower-ops-state-digest");
 
-/// So many bytes of a body at once, before others have their turn on the thread: a body
-/// that is decompressed never has to wait by itself.
-const TURN: usize = 256 * 1024;
+/// Smaller envelopes are sent as they are.
+const SMALLEST_COMPRESSED: u64 = 1024;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// The service for `/state`. Made by [`State::service`](crate::State::service).
+///
+/// | request | answer |
+/// |---|---|
+/// | `GET /state` | the envelope; gzip if the client accepts it |
+/// | `GET /state?fence=1` | the same, and from then on this instance does not write |
+/// | `HEAD /state` | the length and the digest of the envelope |
+/// | `POST /state` | restores the envelope in the body |
+/// | `POST /state?dry_run=1` | reports what would change |
+/// | `POST /state?resume=1` | opens the fence again |
+/// | `OPTIONS /state` | the status that GET would have, without any effect |
+///
+/// `force=1`, `allow_missing=1` and `allow_unknown=1` are those of [`Restore`], and `If-Match: "7"`
+/// is its [`expected_generation`](Restore::expected_generation). All answers but the envelope are
+/// short JSON. Successful ones have the headers `x-tower-ops-state-generation` and
+/// `x-tower-ops-state-digest`.
+///
+/// | status | |
+/// |---|---|
+/// | 200 | it is done |
+/// | 400 | no envelope, or a broken one; a wrong parameter |
+/// | 401 | no token, or a wrong one |
+/// | 404 | no token is configured |
+/// | 405 | another method |
+/// | 409 | another capture or restore is running; the state was handed over; a restore is not allowed now |
+/// | 412 | not the generation of `If-Match`; older than this instance |
+/// | 413 | larger than allowed, in both directions |
+/// | 415 | another content type or encoding |
+/// | 422 | another application; a participant refused, or did not commit |
+/// | 500 | a participant did not commit, and the rollback failed too |
+/// | 503 | no participant |
+/// | 504 | a participant, or the client's body, took too long |
+///
+/// It does not look at the path: mount it at `/state`. It is always ready to be called. The head of
+/// a capture is sent when everything was serialised once, so that its status, length and digest are
+/// right.
+///
+/// # Cancel safety
+///
+/// The future and the body of a response may be dropped at any time. A capture stops. A restore
+/// stops unless the first participant already commits; then it goes on to its end without the
+/// client.
 #[derive(Clone)]
-pub(crate) struct Exchange {
-    shared: Arc<Shared>,
-    ask: Ask,
-    record: Record,
+pub struct StateService {
+    state: Arc<StateInner>,
+}
+
+impl StateService {
+    pub(crate) const fn new(state: Arc<StateInner>) -> Self {
+        Self { state }
+    }
+
+    /// Returns whether a request would change something: it restores, or it closes or opens the
+    /// fence. For whoever mounts the service and audits changes.
+    #[must_use]
+    pub fn changes(method: &Method, uri: &Uri) -> bool {
+        request::changes(method, uri)
+    }
+}
+
+impl<B> Service<Request<B>> for StateService
+where
+    B: Body + Send + 'static,
+    B::Data: Buf + Send,
+    B::Error: Into<BoxError> + Send,
+{
+    type Response = Response<StateBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<StateBody>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        match authorize(&self.state, &request) {
+            Ok(authorized) => {
+                let state = Arc::clone(&self.state);
+                let exchange = Exchange { state, authorized };
+                Box::pin(async { Ok(exchange.answer(request).await) })
+            }
+            Err(answer) => {
+                let response = answer.into_response(request.method());
+                Box::pin(ready(Ok(response.map(StateBody::new))))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for StateService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StateService")
+            .field("application", &self.state.application)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The body of a response of a [`StateService`].
+///
+/// An envelope that cannot be written to its end ends in an error, so that the client does not take
+/// it for a whole one.
+#[derive(Debug)]
+pub struct StateBody(UnsyncBoxBody<Bytes, BoxError>);
+
+impl StateBody {
+    fn new<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self(body.map_err(Into::into).boxed_unsync())
+    }
+}
+
+impl Body for StateBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.0).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+/// One request that is authorized, and its answer.
+struct Exchange {
+    state: Arc<StateInner>,
+    authorized: Authorized,
 }
 
 impl Exchange {
-    pub(crate) const fn new(shared: Arc<Shared>, ask: Ask, record: Record) -> Self {
-        Self {
-            shared,
-            ask,
-            record,
-        }
-    }
-
-    async fn answer<B>(self, request: Request<B>) -> Response<Delivery>
+    async fn answer<B>(self, request: Request<B>) -> Response<StateBody>
     where
         B: Body,
         B::Error: Into<BoxError>,
     {
         let method = request.method().clone();
-        let answered = match self.ask {
-            Ask::Capture {
+        let answered = match self.authorized.request {
+            StateRequest::Capture {
                 hand_over,
                 expected_generation,
-            } => self.capture(hand_over, expected_generation).await,
-            Ask::Measure {
+            } => {
+                let gzip = accepts_gzip(request.headers());
+                self.capture(hand_over, expected_generation, gzip).await
+            }
+            StateRequest::Measure {
                 expected_generation,
             } => self.measure(expected_generation).await,
-            Ask::Restore(how) => {
+            StateRequest::Restore(how) => {
                 let is_compressed = !codings(request.headers(), CONTENT_ENCODING).is_empty();
                 self.restore(how, request.into_body(), is_compressed).await
             }
-            Ask::Resume => Ok(self.resume()),
+            StateRequest::Resume => Ok(self.resume()),
         };
-        answered.unwrap_or_else(|error| {
-            self.record.end_with(&Err::<(), _>(error.clone()));
-            problem(&error).into_response(&method).map(Delivery::answer)
-        })
+        let mut response = answered.unwrap_or_else(|error| {
+            self.authorized.entry.end(Outcome::Error(error.kind()));
+            problem(&error).into_response(&method).map(StateBody::new)
+        });
+        response.extensions_mut().insert(self.authorized.token);
+        response
     }
 
     async fn capture(
         &self,
         hand_over: bool,
-        expected: Option<u64>,
-    ) -> Result<Response<Delivery>, StateError> {
-        let permit = self.shared.permit()?;
-        self.shared.check_generation(expected)?;
-        let captured = self.shared.capture(permit, hand_over).await?;
+        expected_generation: Option<u64>,
+        gzip: bool,
+    ) -> Result<Response<StateBody>, StateError> {
+        let permit = self.state.permit()?;
+        self.state.check_generation(expected_generation)?;
+        let captured = self.state.capture(permit, hand_over).await?;
         let capture = &captured.capture;
-        self.record.contents(capture.size(), capture.digest());
+        let entry = &self.authorized.entry;
+        entry.set_contents(capture.size(), capture.digest());
+        let gzip = gzip && capture.size() > SMALLEST_COMPRESSED;
         let mut response = Response::new(());
         describe(&mut response, capture);
-        let idle = self.shared.limits.idle_body_timeout;
-        let body = deliver(captured, idle, self.record.clone());
-        Ok(response.map(|()| body))
+        if cfg!(feature = "compression") {
+            let vary = HeaderValue::from_static("accept-encoding");
+            response.headers_mut().insert(VARY, vary);
+        }
+        if gzip {
+            let headers = response.headers_mut();
+            headers.remove(CONTENT_LENGTH);
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        let idle = self.state.limits.idle_body_timeout;
+        let body = CaptureBody::send(captured, gzip, idle, entry.clone());
+        Ok(response.map(|()| StateBody::new(body)))
     }
 
-    async fn measure(&self, expected: Option<u64>) -> Result<Response<Delivery>, StateError> {
-        let permit = self.shared.permit()?;
-        self.shared.check_generation(expected)?;
-        let capture = self.shared.capture(permit, false).await?.capture;
-        self.record.contents(capture.size(), capture.digest());
-        self.record.end_with(&Ok(()));
-        let mut response = Response::new(Delivery::empty());
+    async fn measure(
+        &self,
+        expected_generation: Option<u64>,
+    ) -> Result<Response<StateBody>, StateError> {
+        let permit = self.state.permit()?;
+        self.state.check_generation(expected_generation)?;
+        let capture = self.state.capture(permit, false).await?.capture;
+        let entry = &self.authorized.entry;
+        entry.set_contents(capture.size(), capture.digest());
+        entry.end(Outcome::Ok);
+        let mut response = Response::new(StateBody::new(AnswerBody::default()));
         describe(&mut response, &capture);
         Ok(response)
     }
@@ -112,33 +260,37 @@ impl Exchange {
         how: Restore,
         body: B,
         is_compressed: bool,
-    ) -> Result<Response<Delivery>, StateError>
+    ) -> Result<Response<StateBody>, StateError>
     where
         B: Body,
         B::Error: Into<BoxError>,
     {
-        let limits = self.shared.limits;
+        let limits = self.state.limits;
         let deadline = Instant::now() + limits.restore_timeout;
-        let permit = self.shared.permit()?;
-        self.shared.check_restore(&how)?;
-        let envelope = Received::new(limits.max_size, is_compressed);
-        let reading = collect(body, envelope, limits.idle_body_timeout);
-        let envelope = timeout_at(deadline, reading).await.map_err(|_| {
+        let permit = self.state.permit()?;
+        self.state.check_restore(how)?;
+        let receiving = receive(
+            body,
+            is_compressed,
+            limits.max_size,
+            limits.idle_body_timeout,
+        );
+        let envelope = timeout_at(deadline, receiving).await.map_err(|_| {
             let text = "the body took too long; nothing was changed";
             StateError::new(ErrorKind::TimedOut, text)
         })??;
-        let shared = &self.shared;
-        let restoring = shared.restore(permit, envelope, how, deadline, &self.record);
+        let entry = &self.authorized.entry;
+        let restoring = self.state.restore(permit, envelope, how, deadline, entry);
         let restored = restoring.await?;
         let mut response = json(&restored);
-        head(&mut response, restored.generation, &restored.digest);
+        describe_state(&mut response, restored.generation, &restored.digest);
         Ok(response)
     }
 
-    fn resume(&self) -> Response<Delivery> {
-        let resumed = self.shared.fence.resume();
-        let generation = self.shared.fence.generation();
-        self.record.end_with(&Ok(()));
+    fn resume(&self) -> Response<StateBody> {
+        let resumed = self.state.fence.resume();
+        let generation = self.state.fence.generation();
+        self.authorized.entry.end(Outcome::Ok);
         json(&Resumed {
             resumed,
             generation,
@@ -152,68 +304,13 @@ struct Resumed {
     generation: u64,
 }
 
-impl<B> Service<Request<B>> for Exchange
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError> + Send,
-{
-    type Response = Response<Delivery>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Delivery>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let answer = self.clone().answer(request);
-        Box::pin(async { Ok(answer.await) })
-    }
-}
-
-/// Reads a body, and stops as soon as it is too large.
-async fn collect<B>(body: B, mut envelope: Received, idle: Duration) -> Result<Segments, StateError>
-where
-    B: Body,
-    B::Error: Into<BoxError>,
-{
-    let mut body = pin!(body);
-    let mut turn_ends = TURN;
-    loop {
-        let frame = timeout(idle, body.frame()).await.map_err(|_| {
-            let text = format!("nothing more of the body came within {idle:?}");
-            StateError::new(ErrorKind::TimedOut, text)
-        })?;
-        let Some(frame) = frame else {
-            return envelope.finish();
-        };
-        let frame = frame.map_err(|error| {
-            let text = format!("the body cannot be read: {}", error.into());
-            StateError::new(ErrorKind::Broken, text)
-        })?;
-        let Ok(mut data) = frame.into_data() else {
-            continue;
-        };
-        while data.has_remaining() {
-            let chunk = data.chunk();
-            let taken = envelope.push(chunk)?;
-            data.advance(taken);
-            if envelope.len() >= turn_ends {
-                turn_ends = envelope.len() + TURN;
-                yield_now().await;
-            }
-        }
-    }
-}
-
-fn json(content: &impl Serialize) -> Response<Delivery> {
-    let response = Answer::ok(content).into_response(&http::Method::POST);
-    response.map(Delivery::answer)
+fn json(content: &impl Serialize) -> Response<StateBody> {
+    let response = Answer::ok(content).into_response(&Method::POST);
+    response.map(StateBody::new)
 }
 
 fn describe<T>(response: &mut Response<T>, capture: &Capture) {
-    head(response, capture.generation(), capture.digest());
+    describe_state(response, capture.generation(), capture.digest());
     let headers = response.headers_mut();
     let json = HeaderValue::from_static("application/json");
     headers.insert(CONTENT_TYPE, json);
@@ -221,10 +318,32 @@ fn describe<T>(response: &mut Response<T>, capture: &Capture) {
     secure(headers);
 }
 
-fn head<T>(response: &mut Response<T>, generation: u64, digest: &str) {
+fn describe_state<T>(response: &mut Response<T>, generation: u64, digest: &str) {
     let headers = response.headers_mut();
     headers.insert(GENERATION, HeaderValue::from(generation));
     if let Ok(digest) = HeaderValue::try_from(format!("sha256:{digest}")) {
         headers.insert(DIGEST, digest);
     }
 }
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    error: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    participant: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rolled_back: Option<bool>,
+}
+
+/// The answer for an error.
+fn problem(error: &StateError) -> Answer {
+    let problem = Problem {
+        error: error.message(),
+        participant: error.participant(),
+        rolled_back: error.rolled_back(),
+    };
+    Answer::json(error.kind().status(), &problem)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,22 +1,22 @@
-//! The state of a running service: captured with one GET, restored with one POST, and
-//! nothing half restored ever serves.
+//! Captures the state of a running service with one GET, and restores it with one POST. A service
+//! whose state is half restored never serves.
 //!
 //! # Overview
 //!
-//! A [`State`] has [participants](Participant): parts with a name, a schema version, and
-//! data of a type that serde knows. Its [service](State::service) is for `/state`.
+//! A [`State`] has [participants](Participant): parts with a name, a schema version, and data that
+//! serde can serialise. Its [service](State::service) is for `/state`.
 //!
-//! - A capture asks all participants for their data and writes an envelope: JSON with a
-//!   manifest in front, lengths and digests, and a [signature](StateBuilder::hmac_key)
-//!   where there is a key.
-//! - A restore checks the envelope; then all participants decode, migrate and validate;
-//!   then all commit. If one does not, all are rolled back.
-//! - A [fence](State::fence) keeps writes out of an instance that has handed its state
-//!   over, so that two instances never both write.
+//! - A capture takes the data of all participants and writes an envelope: JSON that begins with a
+//!   manifest of lengths and digests, and has a [signature](StateBuilder::hmac_key) if a key is
+//!   configured.
+//! - A restore checks the envelope. Then all participants decode, migrate and validate their data,
+//!   and then all commit. If one does not, all are rolled back.
+//! - A [fence](State::fence) keeps writes out of an instance that has handed its state over, so
+//!   that two instances never both write.
 //! - A [file](StateBuilder::file) keeps the state from one process to the next.
 //!
-//! All of it runs off the runtime: participants may block. One capture or restore runs
-//! at a time, and whoever comes second gets 409 at once.
+//! All of it runs off the runtime: participants may block. One capture or restore runs at a time;
+//! a second one gets 409 at once.
 //!
 //! # Example
 //!
@@ -45,32 +45,32 @@
 //!
 //! # Place in the stack
 //!
-//! The service goes onto a port that only operators reach, without a layer that buffers
-//! or limits bodies: it bounds them itself. The [fence's layer](Fence::layer) goes
-//! around the routes that write, and not around the service.
+//! Mount the service on a port that only operators reach, without layers that buffer or limit
+//! bodies: it limits them itself. Put the [layer of the fence](Fence::layer) around the routes that
+//! write, and not around the service.
 //!
 //! # Memory and time
 //!
-//! - A capture holds what the participants gave, and some chunks of 64 KiB: the envelope
-//!   is never in memory as a whole. It is serialised twice, once for its length and
-//!   digest, and again while it is sent.
-//! - A restore holds the envelope, at most [`max_size`](StateBuilder::max_size) and some
-//!   kilobytes, and frees it while it is decoded. What a participant makes of its part
-//!   is larger or smaller than the text, and is not counted. Beside it the participants'
-//!   present data is held, for a rollback.
+//! - A capture holds the data of the participants, and some chunks of 64 KiB: the envelope is never
+//!   in memory as a whole. It is serialised twice: once for its length and digest, and again while
+//!   it is sent.
+//! - A restore holds the envelope, which is at most [`max_size`](StateBuilder::max_size), and some
+//!   kilobytes. It frees the envelope while it decodes. What a participant decodes is larger or
+//!   smaller than the text, and is not counted. The present data of the participants is held as
+//!   well, for a rollback.
 //!
 //! # Metrics
 //!
 //! | name | |
 //! |---|---|
-//! | `state_save_duration_seconds`, `state_load_duration_seconds` | how long each took, if it succeeded |
-//! | `state_size_bytes` | how large the last one was |
+//! | `state_save_duration_seconds`, `state_load_duration_seconds` | the duration of each success |
+//! | `state_size_bytes` | the size of the last envelope |
 //! | `state_operations_total{operation,outcome}` | each attempt, once |
 //!
-//! Operations are `capture`, `hand_over`, `measure`, `restore`, `dry_run`, `resume`,
-//! `save_file` and `restore_file`. Each attempt is also one event of `tracing` with the
-//! target `tower_ops_state::audit`: operation, outcome, which token, [peer](Peer), size,
-//! digest and time; never a message and never contents.
+//! Operations are `capture`, `hand_over`, `measure`, `restore`, `dry_run`, `resume`, `save_file`
+//! and `restore_file`. Each attempt is also one event of `tracing` with the target
+//! `tower_ops_state::audit`: operation, outcome, name of the token, [peer](Peer), size, digest and
+//! time. It never has a message or contents.
 //!
 //! # Features
 //!
@@ -80,54 +80,32 @@
 //!
 //! # Limits
 //!
-//! - Participants are captured one after another. For one moment in all of them, close
-//!   the fence: hand over.
-//! - A participant that blocks its thread cannot be interrupted. Whoever waits gets 504,
-//!   and until it is done everybody else gets 409.
-//! - A fence is in memory. An instance that handed its state over and is started anew
-//!   does not know of it, unless it finds a file of the newer generation.
-//! - Whether a client has received the last chunk of a hand-over cannot be known, only
-//!   that it was given to the connection. Then the fence stays closed: see
-//!   [`Fence::resume`].
-//! - Data without an order of its own, as in a `HashMap`, has another digest each time it
-//!   is built, so that a dry run sees changes where there are none.
+//! - Participants are captured one after another. To capture one moment of all of them, close the
+//!   fence: hand over.
+//! - A participant that blocks its thread cannot be interrupted. Its client gets 504, and all others
+//!   get 409 until it returns.
+//! - The fence is in memory. An instance that handed its state over and is restarted does not know
+//!   that, unless it finds a file of the newer generation.
+//! - Nothing proves that a client has received the last chunk of a hand-over, only that the chunk
+//!   was given to the connection. The fence stays closed then: see [`Fence::resume`].
+//! - Data without an order of its own, as in a `HashMap`, has another digest each time it is built,
+//!   so that a dry run reports changes where there are none.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod ask;
-mod attempt;
-mod body;
+mod audit;
 mod builder;
 mod capture;
-mod delivery;
 mod envelope;
 mod error;
-mod exchange;
 mod fence;
 mod file;
-mod guarded;
-mod hex;
-mod job;
-mod member;
-mod metrics;
-mod nesting;
+mod http;
 mod participant;
-mod peer;
-mod problem;
-mod problems;
-mod received;
-mod record;
 mod restore;
-mod seal;
-mod segments;
-mod service;
-mod shared;
-mod single;
 mod state;
-mod token;
-mod worker;
 
-pub use self::body::StateBody;
+pub use self::audit::Peer;
 pub use self::builder::{
     DEFAULT_CAPTURE_TIMEOUT, DEFAULT_IDLE_BODY_TIMEOUT, DEFAULT_MAX_SIZE, DEFAULT_RESTORE_TIMEOUT,
     StateBuilder, TOKEN_VARIABLE,
@@ -137,10 +115,9 @@ pub use self::error::{ErrorKind, StateError};
 pub use self::fence::{
     Fence, FenceLayer, FenceService, Fenced, ResponseBody, ResponseFuture, WriteGuard,
 };
+pub use self::http::{StateBody, StateService};
 pub use self::participant::{Participant, Refusal};
-pub use self::peer::Peer;
 pub use self::restore::{Restore, Restored, RestoredParticipant};
-pub use self::service::{StateFuture, StateService};
 pub use self::state::State;
 pub use tower_ops_core::config::ConfigError;
 pub use tower_ops_core::secret::Secret;

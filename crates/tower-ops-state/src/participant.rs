@@ -1,13 +1,25 @@
+//! Parts of the state, and calls into them, which may fail, hang or panic.
+
+use std::any::Any;
 use std::fmt;
 use std::future::{Future, ready};
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::marker::PhantomData;
+use std::pin::Pin;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout_at};
+use tower_ops_core::panic;
+
+use crate::envelope::Segments;
+use crate::error::{ErrorKind, StateError};
 
 /// A part of the state, with a name and a schema of its own.
 ///
-/// All methods run on a thread that may block, one after another, and never two at a
-/// time. A panic in one is caught and counts as a [`Refusal`].
+/// All methods run on a thread that may block, one after another, and never two at a time. A panic
+/// in one is caught and counts as a [`Refusal`].
 ///
 /// # Examples
 ///
@@ -42,20 +54,20 @@ use serde::de::DeserializeOwned;
 /// }
 /// ```
 pub trait Participant: Send + Sync + 'static {
-    /// The state as a value of its own, which no longer changes. It is serialised
-    /// twice, once for its length and digest, and must come out the same both times.
+    /// The state as a value of its own, which no longer changes. It is serialised twice, once for
+    /// its length and digest, and must give the same text both times.
     type Data: Serialize + DeserializeOwned + Send + 'static;
 
-    /// The name that the state has in an envelope: 1 to 64 of `a-z A-Z 0-9 _ - .`, and
-    /// the same for as long as there are envelopes with it.
+    /// Returns the name of the state in an envelope: 1 to 64 of `a-z A-Z 0-9 _ - .`. Keep it for as
+    /// long as there are envelopes with it.
     fn name(&self) -> &str;
 
-    /// The version of the schema of [`Data`](Self::Data). Add one when it changes so
-    /// that the data of before cannot be read, and write [`migrate`](Self::migrate).
+    /// Returns the version of the schema of [`Data`](Self::Data). Increment it when older data can
+    /// no longer be decoded, and write [`migrate`](Self::migrate).
     fn version(&self) -> u32;
 
-    /// Takes the state as it is now. Costs what a copy costs: what can be shared, as
-    /// in an `Arc`, need not be copied. Hold a lock for as short as you can.
+    /// Takes the state of this moment. Costs a copy, except for what can be shared, as in an `Arc`.
+    /// Hold a lock for as short as you can.
     ///
     /// # Errors
     ///
@@ -63,30 +75,30 @@ pub trait Participant: Send + Sync + 'static {
     ///
     /// # Cancel safety
     ///
-    /// Dropped at the deadline for captures.
+    /// Dropped at the deadline of the capture.
     fn capture(&self) -> impl Future<Output = Result<Self::Data, Refusal>>;
 
-    /// Looks whether the data can be committed, and changes nothing. All participants
-    /// prepare before the first one commits. Accepts all by default.
+    /// Checks whether the data can be committed, and changes nothing. All participants prepare
+    /// before the first one commits. Accepts everything by default.
     ///
     /// # Errors
     ///
-    /// If it cannot, with the reason; then no participant commits.
+    /// If it cannot be committed, with the reason. Then no participant commits.
     ///
     /// # Cancel safety
     ///
-    /// Dropped at the deadline for restoring.
+    /// Dropped at the deadline of the restore.
     fn prepare(&self, data: &Self::Data) -> impl Future<Output = Result<(), Refusal>> {
         let _ = data;
         ready(Ok(()))
     }
 
-    /// Makes today's data of data with an older schema version, given as JSON text.
-    /// Newer versions are refused before this is called. Refuses all by default.
+    /// Converts data of an older schema version, given as JSON text, to that of today. Newer
+    /// versions are refused without a call. Refuses everything by default.
     ///
     /// # Errors
     ///
-    /// If that version cannot be read any more, with the reason.
+    /// If that version is no longer supported, with the reason.
     fn migrate(&self, version: u32, json: &str) -> Result<Self::Data, Refusal> {
         let _ = json;
         Err(Refusal::new(format!(
@@ -94,32 +106,31 @@ pub trait Participant: Send + Sync + 'static {
         )))
     }
 
-    /// Replaces the state by the data. All of it or, on an error, as little as
-    /// possible: then the participants that have committed, and this one, are given
-    /// what they had captured just before.
+    /// Replaces the state by the data: all of it or, on an error, as little as possible. After an
+    /// error this participant, and those that have committed, are given what they had captured just
+    /// before.
     ///
     /// # Errors
     ///
-    /// If it cannot, with the reason; then all participants are rolled back.
+    /// If it cannot, with the reason. Then all participants are rolled back.
     ///
     /// # Cancel safety
     ///
-    /// Dropped at the deadline for restoring, which counts as an error. Nothing that
-    /// a client does drops it.
+    /// Dropped at the deadline of the restore, which counts as an error. A client cannot cause a
+    /// drop.
     fn commit(&self, data: Self::Data) -> impl Future<Output = Result<(), Refusal>>;
 }
 
-/// Why a participant does not do what it was asked to. The client that asked gets to
-/// read it; logs and metrics do not have it.
+/// Why a participant refuses. The client receives the reason; logs and metrics do not contain it.
 ///
-/// Every error becomes one with `?`.
+/// Every error becomes a refusal with `?`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Refusal {
     reason: String,
 }
 
 impl Refusal {
-    /// With the reason, in words for whoever asked.
+    /// Refuses, with a reason for the client.
     #[must_use]
     pub fn new(reason: impl Into<String>) -> Self {
         Self {
@@ -127,7 +138,7 @@ impl Refusal {
         }
     }
 
-    /// The reason.
+    /// Returns the reason.
     #[must_use]
     pub fn reason(&self) -> &str {
         &self.reason
@@ -140,9 +151,179 @@ impl fmt::Debug for Refusal {
     }
 }
 
-// `Refusal` is no error itself, or this would be two conversions into one.
+// `Refusal` does not implement `Error`, or this would conflict with `From<T> for T`.
 impl<E: std::error::Error> From<E> for Refusal {
     fn from(error: E) -> Self {
         Self::new(error.to_string())
+    }
+}
+
+/// Not `Send`: made and awaited on the same thread.
+type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+type Called<'a, T> = LocalFuture<'a, Result<T, Refusal>>;
+
+/// The data of a participant without its type.
+pub(crate) trait Snapshot: Any + Send {
+    fn write(&self, out: &mut dyn Write) -> serde_json::Result<()>;
+}
+
+impl<T: Serialize + Send + 'static> Snapshot for T {
+    fn write(&self, out: &mut dyn Write) -> serde_json::Result<()> {
+        // serde_json writes small pieces, and each would be a call through `dyn`.
+        let mut out = BufWriter::with_capacity(16 * 1024, out);
+        serde_json::to_writer(&mut out, self)?;
+        out.flush().map_err(serde_json::Error::io)
+    }
+}
+
+/// A participant without its type.
+pub(crate) trait ErasedParticipant: Send + Sync {
+    fn name(&self) -> &str;
+    fn version(&self) -> u32;
+    fn capture(&self) -> Called<'_, Box<dyn Snapshot>>;
+    /// Decodes, migrates and validates.
+    fn prepare(&self, version: u32, json: Segments) -> Called<'_, Box<dyn Snapshot>>;
+    fn commit(&self, data: Box<dyn Snapshot>) -> Called<'_, ()>;
+}
+
+impl<P: Participant> ErasedParticipant for P {
+    fn name(&self) -> &str {
+        Participant::name(self)
+    }
+
+    fn version(&self) -> u32 {
+        Participant::version(self)
+    }
+
+    fn capture(&self) -> Called<'_, Box<dyn Snapshot>> {
+        Box::pin(async {
+            let data = Participant::capture(self).await?;
+            Ok(Box::new(data) as Box<dyn Snapshot>)
+        })
+    }
+
+    fn prepare(&self, version: u32, mut json: Segments) -> Called<'_, Box<dyn Snapshot>> {
+        Box::pin(async move {
+            let data = if version == Participant::version(self) {
+                decode(json)?
+            } else {
+                let mut text = String::with_capacity(json.len());
+                json.read_to_string(&mut text)?;
+                self.migrate(version, &text)?
+            };
+            Participant::prepare(self, &data).await?;
+            Ok(Box::new(data) as Box<dyn Snapshot>)
+        })
+    }
+
+    fn commit(&self, data: Box<dyn Snapshot>) -> Called<'_, ()> {
+        Box::pin(async {
+            let data: Box<dyn Any> = data;
+            match data.downcast::<P::Data>() {
+                Ok(data) => Participant::commit(self, *data).await,
+                // Not reached: a participant gets only data that it made itself.
+                Err(_) => Err(Refusal::new("the data belongs to another participant")),
+            }
+        })
+    }
+}
+
+fn decode<T: DeserializeOwned>(json: Segments) -> serde_json::Result<T> {
+    match json.as_contiguous() {
+        Some(slice) => serde_json::from_slice(slice),
+        // Slower than from one slice, but each segment is freed as soon as it was read.
+        None => serde_json::from_reader(BufReader::new(json)),
+    }
+}
+
+/// The only participant of a state that is one value: a getter and a setter.
+pub(crate) struct Single<T, G, S> {
+    getter: G,
+    setter: S,
+    data: PhantomData<fn() -> T>,
+}
+
+impl<T, G, S> Single<T, G, S> {
+    pub(crate) const fn new(getter: G, setter: S) -> Self {
+        Self {
+            getter,
+            setter,
+            data: PhantomData,
+        }
+    }
+}
+
+impl<T, G, S> Participant for Single<T, G, S>
+where
+    T: Serialize + DeserializeOwned + Send + 'static,
+    G: Fn() -> T + Send + Sync + 'static,
+    S: Fn(T) -> Result<(), Refusal> + Send + Sync + 'static,
+{
+    type Data = T;
+
+    fn name(&self) -> &'static str {
+        "state"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn capture(&self) -> impl Future<Output = Result<T, Refusal>> {
+        ready(Ok((self.getter)()))
+    }
+
+    fn commit(&self, data: T) -> impl Future<Output = Result<(), Refusal>> {
+        ready((self.setter)(data))
+    }
+}
+
+/// Makes isolated calls: whatever a participant does, the caller gets a result until the deadline,
+/// unless the participant blocks its thread. For a thread that may block.
+pub(crate) struct Isolated {
+    runtime: Handle,
+    deadline: Instant,
+}
+
+impl Isolated {
+    pub(crate) const fn new(runtime: Handle, deadline: Instant) -> Self {
+        Self { runtime, deadline }
+    }
+
+    pub(crate) fn until(&self, deadline: Instant) -> Self {
+        Self::new(self.runtime.clone(), deadline)
+    }
+
+    /// Makes a future and waits for it. A panic counts as a refusal.
+    pub(crate) fn call<'a, T>(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> Called<'a, T>,
+    ) -> Result<T, StateError> {
+        let called = panic::catch(|| {
+            let future = async { timeout_at(self.deadline, make()).await };
+            self.runtime.block_on(future)
+        });
+        let error = match called {
+            Ok(Ok(Ok(done))) => return Ok(done),
+            Ok(Ok(Err(refusal))) => StateError::new(ErrorKind::Refused, refusal.reason()),
+            Ok(Err(_)) => StateError::new(ErrorKind::TimedOut, "it took too long"),
+            Err(payload) => {
+                let text = format!("it panicked: {}", panic::text(&*payload));
+                StateError::new(ErrorKind::Refused, text)
+            }
+        };
+        Err(error.with_participant(name))
+    }
+
+    /// Waits for a future that is not a participant's. `late` is the error at the deadline.
+    pub(crate) fn wait<T>(
+        &self,
+        late: &str,
+        future: impl Future<Output = Result<T, StateError>>,
+    ) -> Result<T, StateError> {
+        let waited = async { timeout_at(self.deadline, future).await };
+        let waited = self.runtime.block_on(waited);
+        waited.unwrap_or_else(|_| Err(StateError::new(ErrorKind::TimedOut, late)))
     }
 }

@@ -1,40 +1,40 @@
-//! What was received, in pieces of one size: growing it copies nothing, and reading it
-//! frees it.
+//! Received bytes in pieces of one size: growing copies nothing, and reading frees what was read.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, Read, Write};
 
 use bytes::{Buf, Bytes, BytesMut};
 
-const SEGMENT: usize = 64 * 1024;
+pub(super) const SEGMENT: usize = 64 * 1024;
 
-/// Takes what comes, however small the pieces: what is kept is as large as what came.
-/// To keep the pieces themselves would keep the buffers that they are parts of.
-#[derive(Default)]
+/// Collects bytes up to a limit. Beyond it, writing fails.
+///
+/// The bytes are copied: the received pieces may be small parts of large buffers, which would stay
+/// in memory with them.
 pub(crate) struct Collector {
     full: VecDeque<Bytes>,
     filling: BytesMut,
+    limit: usize,
+    is_over: bool,
 }
 
 impl Collector {
-    pub(crate) fn push(&mut self, mut data: &[u8]) {
-        while !data.is_empty() {
-            if self.filling.capacity() == 0 {
-                self.filling = BytesMut::with_capacity(SEGMENT);
-            }
-            let room = SEGMENT - self.filling.len();
-            let (fits, rest) = data.split_at(room.min(data.len()));
-            self.filling.extend_from_slice(fits);
-            data = rest;
-            if self.filling.len() == SEGMENT {
-                self.full
-                    .push_back(std::mem::take(&mut self.filling).freeze());
-            }
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            full: VecDeque::new(),
+            filling: BytesMut::new(),
+            limit,
+            is_over: false,
         }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.full.len() * SEGMENT + self.filling.len()
+    }
+
+    /// Returns whether a write failed because of the limit.
+    pub(crate) const fn is_over(&self) -> bool {
+        self.is_over
     }
 
     pub(crate) fn finish(mut self) -> Segments {
@@ -45,7 +45,35 @@ impl Collector {
     }
 }
 
-/// Bytes in pieces, none of them empty.
+impl Write for Collector {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if data.len() > self.limit - self.len() {
+            self.is_over = true;
+            return Err(io::Error::other("too large"));
+        }
+        let mut rest = data;
+        while !rest.is_empty() {
+            if self.filling.capacity() == 0 {
+                self.filling = BytesMut::with_capacity(SEGMENT);
+            }
+            let room = SEGMENT - self.filling.len();
+            let (fits, more) = rest.split_at(room.min(rest.len()));
+            self.filling.extend_from_slice(fits);
+            rest = more;
+            if self.filling.len() == SEGMENT {
+                let full = std::mem::take(&mut self.filling);
+                self.full.push_back(full.freeze());
+            }
+        }
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Bytes in pieces, none of which is empty.
 #[derive(Default)]
 pub(crate) struct Segments {
     list: VecDeque<Bytes>,
@@ -60,7 +88,7 @@ impl Segments {
         self.list.iter().map(|bytes| &**bytes)
     }
 
-    /// All of it, if it is one piece.
+    /// All bytes, if they are one piece.
     pub(crate) fn as_contiguous(&self) -> Option<&[u8]> {
         match self.list.len() {
             0 => Some(&[]),
@@ -69,7 +97,7 @@ impl Segments {
         }
     }
 
-    /// A copy of the first `length` bytes, or of all if there are fewer.
+    /// Copies the first `length` bytes, or all if there are fewer.
     pub(crate) fn front(&self, length: usize) -> Vec<u8> {
         let mut front = Vec::with_capacity(length.min(self.len()));
         for chunk in self.chunks() {
@@ -79,7 +107,7 @@ impl Segments {
         front
     }
 
-    /// Takes off the first `length` bytes, without a copy; `None` if there are fewer.
+    /// Splits off the first `length` bytes without a copy. Returns `None` if there are fewer.
     pub(crate) fn split_to(&mut self, length: usize) -> Option<Self> {
         if length > self.len() {
             return None;
@@ -102,16 +130,14 @@ impl Segments {
 
 impl From<Bytes> for Segments {
     fn from(bytes: Bytes) -> Self {
-        let list = if bytes.is_empty() {
-            VecDeque::new()
-        } else {
-            VecDeque::from([bytes])
-        };
-        Self { list }
+        let list = Some(bytes).filter(|bytes| !bytes.is_empty());
+        Self {
+            list: list.into_iter().collect(),
+        }
     }
 }
 
-impl io::Read for Segments {
+impl Read for Segments {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(chunk) = self.list.front_mut() else {
             return Ok(0);
@@ -122,47 +148,5 @@ impl io::Read for Segments {
             self.list.pop_front();
         }
         Ok(count)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Read as _;
-
-    use super::*;
-
-    fn collected(pieces: &[&[u8]]) -> Segments {
-        let mut collector = Collector::default();
-        for piece in pieces {
-            collector.push(piece);
-        }
-        let length = collector.len();
-        let segments = collector.finish();
-        assert_eq!(segments.len(), length);
-        segments
-    }
-
-    #[test]
-    fn what_goes_in_comes_out_whatever_the_pieces() {
-        let all: Vec<u8> = (0..3 * SEGMENT + 7).map(|at| (at % 251) as u8).collect();
-        for size in [1, 1000, SEGMENT - 1, SEGMENT, SEGMENT + 1, all.len()] {
-            let mut segments = collected(&all.chunks(size).collect::<Vec<_>>());
-            assert_eq!(segments.front(SEGMENT + 3), &all[..SEGMENT + 3]);
-            let mut first = segments.split_to(SEGMENT + 3).unwrap();
-            assert!(segments.split_to(all.len()).is_none());
-            let mut out = Vec::new();
-            first.read_to_end(&mut out).unwrap();
-            segments.read_to_end(&mut out).unwrap();
-            assert!(out == all, "in pieces of {size}");
-        }
-    }
-
-    #[test]
-    fn one_piece_is_given_as_a_slice() {
-        assert_eq!(Segments::default().as_contiguous(), Some(&b""[..]));
-        assert_eq!(collected(&[b"ab", b"c"]).as_contiguous(), Some(&b"abc"[..]));
-        let long = vec![0; SEGMENT + 1];
-        assert_eq!(collected(&[&long]).as_contiguous(), None);
-        assert_eq!(Segments::from(Bytes::new()).chunks().count(), 0);
     }
 }

@@ -1,7 +1,6 @@
-//! A capture on its way to a client.
+//! The body of a capture, serialised while the client reads it.
 
 use std::io::{self, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -12,115 +11,120 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
-use tower_ops_core::http::AnswerBody;
+use tower_ops_core::panic;
 
+use crate::audit::{AuditEntry, Outcome};
+use crate::capture::{Capture, Captured};
+use crate::error::ErrorKind;
 use crate::fence::Pause;
-use crate::record::{Outcome, Record};
-use crate::shared::{Captured, Permit};
+use crate::state::Permit;
 
 const CHUNK: usize = 64 * 1024;
 
-/// As many chunks are made ahead of the client.
+/// How many chunks are serialised ahead of the client.
 const AHEAD: usize = 2;
 
-/// After so many chunks others have their turn on the thread: whoever compresses them
-/// takes some milliseconds for each, and would never have to wait by itself.
-const TURN: u8 = 4;
-
-/// The body of an answer.
-pub(crate) struct Delivery {
-    kind: Kind,
-}
-
-enum Kind {
-    Answer(AnswerBody),
-    Capture(Stream),
-}
-
-struct Stream {
+pub(super) struct CaptureBody {
     chunks: mpsc::Receiver<Chunk>,
-    left: u64,
-    in_turn: u8,
-    record: Record,
+    /// How many bytes are left, if that is known.
+    left: Option<u64>,
+    is_over: bool,
+    entry: AuditEntry,
 }
 
 enum Chunk {
     More(Bytes),
-    Last(Bytes, Receipt),
+    Last(Bytes, HandOver),
 }
 
-/// What happens when the last chunk is taken. Dropped instead, nothing was handed over:
-/// without its last chunk an envelope is of no use to anybody.
-struct Receipt {
+/// What the last chunk completes. If it is dropped instead, nothing was handed over: an envelope
+/// without its last chunk is of no use.
+struct HandOver {
     pause: Option<Pause>,
     _permit: Permit,
 }
 
-impl Receipt {
-    fn sign(self) {
+impl HandOver {
+    fn commit(self) {
         if let Some(pause) = self.pause {
             pause.hand_over();
         }
     }
 }
 
-/// Serialises on a thread that may block, as fast as the client takes it.
-pub(crate) fn deliver(captured: Captured, idle: Duration, record: Record) -> Delivery {
-    let (sender, chunks) = mpsc::channel(AHEAD);
-    let stream = Stream {
-        chunks,
-        left: captured.capture.size(),
-        in_turn: 0,
-        record: record.clone(),
-    };
-    let mut writer = ChunkWriter {
-        filling: Vec::with_capacity(CHUNK),
-        sender,
-        handle: Handle::current(),
-        idle,
-        failure: None,
-    };
-    spawn_blocking(move || {
-        let Captured {
-            capture,
-            pause,
-            permit,
-        } = captured;
-        let receipt = Receipt {
-            pause,
-            _permit: permit,
+impl CaptureBody {
+    /// Serialises on a thread that may block, as fast as the client reads.
+    pub(super) fn send(captured: Captured, gzip: bool, idle: Duration, entry: AuditEntry) -> Self {
+        let (sender, chunks) = mpsc::channel(AHEAD);
+        let body = Self {
+            chunks,
+            left: (!gzip).then(|| captured.capture.size()),
+            is_over: false,
+            entry: entry.clone(),
         };
-        // Serialising runs code of the application as well.
-        let written = catch_unwind(AssertUnwindSafe(|| capture.write_to(&mut writer)));
-        drop(capture);
-        match written {
-            Ok(Ok(())) => writer.finish(receipt),
-            Ok(Err(_)) | Err(_) => writer.failure = writer.failure.or(Some(Failure::Writing)),
-        }
-        match writer.failure {
-            Some(Failure::Writing) => record.end(Outcome::Failed),
-            Some(Failure::Idle) => record.end(Outcome::TimedOut),
-            // Gone: it ends as cancelled when nobody has the record any more.
-            Some(Failure::Gone) | None => {}
-        }
-    });
-    Delivery {
-        kind: Kind::Capture(stream),
+        let mut writer = ChunkWriter {
+            filling: Vec::with_capacity(CHUNK),
+            sender,
+            runtime: Handle::current(),
+            idle,
+            failure: None,
+        };
+        spawn_blocking(move || {
+            let Captured {
+                capture,
+                pause,
+                permit,
+            } = captured;
+            let hand_over = HandOver {
+                pause,
+                _permit: permit,
+            };
+            // Serialising runs code of the application.
+            let written = panic::catch(|| write(&capture, gzip, &mut writer));
+            drop(capture);
+            match written {
+                Ok(Ok(())) => writer.finish(hand_over),
+                Ok(Err(_)) | Err(_) => {
+                    let _ = writer.failure.get_or_insert(Failure::Writing);
+                }
+            }
+            match writer.failure {
+                Some(Failure::Writing) => entry.end(Outcome::FAILED),
+                Some(Failure::Idle) => entry.end(Outcome::Error(ErrorKind::TimedOut)),
+                // The attempt ends as cancelled when the body is dropped.
+                Some(Failure::Gone) | None => {}
+            }
+        });
+        body
     }
+}
+
+fn write(capture: &Capture, gzip: bool, out: &mut ChunkWriter) -> io::Result<()> {
+    #[cfg(feature = "compression")]
+    if gzip {
+        let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::default());
+        capture.write_to(&mut encoder)?;
+        return encoder.finish().map(drop);
+    }
+    debug_assert!(!gzip);
+    capture.write_to(out)
 }
 
 struct ChunkWriter {
     filling: Vec<u8>,
     sender: mpsc::Sender<Chunk>,
-    handle: Handle,
+    runtime: Handle,
     idle: Duration,
     failure: Option<Failure>,
 }
 
 #[derive(Clone, Copy)]
 enum Failure {
+    /// The capture could not be serialised.
     Writing,
+    /// The client read nothing for too long.
     Idle,
+    /// The body was dropped.
     Gone,
 }
 
@@ -128,27 +132,26 @@ impl ChunkWriter {
     fn send(&mut self, chunk: Chunk) -> io::Result<()> {
         let sending = self.sender.send(chunk);
         let sent = self
-            .handle
+            .runtime
             .block_on(async { timeout(self.idle, sending).await });
-        let failure = match sent {
+        self.failure = match sent {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(_)) => Failure::Gone,
-            Err(_) => Failure::Idle,
+            Ok(Err(_)) => Some(Failure::Gone),
+            Err(_) => Some(Failure::Idle),
         };
-        self.failure = Some(failure);
-        Err(io::Error::other("the client takes no more"))
+        Err(io::Error::other("the client no longer reads"))
     }
 
-    fn finish(&mut self, receipt: Receipt) {
+    fn finish(&mut self, hand_over: HandOver) {
         let last = std::mem::take(&mut self.filling).into();
-        // What becomes of it stands in `failure`.
-        let _ = self.send(Chunk::Last(last, receipt));
+        // `failure` has the result.
+        let _ = self.send(Chunk::Last(last, hand_over));
     }
 }
 
 impl Write for ChunkWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Only when there is more: the last chunk has to be known as the last.
+        // A full chunk is kept until more follows: the last chunk must be known as the last.
         if self.filling.len() == CHUNK {
             let full = std::mem::replace(&mut self.filling, Vec::with_capacity(CHUNK));
             self.send(Chunk::More(full.into()))?;
@@ -163,19 +166,7 @@ impl Write for ChunkWriter {
     }
 }
 
-impl Delivery {
-    pub(crate) const fn answer(body: AnswerBody) -> Self {
-        Self {
-            kind: Kind::Answer(body),
-        }
-    }
-
-    pub(crate) fn empty() -> Self {
-        Self::answer(AnswerBody::default())
-    }
-}
-
-impl Body for Delivery {
+impl Body for CaptureBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -183,56 +174,38 @@ impl Body for Delivery {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        match &mut self.kind {
-            Kind::Answer(body) => Pin::new(body)
-                .poll_frame(cx)
-                .map_err(|never| match never {}),
-            Kind::Capture(stream) => stream.poll_next(cx).map_ok(Frame::data),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.kind {
-            Kind::Answer(body) => body.is_end_stream(),
-            Kind::Capture(stream) => stream.left == 0,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            Kind::Answer(body) => body.size_hint(),
-            Kind::Capture(stream) => SizeHint::with_exact(stream.left),
-        }
-    }
-}
-
-impl Stream {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        if self.left == 0 {
+        if self.is_over {
             return Poll::Ready(None);
         }
-        if self.in_turn == TURN {
-            self.in_turn = 0;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        self.in_turn += 1;
         let chunk = match ready!(self.chunks.poll_recv(cx)) {
             Some(Chunk::More(chunk)) => chunk,
-            Some(Chunk::Last(chunk, receipt)) => {
-                // Before it is out of our hands: from then on the other side may have it.
-                receipt.sign();
-                self.record.end(Outcome::Ok);
+            Some(Chunk::Last(chunk, hand_over)) => {
+                // Before it is returned: from then on the other instance may have the state.
+                hand_over.commit();
+                self.entry.end(Outcome::Ok);
+                self.is_over = true;
                 chunk
             }
             None => {
-                self.left = 0;
+                self.is_over = true;
                 let error = io::Error::other("the capture could not be written to its end");
                 return Poll::Ready(Some(Err(error)));
             }
         };
-        let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
-        self.left = self.left.saturating_sub(length);
-        Poll::Ready(Some(Ok(chunk)))
+        let length = chunk.len() as u64;
+        self.left = self.left.map(|left| left.saturating_sub(length));
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.left {
+            _ if self.is_over => SizeHint::with_exact(0),
+            Some(left) => SizeHint::with_exact(left),
+            None => SizeHint::new(),
+        }
     }
 }

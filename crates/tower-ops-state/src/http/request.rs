@@ -1,18 +1,31 @@
-//! What a request asks for, and whether it may.
+//! What a request asks for, and whether its client may.
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
-use tower_ops_core::http::{Answer, BadQuery, Query, codings};
+use tower_ops_core::http::{Accept, Answer, BadQuery, Query, UsedToken, codings};
+use tower_ops_core::secret::{TokenDigest, WatchedSecret};
 
+use super::problem;
+use crate::audit::{AuditEntry, Operation, Outcome, Who};
 use crate::error::{ErrorKind, StateError};
-use crate::peer::Peer;
-use crate::problem::problem;
-use crate::record::{Operation, Outcome, Record, Who};
 use crate::restore::Restore;
-use crate::shared::Shared;
+use crate::state::StateInner;
+
+const METHODS: &[&str] = &["GET", "HEAD", "POST"];
+
+/// The parameters of each method.
+const GET: &[&str] = &["fence"];
+const HEAD: &[&str] = &[];
+const POST: &[&str] = &[
+    "dry_run",
+    "force",
+    "allow_missing",
+    "allow_unknown",
+    "resume",
+];
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Ask {
+pub(super) enum StateRequest {
     Capture {
         hand_over: bool,
         expected_generation: Option<u64>,
@@ -24,7 +37,7 @@ pub(crate) enum Ask {
     Resume,
 }
 
-impl Ask {
+impl StateRequest {
     const fn operation(self) -> Operation {
         match self {
             Self::Capture {
@@ -32,171 +45,59 @@ impl Ask {
             } => Operation::HandOver,
             Self::Capture { .. } => Operation::Capture,
             Self::Measure { .. } => Operation::Measure,
-            Self::Restore(how) if how.dry_run => Operation::DryRun,
-            Self::Restore(_) => Operation::Restore,
+            Self::Restore(how) => Operation::of(how),
             Self::Resume => Operation::Resume,
         }
     }
-}
 
-const GET: &[&str] = &["fence"];
-const HEAD: &[&str] = &[];
-const POST: &[&str] = &[
-    "dry_run",
-    "force",
-    "allow_missing",
-    "allow_unknown",
-    "resume",
-];
-
-const METHODS: &[&str] = &["GET", "HEAD", "POST"];
-
-/// Whether it would change something: a restore, opening the fence, or closing it.
-pub(crate) fn changes(method: &Method, uri: &Uri) -> bool {
-    match *method {
-        Method::POST => true,
-        Method::GET => {
-            let query = uri.query().unwrap_or_default();
-            let mut pairs = form_urlencoded::parse(query.as_bytes());
-            pairs.any(|(name, value)| name == "fence" && !matches!(&*value, "0" | "false"))
-        }
-        _ => false,
-    }
-}
-
-/// What OPTIONS is answered: what GET would be, as far as that is known without doing it.
-fn would_be(shared: &Shared, ask: Ask) -> Answer {
-    let expected = match ask {
-        Ask::Capture {
-            expected_generation,
-            ..
-        } => expected_generation,
-        _ => None,
-    };
-    let possible = shared
-        .check_members()
-        .and_then(|()| shared.permit().map(drop))
-        .and_then(|()| shared.check_generation(expected));
-    match possible {
-        Ok(()) => Answer::ok(&()),
-        Err(error) => problem(&error),
-    }
-}
-
-/// Decides by the head alone. Who has no token learns nothing else.
-pub(crate) fn admit<B>(shared: &Shared, request: &Request<B>) -> Result<(Ask, Record), Answer> {
-    decide(shared, request).map_err(|answer| answer.with_allow(METHODS))
-}
-
-fn decide<B>(shared: &Shared, request: &Request<B>) -> Result<(Ask, Record), Answer> {
-    let token = shared.tokens.shown(request.headers());
-    let who = Who {
-        token,
-        peer: request.extensions().get().map(Peer::to_string),
-        is_process: false,
-    };
-    let is_let_in = token.is_some();
-    let reject = |answer: Answer, operation: Operation, outcome: Outcome| {
-        shared.record(operation, who.clone()).end(outcome);
-        answer
-    };
-    // What is asked is written down also for those who may not.
-    let likely = match *request.method() {
-        Method::POST => Operation::Restore,
-        Method::HEAD => Operation::Measure,
-        _ => Operation::Capture,
-    };
-    if shared.tokens.is_empty() {
-        return Err(reject(closed(shared), likely, Outcome::Unauthorized));
-    }
-    if !is_let_in {
-        let answer = Answer::problem(
-            StatusCode::UNAUTHORIZED,
-            "a bearer token is needed: authorization: Bearer <token>",
-        );
-        return Err(reject(answer, likely, Outcome::Unauthorized));
-    }
-    let ask = ask(request).map_err(|answer| reject(answer, likely, Outcome::Rejected))?;
-    if *request.method() == Method::OPTIONS {
-        return Err(would_be(shared, ask));
-    }
-    if let Ask::Restore(how) = ask {
-        check_body(request.headers())
-            .map_err(|answer| reject(answer, ask.operation(), Outcome::Rejected))?;
-        check_length(request.headers(), shared.limits.max_size)
-            .and_then(|()| check_time(shared, how))
-            .map_err(|error| reject(problem(&error), ask.operation(), Outcome::from(&error)))?;
-    }
-    Ok((ask, shared.record(ask.operation(), who)))
-}
-
-fn closed(shared: &Shared) -> Answer {
-    let text = format!(
-        "the state is closed, as no token is configured: set {} to one of 16 characters or more",
-        shared.token_variable
-    );
-    Answer::problem(StatusCode::NOT_FOUND, &text)
-}
-
-fn ask<B>(request: &Request<B>) -> Result<Ask, Answer> {
-    let query = request.uri().query().unwrap_or("");
-    let parse = |valid: &'static [&'static str]| {
-        let query = Query::parse(query, valid).map_err(|bad| Answer::bad_query(&bad, valid))?;
-        let expected = expected_generation(request.headers())?;
-        Ok((Flags { query, valid }, expected))
-    };
-    match *request.method() {
-        Method::GET | Method::OPTIONS => {
-            let (flags, expected_generation) = parse(GET)?;
-            Ok(Ask::Capture {
-                hand_over: flags.get("fence")?,
+    fn parse<B>(request: &Request<B>) -> Result<Self, Answer> {
+        let parameters = match *request.method() {
+            Method::GET | Method::OPTIONS => GET,
+            Method::HEAD => HEAD,
+            Method::POST => POST,
+            _ => return Err(Answer::method_not_allowed(METHODS)),
+        };
+        let bad_query = |bad: BadQuery| Answer::bad_query(&bad, parameters);
+        let query = request.uri().query().unwrap_or_default();
+        let query = Query::parse(query, parameters).map_err(bad_query)?;
+        let flag = |name: &str| flag(&query, name).map_err(bad_query);
+        let expected_generation = expected_generation(request.headers())?;
+        Ok(match *request.method() {
+            Method::HEAD => Self::Measure {
                 expected_generation,
-            })
-        }
-        Method::HEAD => {
-            let (_, expected_generation) = parse(HEAD)?;
-            Ok(Ask::Measure {
-                expected_generation,
-            })
-        }
-        Method::POST => {
-            let (flags, expected_generation) = parse(POST)?;
-            let how = Restore {
-                dry_run: flags.get("dry_run")?,
-                force: flags.get("force")?,
-                allow_missing: flags.get("allow_missing")?,
-                allow_unknown: flags.get("allow_unknown")?,
-                expected_generation,
-            };
-            if flags.get("resume")? {
-                return Ok(Ask::Resume);
+            },
+            Method::POST => {
+                let how = Restore {
+                    dry_run: flag("dry_run")?,
+                    force: flag("force")?,
+                    allow_missing: flag("allow_missing")?,
+                    allow_unknown: flag("allow_unknown")?,
+                    expected_generation,
+                };
+                if flag("resume")? {
+                    Self::Resume
+                } else {
+                    Self::Restore(how)
+                }
             }
-            Ok(Ask::Restore(how))
-        }
-        _ => Err(Answer::method_not_allowed(METHODS)),
+            _ => Self::Capture {
+                hand_over: flag("fence")?,
+                expected_generation,
+            },
+        })
     }
 }
 
-struct Flags<'a> {
-    query: Query<'a>,
-    valid: &'static [&'static str],
-}
-
-impl Flags<'_> {
-    fn get(&self, name: &str) -> Result<bool, Answer> {
-        match self.query.get(name) {
-            None | Some("0" | "false") => Ok(false),
-            Some("" | "1" | "true") => Ok(true),
-            Some(_) => {
-                let bad = BadQuery::new(format!("{name}: is neither 1 nor 0"));
-                Err(Answer::bad_query(&bad, self.valid))
-            }
-        }
+fn flag(query: &Query<'_>, name: &str) -> Result<bool, BadQuery> {
+    match query.get(name) {
+        None | Some("0" | "false") => Ok(false),
+        Some("" | "1" | "true") => Ok(true),
+        Some(_) => Err(BadQuery::new(format!("{name}: is neither 1 nor 0"))),
     }
 }
 
-/// `If-Match: "7"`. A generation is no digest of the state, but what a client can have
-/// an expectation of.
+/// Reads `If-Match: "7"`. A generation is not a digest of the state, but it is what a client can
+/// expect.
 fn expected_generation(headers: &HeaderMap) -> Result<Option<u64>, Answer> {
     let Some(header) = headers.get(IF_MATCH) else {
         return Ok(None);
@@ -205,45 +106,135 @@ fn expected_generation(headers: &HeaderMap) -> Result<Option<u64>, Answer> {
     if text == "*" {
         return Ok(None);
     }
-    let number = text
-        .strip_prefix('"')
-        .and_then(|text| text.strip_suffix('"'));
-    let number = number.unwrap_or(text).parse();
-    number.map(Some).map_err(|_| {
+    let quoted = text.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
+    let generation = quoted.unwrap_or(text).parse();
+    generation.map(Some).map_err(|_| {
         let text = "if-match: is not one generation, such as \"7\"";
         Answer::problem(StatusCode::BAD_REQUEST, text)
     })
 }
 
-fn check_body(headers: &HeaderMap) -> Result<(), Answer> {
+/// Returns whether a request would change something: it restores, or it closes or opens the fence.
+pub(super) fn changes(method: &Method, uri: &Uri) -> bool {
+    match *method {
+        Method::POST => true,
+        // A query that cannot be read is refused.
+        Method::GET => Query::parse(uri.query().unwrap_or_default(), GET)
+            .and_then(|query| flag(&query, "fence"))
+            .unwrap_or(false),
+        _ => false,
+    }
+}
+
+/// A request whose client has a token.
+pub(super) struct Authorized {
+    pub(super) request: StateRequest,
+    pub(super) entry: AuditEntry,
+    pub(super) token: UsedToken,
+}
+
+/// Decides by the head of the request. A client without a token learns nothing else.
+pub(super) fn authorize<B>(state: &StateInner, request: &Request<B>) -> Result<Authorized, Answer> {
+    let token = shown(&state.tokens, request.headers());
+    let who = Who::client(token, request.extensions().get().cloned());
+    let reject = |answer: Answer, operation: Operation, outcome: Outcome| {
+        state.audit(operation, who.clone()).end(outcome);
+        answer.with_allow(METHODS)
+    };
+    // The audit has the operation also for those who may not, as far as it is known.
+    let likely = match *request.method() {
+        Method::POST => Operation::Restore,
+        Method::HEAD => Operation::Measure,
+        _ => Operation::Capture,
+    };
+    let Some(token) = token else {
+        let answer = not_authorized(state);
+        return Err(reject(answer, likely, Outcome::Unauthorized));
+    };
+    let parsed = StateRequest::parse(request);
+    let asked = parsed.map_err(|answer| reject(answer, likely, Outcome::Rejected))?;
+    if *request.method() == Method::OPTIONS {
+        return Err(without_effect(state, asked).with_allow(METHODS));
+    }
+    let operation = asked.operation();
+    if let StateRequest::Restore(how) = asked {
+        check_type(request.headers())
+            .map_err(|answer| reject(answer, operation, Outcome::Rejected))?;
+        check_length(request.headers(), state.limits.max_size)
+            .and_then(|()| check_time(state, how))
+            .map_err(|error| reject(problem(&error), operation, Outcome::Error(error.kind())))?;
+    }
+    Ok(Authorized {
+        request: asked,
+        entry: state.audit(operation, who),
+        token: UsedToken::new(token),
+    })
+}
+
+/// Returns the name of the token in `Authorization: Bearer …` (RFC 6750).
+pub(super) fn shown(
+    tokens: &[(&'static str, WatchedSecret)],
+    headers: &HeaderMap,
+) -> Option<&'static str> {
+    let given = TokenDigest::from_headers(headers)?;
+    // All are compared, so that the time does not reveal which one it was.
+    tokens.iter().fold(None, |found, (name, token)| {
+        let shown = token.has(&given).then_some(*name);
+        found.or(shown)
+    })
+}
+
+fn not_authorized(state: &StateInner) -> Answer {
+    if state.tokens.is_empty() {
+        let text = format!(
+            "the state is closed, as no token is configured: set {} to one of 16 characters or more",
+            state.token_variable
+        );
+        return Answer::problem(StatusCode::NOT_FOUND, &text);
+    }
+    Answer::problem(
+        StatusCode::UNAUTHORIZED,
+        "a bearer token is needed: authorization: Bearer <token>",
+    )
+}
+
+/// Answers OPTIONS: what GET would be answered, as far as that is known without doing it.
+fn without_effect(state: &StateInner, asked: StateRequest) -> Answer {
+    let expected = match asked {
+        StateRequest::Capture {
+            expected_generation,
+            ..
+        } => expected_generation,
+        _ => None,
+    };
+    let possible = state
+        .check_participants()
+        .and_then(|()| state.permit().map(drop))
+        .and_then(|()| state.check_generation(expected));
+    possible.map_or_else(|error| problem(&error), |()| Answer::ok(&()))
+}
+
+fn check_type(headers: &HeaderMap) -> Result<(), Answer> {
     let is_json = |header: &HeaderValue| {
         let text = header.to_str().unwrap_or_default();
         let kind = text.split(';').next().unwrap_or_default().trim();
         kind.eq_ignore_ascii_case("application/json")
     };
+    let unsupported = |text| Err(Answer::problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     if !headers.get(CONTENT_TYPE).is_some_and(is_json) {
-        return Err(unsupported("content-type: has to be application/json"));
+        return unsupported("content-type: has to be application/json");
     }
-    let is_known = match &*codings(headers, CONTENT_ENCODING) {
-        [] => true,
-        [one] if one == "gzip" => cfg!(feature = "compression"),
-        _ => false,
-    };
-    if !is_known {
-        return Err(unsupported(if cfg!(feature = "compression") {
-            "content-encoding: has to be gzip or identity"
-        } else {
-            "content-encoding: has to be identity"
-        }));
+    match &*codings(headers, CONTENT_ENCODING) {
+        [] => Ok(()),
+        [one] if one == "gzip" && cfg!(feature = "compression") => Ok(()),
+        _ if cfg!(feature = "compression") => {
+            unsupported("content-encoding: has to be gzip or identity")
+        }
+        _ => unsupported("content-encoding: has to be identity"),
     }
-    Ok(())
 }
 
-fn unsupported(text: &str) -> Answer {
-    Answer::problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, text)
-}
-
-/// Also of what is compressed, which gets larger still.
+/// Also for a compressed body, which becomes larger.
 fn check_length(headers: &HeaderMap, limit: usize) -> Result<(), StateError> {
     let length = headers.get(CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
@@ -253,14 +244,24 @@ fn check_length(headers: &HeaderMap, limit: usize) -> Result<(), StateError> {
     }
 }
 
-fn check_time(shared: &Shared, how: Restore) -> Result<(), StateError> {
-    // Over the network, that nobody said when it may be is no permission.
-    if !how.dry_run && !how.force && !shared.says_when_to_restore() {
+fn check_time(state: &StateInner, how: Restore) -> Result<(), StateError> {
+    // Over the network, a condition that is not configured does not allow it.
+    if !how.dry_run && !how.force && state.restore_when.is_none() {
         return Err(StateError::new(
             ErrorKind::NotNow,
-            "nothing says when this instance may be restored: restore with ?force=1, or \
-             configure restore_when",
+            "nothing allows a restore of this instance: restore with ?force=1, or configure \
+             restore_when",
         ));
     }
-    shared.check_time(how)
+    state.check_time(how)
+}
+
+/// Returns whether the client takes gzip, and does not prefer plain text. Only gzip is offered: the
+/// windows of other encodings would let a few bytes of a request claim megabytes.
+pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let accept = Accept::of(headers, ACCEPT_ENCODING);
+    let names = ["gzip", "x-gzip", "*"];
+    let weight = names.iter().find_map(|name| accept.weight(name));
+    let weight = weight.unwrap_or(0);
+    cfg!(feature = "compression") && weight > 0 && weight >= accept.named("identity")
 }

@@ -1,220 +1,297 @@
-//! A restore, from the envelope to the last commit, on a thread that may block.
+//! A restore from the envelope to the last commit.
+//!
+//! It runs on a thread that may block. Participants decode, migrate and validate; the fence closes;
+//! participants capture, for a rollback; the [`CommitGate`] is passed; participants commit. Until
+//! the gate whoever waits can abandon the restore, and nothing has changed. Behind it the restore
+//! goes on to its end, and after an error the participants that committed get back what they had.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::runtime::Handle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::attempt::Attempt;
+use super::{Restore, Restored, RestoredParticipant};
+use crate::audit::AuditEntry;
 use crate::capture::length_and_digest;
-use crate::envelope::{Entry, Envelope, Head};
+use crate::envelope::{Entry, Envelope, Head, Segments};
 use crate::error::{ErrorKind, StateError};
 use crate::fence::Purpose;
-use crate::guarded::Guarded;
-use crate::member::{Data, Member};
-use crate::record::Record;
-use crate::restore::{Restore, Restored, RestoredParticipant};
-use crate::segments::Segments;
-use crate::shared::Shared;
+use crate::participant::{ErasedParticipant, Isolated, Snapshot};
+use crate::state::{Permit, StateInner, spawn};
 
-pub(crate) struct RestoreJob {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) how: Restore,
-    pub(crate) attempt: Attempt,
-    pub(crate) deadline: Instant,
-    pub(crate) handle: Handle,
-    pub(crate) record: Record,
+const RUNNING: u8 = 0;
+const ABANDONED: u8 = 1;
+const COMMITTING: u8 = 2;
+
+/// Decides one race: either whoever waits abandons the operation, or it begins to commit. Never
+/// both.
+#[derive(Clone, Default)]
+pub(crate) struct CommitGate {
+    phase: Arc<AtomicU8>,
 }
 
-/// What is ready to be committed.
-struct Prepared<'a> {
-    member: &'a dyn Member,
-    data: Data,
-    entry: &'a Entry,
-}
+impl CommitGate {
+    /// Abandons the operation. Returns `false` if it is already committing.
+    fn abandon(&self) -> bool {
+        self.leave_running(ABANDONED)
+    }
 
-impl Prepared<'_> {
-    fn is_migrated(&self) -> bool {
-        self.entry.version != self.member.version()
+    /// Begins to commit. Returns `false` if the operation was abandoned.
+    fn begin_commit(&self) -> bool {
+        self.leave_running(COMMITTING)
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == ABANDONED
+    }
+
+    pub(crate) fn abandon_on_drop(&self) -> AbandonOnDrop {
+        AbandonOnDrop(self.clone())
+    }
+
+    fn leave_running(&self, to: u8) -> bool {
+        let left = self
+            .phase
+            .compare_exchange(RUNNING, to, Ordering::AcqRel, Ordering::Acquire);
+        left.is_ok() || left == Err(to)
     }
 }
 
+pub(crate) struct AbandonOnDrop(CommitGate);
+
+impl Drop for AbandonOnDrop {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+impl StateInner {
+    /// Restores on a thread of its own. If the future is dropped before the first commit, nothing
+    /// changes; after it the restore goes on to its end.
+    pub(crate) async fn restore(
+        self: &Arc<Self>,
+        permit: Permit,
+        envelope: Segments,
+        how: Restore,
+        deadline: Instant,
+        entry: &AuditEntry,
+    ) -> Result<Restored, StateError> {
+        let gate = CommitGate::default();
+        let _abandon = gate.abandon_on_drop();
+        let job = RestoreJob {
+            state: Arc::clone(self),
+            how,
+            gate: gate.clone(),
+            isolated: Isolated::new(Handle::current(), deadline),
+            entry: entry.clone(),
+        };
+        let mut running = spawn(move || {
+            let result = job.run(envelope);
+            // An abandoned attempt was already published by whoever waited.
+            if !job.gate.is_abandoned() {
+                job.entry.end_with(&result);
+            }
+            drop(permit);
+            result
+        })?;
+        let allowed = self.limits.restore_timeout;
+        let late = |text: &str| {
+            let text = format!("the restore took longer than {allowed:?}; {text}");
+            Err(StateError::new(ErrorKind::TimedOut, text))
+        };
+        tokio::select! {
+            biased;
+            result = &mut running => return result.map_err(StateError::internal)?,
+            () = sleep_until(deadline) => {}
+        }
+        if gate.abandon() {
+            return late("nothing was changed");
+        }
+        // It commits or rolls back within that time, unless a participant blocks its thread.
+        match timeout(allowed, running).await {
+            Ok(result) => result.map_err(StateError::internal)?,
+            Err(_) => late("a participant is still committing, and the result is not known"),
+        }
+    }
+}
+
+struct RestoreJob {
+    state: Arc<StateInner>,
+    how: Restore,
+    gate: CommitGate,
+    isolated: Isolated,
+    entry: AuditEntry,
+}
+
+/// A participant with the data that it will commit.
+struct Prepared<'a> {
+    participant: &'a dyn ErasedParticipant,
+    data: Box<dyn Snapshot>,
+    entry: &'a Entry,
+}
+
 impl RestoreJob {
-    pub(crate) fn run(&self, envelope: Segments) -> Result<Restored, StateError> {
+    fn run(&self, envelope: Segments) -> Result<Restored, StateError> {
         let size = envelope.len() as u64;
-        let Envelope { head, data } = Envelope::open(envelope, self.shared.signing_key.as_ref())?;
+        let Envelope { head, data } = Envelope::open(envelope, self.state.signing_key.as_ref())?;
         let digest = head.digest();
-        self.record.contents(size, &digest);
+        self.entry.set_contents(size, &digest);
         self.check_head(&head)?;
         let missing = self.missing(&head)?;
         let unknown = self.unknown(&head)?;
-        let guarded = Guarded::new(self.handle.clone(), self.deadline);
-        let prepared = self.prepare(&guarded, &head, data)?;
+        let prepared = self.prepare(&head, data)?;
         let mut restored = Restored {
             dry_run: self.how.dry_run,
-            generation: head.generation.max(self.shared.fence.generation()),
+            generation: head.generation.max(self.state.fence.generation()),
             application_version: head.application_version.clone(),
             instance: head.instance.clone(),
             created: head.created.clone(),
             digest,
-            participants: prepared.iter().map(describe).collect(),
+            participants: prepared.iter().map(report).collect(),
             missing,
             unknown,
         };
         if self.how.dry_run {
-            self.compare(&guarded, &prepared, &mut restored)?;
+            self.compare(&prepared, &mut restored)?;
         } else {
-            restored.generation = self.commit(&guarded, prepared, head.generation)?;
+            restored.generation = self.commit(prepared, head.generation)?;
         }
         Ok(restored)
     }
 
     fn check_head(&self, head: &Head) -> Result<(), StateError> {
-        if head.application != self.shared.application {
-            return Err(StateError::new(
-                ErrorKind::Refused,
-                "the envelope is that of another application",
-            ));
+        if head.application != self.state.application {
+            let text = "the envelope is of another application";
+            return Err(StateError::new(ErrorKind::Refused, text));
         }
-        let generation = self.shared.fence.generation();
+        let generation = self.state.fence.generation();
         if head.generation < generation && !self.how.force {
-            return Err(StateError::new(
-                ErrorKind::Generation,
-                format!(
-                    "the envelope is of generation {}, and here is {generation} already",
-                    head.generation
-                ),
-            ));
+            let theirs = head.generation;
+            let text =
+                format!("the envelope has generation {theirs}, and this instance {generation}");
+            return Err(StateError::new(ErrorKind::Generation, text));
         }
         Ok(())
     }
 
+    /// Returns our participants that are not in the envelope.
     fn missing(&self, head: &Head) -> Result<Vec<String>, StateError> {
         let is_missing = |name: &&str| head.participants.iter().all(|it| it.name != *name);
-        let names = self.shared.members.iter().map(|member| member.name());
-        let missing: Vec<_> = names.filter(is_missing).map(str::to_owned).collect();
-        match missing.first() {
-            Some(first) if !(self.how.allow_missing || self.shared.allow_missing) => {
-                let message = "it is not in the envelope; ?allow_missing=1 leaves it as it is";
-                Err(StateError::new(ErrorKind::Refused, message).with_participant(first))
-            }
-            _ => Ok(missing),
-        }
+        let names = self.state.participants.iter().map(|it| it.name());
+        let missing = names.filter(is_missing).map(str::to_owned).collect();
+        let is_allowed = self.how.allow_missing || self.state.allow_missing;
+        let text = "it is not in the envelope; ?allow_missing=1 keeps its state as it is";
+        none_or_allowed(missing, is_allowed, text)
     }
 
+    /// Returns the participants of the envelope that this instance does not have.
     fn unknown(&self, head: &Head) -> Result<Vec<String>, StateError> {
+        let ours = &self.state.participants;
+        let is_unknown = |name: &&String| ours.iter().all(|it| it.name() != **name);
         let names = head.participants.iter().map(|entry| &entry.name);
-        let unknown: Vec<_> = names
-            .filter(|name| self.shared.member(name).is_none())
-            .cloned()
-            .collect();
-        match unknown.first() {
-            Some(first) if !(self.how.allow_unknown || self.shared.allow_unknown) => {
-                let message = "it is unknown here; ?allow_unknown=1 drops its data";
-                Err(StateError::new(ErrorKind::Refused, message).with_participant(first))
-            }
-            _ => Ok(unknown),
-        }
+        let unknown = names.filter(is_unknown).cloned().collect();
+        let is_allowed = self.how.allow_unknown || self.state.allow_unknown;
+        let text = "it is unknown to this instance; ?allow_unknown=1 drops its data";
+        none_or_allowed(unknown, is_allowed, text)
     }
 
     fn prepare<'a>(
         &'a self,
-        guarded: &Guarded,
         head: &'a Head,
         data: Vec<Segments>,
     ) -> Result<Vec<Prepared<'a>>, StateError> {
-        let mut entries: HashMap<_, _> = head
-            .participants
-            .iter()
-            .zip(data)
+        let entries = head.participants.iter().zip(data);
+        let mut entries: HashMap<_, _> = entries
             .map(|(entry, json)| (&*entry.name, (entry, json)))
             .collect();
         let mut prepared = Vec::with_capacity(entries.len());
-        // In the order of here, whatever that of the envelope is.
-        for member in &self.shared.members {
-            let Some((entry, json)) = entries.remove(member.name()) else {
+        // In our order, whatever the order in the envelope is.
+        for participant in &self.state.participants {
+            let Some((entry, json)) = entries.remove(participant.name()) else {
                 continue;
             };
-            self.check_wanted()?;
-            let (theirs, ours) = (entry.version, member.version());
+            self.check_abandoned()?;
+            let (theirs, ours) = (entry.version, participant.version());
             if theirs > ours {
-                let message = format!("its schema has version {theirs}, and here only {ours}");
-                let refused = StateError::new(ErrorKind::Refused, message);
+                let text = format!(
+                    "its schema has version {theirs}, and this instance knows version {ours}"
+                );
+                let refused = StateError::new(ErrorKind::Refused, text);
                 return Err(refused.with_participant(&entry.name));
             }
-            let data = guarded.call(&entry.name, || member.prepare(theirs, json))?;
+            let prepare = || participant.prepare(theirs, json);
             prepared.push(Prepared {
-                member: &**member,
-                data,
+                participant: &**participant,
+                data: self.isolated.call(&entry.name, prepare)?,
                 entry,
             });
         }
         Ok(prepared)
     }
 
+    fn capture(&self, it: &Prepared<'_>) -> Result<Box<dyn Snapshot>, StateError> {
+        self.check_abandoned()?;
+        let capture = || it.participant.capture();
+        self.isolated.call(it.participant.name(), capture)
+    }
+
     fn compare(
         &self,
-        guarded: &Guarded,
         prepared: &[Prepared<'_>],
         restored: &mut Restored,
     ) -> Result<(), StateError> {
-        for (it, said) in prepared.iter().zip(&mut restored.participants) {
-            self.check_wanted()?;
-            let now = guarded.call(it.member.name(), || it.member.capture())?;
-            let changes = length_and_digest(&*now)? != length_and_digest(&*it.data)?;
-            said.changes = Some(changes);
+        for (it, reported) in prepared.iter().zip(&mut restored.participants) {
+            let now = length_and_digest(&*self.capture(it)?)?;
+            reported.changes = Some(now != length_and_digest(&*it.data)?);
         }
         Ok(())
     }
 
-    fn commit(
-        &self,
-        guarded: &Guarded,
-        prepared: Vec<Prepared<'_>>,
-        generation: u64,
-    ) -> Result<u64, StateError> {
+    fn commit(&self, prepared: Vec<Prepared<'_>>, generation: u64) -> Result<u64, StateError> {
         let late = "the writes that had begun did not end in time; nothing was changed";
-        let pause = guarded.wait(late, self.shared.fence.pause(Purpose::Restore))?;
+        let pause = self.state.fence.pause(Purpose::Restore);
+        let pause = self.isolated.wait(late, pause)?;
         let mut before = Vec::with_capacity(prepared.len());
         for it in &prepared {
-            self.check_wanted()?;
-            let captured = guarded.call(it.member.name(), || it.member.capture());
+            let captured = self.capture(it);
             before.push(captured.map_err(|error| error.add("nothing was changed"))?);
         }
-        // Again: it may have become ready while the body came.
-        self.shared.check_time(self.how)?;
-        if !self.attempt.begin_commit() {
-            return Err(unwanted());
+        // Checked again: the instance may have become ready while the body was received.
+        self.state.check_time(self.how)?;
+        if !self.gate.begin_commit() {
+            return Err(StateError::abandoned());
         }
-        let members: Vec<_> = prepared.iter().map(|it| it.member).collect();
+        let participants: Vec<_> = prepared.iter().map(|it| it.participant).collect();
         for (at, it) in prepared.into_iter().enumerate() {
-            let committed = guarded.call(it.member.name(), || it.member.commit(it.data));
-            if let Err(error) = committed {
-                // The one that failed as well: it may be half done.
+            let commit = || it.participant.commit(it.data);
+            if let Err(error) = self.isolated.call(it.participant.name(), commit) {
+                // With the one that failed, as it may have committed a part.
                 before.truncate(at + 1);
-                return Err(self.roll_back(&members, before, error));
+                return Err(self.roll_back(&participants, before, error));
             }
         }
         let generation = pause.take(generation);
-        self.shared.restored();
+        self.state.notify_restored();
         Ok(generation)
     }
 
     fn roll_back(
         &self,
-        members: &[&dyn Member],
-        before: Vec<Data>,
+        participants: &[&dyn ErasedParticipant],
+        before: Vec<Box<dyn Snapshot>>,
         mut error: StateError,
     ) -> StateError {
-        // A deadline of its own: the one that has passed may be what failed.
-        let deadline = Instant::now() + self.shared.limits.restore_timeout;
-        let guarded = Guarded::new(self.handle.clone(), deadline);
+        // With a deadline of its own: the other one may have passed.
+        let isolated = self
+            .isolated
+            .until(Instant::now() + self.state.limits.restore_timeout);
         let mut is_whole = true;
-        // The last first, as they depend on each other.
-        for (member, data) in members.iter().zip(before).rev() {
-            let name = member.name();
-            if let Err(failed) = guarded.call(name, || member.commit(data)) {
+        // In reverse order, as later participants may depend on earlier ones.
+        for (participant, data) in participants.iter().zip(before).rev() {
+            let commit = || participant.commit(data);
+            if let Err(failed) = isolated.call(participant.name(), commit) {
                 is_whole = false;
                 error = error
                     .with_kind(ErrorKind::Inconsistent)
@@ -222,32 +299,57 @@ impl RestoreJob {
             }
         }
         if !is_whole {
-            self.shared.inconsistent();
+            self.state.notify_inconsistent();
         }
         error.with_rolled_back(is_whole)
     }
 
-    fn check_wanted(&self) -> Result<(), StateError> {
-        if self.attempt.is_abandoned() {
-            return Err(unwanted());
+    fn check_abandoned(&self) -> Result<(), StateError> {
+        if self.gate.is_abandoned() {
+            return Err(StateError::abandoned());
         }
         Ok(())
     }
 }
 
-fn unwanted() -> StateError {
-    StateError::new(
-        ErrorKind::TimedOut,
-        "nobody waits for it any more; nothing was changed",
-    )
+fn none_or_allowed(
+    names: Vec<String>,
+    is_allowed: bool,
+    text: &str,
+) -> Result<Vec<String>, StateError> {
+    match names.first() {
+        Some(first) if !is_allowed => {
+            Err(StateError::new(ErrorKind::Refused, text).with_participant(first))
+        }
+        _ => Ok(names),
+    }
 }
 
-fn describe(it: &Prepared<'_>) -> RestoredParticipant {
+fn report(it: &Prepared<'_>) -> RestoredParticipant {
     RestoredParticipant {
         name: it.entry.name.clone(),
         version: it.entry.version,
-        migrated: it.is_migrated(),
+        migrated: it.entry.version != it.participant.version(),
         length: it.entry.length,
         changes: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_decides() {
+        let gate = CommitGate::default();
+        drop(gate.abandon_on_drop());
+        assert!(gate.is_abandoned());
+        assert!(gate.abandon());
+        assert!(!gate.begin_commit());
+
+        let gate = CommitGate::default();
+        assert!(gate.begin_commit());
+        assert!(!gate.abandon());
+        assert!(!gate.is_abandoned());
     }
 }
