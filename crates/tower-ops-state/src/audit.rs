@@ -3,14 +3,12 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram, Label};
+use metrics::{Counter, Label};
 use tokio::time::Instant;
 use tower_ops_core::recorder::{Description, RecorderHandle};
 
-use crate::error::{ErrorKind, StateError};
-use crate::restore::Restore;
+use crate::error::StateError;
 
 const SAVE: &str = "state_save_duration_seconds";
 const LOAD: &str = "state_load_duration_seconds";
@@ -27,16 +25,16 @@ const DESCRIPTIONS: &[Description] = &[
 /// Series that exist before they count, so that a first failure is an increase. Most of the others
 /// never count.
 const AHEAD: [(Operation, Outcome); 10] = [
-    (Operation::Capture, Outcome::Ok),
-    (Operation::Capture, Outcome::FAILED),
-    (Operation::Capture, Outcome::Unauthorized),
-    (Operation::HandOver, Outcome::Ok),
-    (Operation::Restore, Outcome::Ok),
-    (Operation::Restore, Outcome::FAILED),
-    (Operation::Restore, Outcome::Unauthorized),
-    (Operation::SaveFile, Outcome::Ok),
-    (Operation::SaveFile, Outcome::FAILED),
-    (Operation::RestoreFile, Outcome::FAILED),
+    (Operation::CAPTURE, Outcome::OK),
+    (Operation::CAPTURE, Outcome::FAILED),
+    (Operation::CAPTURE, Outcome::UNAUTHORIZED),
+    (Operation::HAND_OVER, Outcome::OK),
+    (Operation::RESTORE, Outcome::OK),
+    (Operation::RESTORE, Outcome::FAILED),
+    (Operation::RESTORE, Outcome::UNAUTHORIZED),
+    (Operation::SAVE_FILE, Outcome::OK),
+    (Operation::SAVE_FILE, Outcome::FAILED),
+    (Operation::RESTORE_FILE, Outcome::FAILED),
 ];
 
 /// Who sent a request, for the audit. Insert it into the extensions of the request, in a layer that
@@ -73,142 +71,64 @@ impl fmt::Display for Peer {
     }
 }
 
-/// What is attempted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
-    Capture,
-    HandOver,
-    Measure,
-    Restore,
-    DryRun,
-    Resume,
-    SaveFile,
-    RestoreFile,
-}
+/// What is attempted: its name, and the histogram of its duration.
+#[derive(Clone, Copy)]
+pub(crate) struct Operation(&'static str, Option<&'static str>);
 
 impl Operation {
-    pub(crate) const fn of(how: Restore) -> Self {
-        if how.dry_run {
-            Self::DryRun
-        } else {
-            Self::Restore
-        }
-    }
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Capture => "capture",
-            Self::HandOver => "hand_over",
-            Self::Measure => "measure",
-            Self::Restore => "restore",
-            Self::DryRun => "dry_run",
-            Self::Resume => "resume",
-            Self::SaveFile => "save_file",
-            Self::RestoreFile => "restore_file",
-        }
-    }
+    pub(crate) const CAPTURE: Self = Self("capture", Some(SAVE));
+    pub(crate) const HAND_OVER: Self = Self("hand_over", Some(SAVE));
+    pub(crate) const MEASURE: Self = Self("measure", None);
+    pub(crate) const RESTORE: Self = Self("restore", Some(LOAD));
+    pub(crate) const DRY_RUN: Self = Self("dry_run", None);
+    pub(crate) const RESUME: Self = Self("resume", None);
+    pub(crate) const SAVE_FILE: Self = Self("save_file", Some(SAVE));
+    pub(crate) const RESTORE_FILE: Self = Self("restore_file", Some(LOAD));
 }
 
-/// How an attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Ok,
-    Cancelled,
-    Unauthorized,
-    /// The head of the request was wrong.
-    Rejected,
-    Error(ErrorKind),
-}
+/// How an attempt ended, by name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Outcome(pub(crate) &'static str);
 
 impl Outcome {
-    pub(crate) const FAILED: Self = Self::Error(ErrorKind::Internal);
+    pub(crate) const OK: Self = Self("ok");
+    pub(crate) const CANCELLED: Self = Self("cancelled");
+    pub(crate) const UNAUTHORIZED: Self = Self("unauthorized");
+    /// The head of the request was wrong.
+    pub(crate) const REJECTED: Self = Self("rejected");
+    pub(crate) const TIMED_OUT: Self = Self("timed_out");
+    pub(crate) const FAILED: Self = Self("failed");
+}
 
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Cancelled => "cancelled",
-            Self::Unauthorized => "unauthorized",
-            Self::Rejected => "rejected",
-            Self::Error(kind) => match kind {
-                ErrorKind::Broken => "broken",
-                ErrorKind::Busy | ErrorKind::HandedOver | ErrorKind::NotNow => "conflict",
-                ErrorKind::Generation => "generation",
-                ErrorKind::TooLarge => "too_large",
-                ErrorKind::Refused => "refused",
-                ErrorKind::Inconsistent | ErrorKind::Internal => "failed",
-                ErrorKind::Unavailable => "unavailable",
-                ErrorKind::TimedOut => "timed_out",
-            },
-        }
+pub(crate) fn register(recorder: &RecorderHandle) {
+    recorder.describe(DESCRIPTIONS);
+    for name in [SAVE, LOAD] {
+        let _ = recorder.histogram(name, &[]);
+    }
+    let _ = recorder.gauge(SIZE, &[]);
+    for (operation, outcome) in AHEAD {
+        let _ = counter(recorder, operation, outcome);
     }
 }
 
-/// Who attempts it.
-#[derive(Clone)]
-pub(crate) struct Who {
-    /// The name of the token of a request, `nobody`, or `process` for a call.
-    token: &'static str,
-    peer: Option<Peer>,
-}
-
-impl Who {
-    /// A call of the application itself.
-    pub(crate) const PROCESS: Self = Self {
-        token: "process",
-        peer: None,
-    };
-
-    pub(crate) const fn client(token: Option<&'static str>, peer: Option<Peer>) -> Self {
-        let token = match token {
-            Some(token) => token,
-            None => "nobody",
-        };
-        Self { token, peer }
-    }
-}
-
-pub(crate) struct StateMetrics {
-    recorder: RecorderHandle,
-    save: Histogram,
-    load: Histogram,
-    size: Gauge,
-}
-
-impl StateMetrics {
-    pub(crate) fn register(recorder: RecorderHandle) -> Self {
-        recorder.describe(DESCRIPTIONS);
-        let metrics = Self {
-            save: recorder.histogram(SAVE, &[]),
-            load: recorder.histogram(LOAD, &[]),
-            size: recorder.gauge(SIZE, &[]),
-            recorder,
-        };
-        for (operation, outcome) in AHEAD {
-            let _ = metrics.counter(operation, outcome);
-        }
-        metrics
-    }
-
-    fn counter(&self, operation: Operation, outcome: Outcome) -> Counter {
-        let labels = [
-            Label::from_static_parts("operation", operation.as_str()),
-            Label::from_static_parts("outcome", outcome.as_str()),
-        ];
-        self.recorder.counter(OPERATIONS, &labels)
-    }
+fn counter(recorder: &RecorderHandle, operation: Operation, outcome: Outcome) -> Counter {
+    let labels = [
+        Label::from_static_parts("operation", operation.0),
+        Label::from_static_parts("outcome", outcome.0),
+    ];
+    recorder.counter(OPERATIONS, &labels)
 }
 
 /// One attempt, which is logged and counted exactly once: by the first who knows how it ended, or
 /// as cancelled when the last clone is dropped. All clones are the same attempt.
 #[derive(Clone)]
-pub(crate) struct AuditEntry {
-    attempt: Arc<Attempt>,
-}
+pub(crate) struct AuditEntry(Arc<Attempt>);
 
 struct Attempt {
-    metrics: Arc<StateMetrics>,
+    recorder: RecorderHandle,
     operation: Operation,
-    who: Who,
+    token: &'static str,
+    peer: Option<Peer>,
     since: Instant,
     /// The size of the envelope and its digest.
     contents: OnceLock<(u64, String)>,
@@ -216,32 +136,36 @@ struct Attempt {
 }
 
 impl AuditEntry {
-    pub(crate) fn new(metrics: &Arc<StateMetrics>, operation: Operation, who: Who) -> Self {
-        Self {
-            attempt: Arc::new(Attempt {
-                metrics: Arc::clone(metrics),
-                operation,
-                who,
-                since: Instant::now(),
-                contents: OnceLock::new(),
-                is_published: AtomicBool::new(false),
-            }),
-        }
+    /// `token` is the name of the token that the client has, `nobody`, or `process` for a call of
+    /// the application itself.
+    pub(crate) fn new(
+        recorder: &RecorderHandle,
+        operation: Operation,
+        token: &'static str,
+        peer: Option<Peer>,
+    ) -> Self {
+        Self(Arc::new(Attempt {
+            recorder: recorder.clone(),
+            operation,
+            token,
+            peer,
+            since: Instant::now(),
+            contents: OnceLock::new(),
+            is_published: AtomicBool::new(false),
+        }))
     }
 
     pub(crate) fn set_contents(&self, size: u64, digest: &str) {
-        let _ = self.attempt.contents.set((size, digest.to_owned()));
+        let _ = self.0.contents.set((size, digest.to_owned()));
     }
 
     pub(crate) fn end(&self, outcome: Outcome) {
-        self.attempt.publish(outcome);
+        self.0.publish(outcome);
     }
 
     pub(crate) fn end_with<T>(&self, result: &Result<T, StateError>) {
-        self.end(match result {
-            Ok(_) => Outcome::Ok,
-            Err(error) => Outcome::Error(error.kind()),
-        });
+        let error = result.as_ref().err();
+        self.end(error.map_or(Outcome::OK, |error| error.kind().outcome()));
     }
 }
 
@@ -251,44 +175,34 @@ impl Attempt {
             return;
         }
         let took = self.since.elapsed();
-        let contents = self.contents.get();
-        self.count(outcome, took, contents.map(|(size, _)| *size));
+        let (size, digest) = self.contents.get().map(|(size, it)| (*size, &**it)).unzip();
+        counter(&self.recorder, self.operation, outcome).increment(1);
+        if outcome == Outcome::OK {
+            if let Some(histogram) = self.operation.1 {
+                self.recorder.histogram(histogram, &[]).record(took);
+            }
+            if let Some(size) = size {
+                #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 bytes")]
+                self.recorder.gauge(SIZE, &[]).set(size as f64);
+            }
+        }
         // Never a message: it may quote contents.
         tracing::info!(
             target: "tower_ops_state::audit",
-            operation = self.operation.as_str(),
-            outcome = outcome.as_str(),
-            token = self.who.token,
-            peer = self.who.peer.as_ref().map(|peer| &*peer.0),
-            size = contents.map(|(size, _)| size),
-            digest = contents.map(|(_, digest)| digest.as_str()),
+            operation = self.operation.0,
+            outcome = outcome.0,
+            token = self.token,
+            peer = self.peer.as_ref().map(|peer| &*peer.0),
+            size,
+            digest,
             took = ?took,
             "state"
         );
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 bytes")]
-    fn count(&self, outcome: Outcome, took: Duration, size: Option<u64>) {
-        let metrics = &self.metrics;
-        metrics.counter(self.operation, outcome).increment(1);
-        if outcome != Outcome::Ok {
-            return;
-        }
-        match self.operation {
-            Operation::Capture | Operation::HandOver | Operation::SaveFile => {
-                metrics.save.record(took);
-            }
-            Operation::Restore | Operation::RestoreFile => metrics.load.record(took),
-            Operation::Measure | Operation::DryRun | Operation::Resume => {}
-        }
-        if let Some(size) = size {
-            metrics.size.set(size as f64);
-        }
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        self.publish(Outcome::Cancelled);
+        self.publish(Outcome::CANCELLED);
     }
 }

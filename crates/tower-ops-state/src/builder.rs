@@ -1,6 +1,10 @@
 use std::collections::HashSet;
+use std::collections::hash_map::RandomState;
 use std::env::{self, VarError};
+use std::ffi::OsStr;
 use std::fmt;
+use std::hash::BuildHasher as _;
+use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,22 +16,11 @@ use tower_ops_core::config::ConfigError;
 use tower_ops_core::recorder::{RecorderHandle, SharedRecorder};
 use tower_ops_core::secret::{Secret, WatchedSecret};
 
-use crate::audit::StateMetrics;
+use crate::audit;
 use crate::envelope::SigningKey;
 use crate::fence::Fence;
 use crate::participant::{ErasedParticipant, Participant, Refusal, Single};
-use crate::state::{Callback, Condition, Limits, State, StateInner};
-
-/// The default of [`max_size`](StateBuilder::max_size): 64 MiB.
-pub const DEFAULT_MAX_SIZE: usize = 64 * 1024 * 1024;
-/// The default of [`capture_timeout`](StateBuilder::capture_timeout): 30 s.
-pub const DEFAULT_CAPTURE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The default of [`restore_timeout`](StateBuilder::restore_timeout): 60 s.
-pub const DEFAULT_RESTORE_TIMEOUT: Duration = Duration::from_secs(60);
-/// The default of [`idle_body_timeout`](StateBuilder::idle_body_timeout): 10 s.
-pub const DEFAULT_IDLE_BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// The default of [`token_env`](StateBuilder::token_env).
-pub const TOKEN_VARIABLE: &str = "TOWER_OPS_STATE_TOKEN";
+use crate::state::{Settings, State, StateInner, Tokens};
 
 const MOST_PARTICIPANTS: usize = 256;
 const LONGEST_NAME: usize = 64;
@@ -38,58 +31,39 @@ const SMALLEST_LIMIT: usize = 4 * 1024;
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Configures a [`State`]. Made by [`State::builder`].
-///
-/// | setting | default |
-/// |---|---|
-/// | [`token`](Self::token) | from `TOWER_OPS_STATE_TOKEN`; without a token the service is closed |
-/// | [`restore_when`](Self::restore_when) | not set: over HTTP only with `?force=1` |
-/// | [`max_size`](Self::max_size) | 64 MiB, decompressed |
-/// | [`capture_timeout`](Self::capture_timeout) | 30 s |
-/// | [`restore_timeout`](Self::restore_timeout) | 60 s |
-/// | [`idle_body_timeout`](Self::idle_body_timeout) | 10 s |
 pub struct StateBuilder {
-    application: String,
-    version: String,
+    settings: Settings,
     instance: Option<String>,
-    participants: Vec<Box<dyn ErasedParticipant>>,
     token: Option<Secret>,
     next_token: Option<Secret>,
-    token_variable: String,
     key: Option<Vec<u8>>,
-    restore_when: Option<Condition>,
-    on_restored: Vec<Callback>,
-    on_inconsistent: Vec<Callback>,
-    allow_missing: bool,
-    allow_unknown: bool,
-    limits: Limits,
-    file: Option<PathBuf>,
-    recorder: RecorderHandle,
 }
 
 impl StateBuilder {
     pub(crate) fn new(application: String, version: String) -> Self {
-        Self {
+        let settings = Settings {
             application,
             version,
-            instance: None,
             participants: Vec::new(),
-            token: None,
-            next_token: None,
-            token_variable: TOKEN_VARIABLE.to_owned(),
-            key: None,
+            token_variable: "TOWER_OPS_STATE_TOKEN".to_owned(),
             restore_when: None,
             on_restored: Vec::new(),
             on_inconsistent: Vec::new(),
             allow_missing: false,
             allow_unknown: false,
-            limits: Limits {
-                max_size: DEFAULT_MAX_SIZE,
-                capture_timeout: DEFAULT_CAPTURE_TIMEOUT,
-                restore_timeout: DEFAULT_RESTORE_TIMEOUT,
-                idle_body_timeout: DEFAULT_IDLE_BODY_TIMEOUT,
-            },
+            max_size: 64 * 1024 * 1024,
+            capture_timeout: Duration::from_secs(30),
+            restore_timeout: Duration::from_secs(60),
+            idle_body_timeout: Duration::from_secs(10),
             file: None,
             recorder: RecorderHandle::default(),
+        };
+        Self {
+            settings,
+            instance: None,
+            token: None,
+            next_token: None,
+            key: None,
         }
     }
 
@@ -97,7 +71,7 @@ impl StateBuilder {
     /// were added, and rolled back in the reverse order. At most 256.
     #[must_use]
     pub fn participant(mut self, participant: impl Participant) -> Self {
-        self.participants.push(Box::new(participant));
+        self.settings.participants.push(Box::new(participant));
         self
     }
 
@@ -112,7 +86,11 @@ impl StateBuilder {
     where
         T: Serialize + DeserializeOwned + Send + 'static,
     {
-        self.participant(Single::new(getter, setter))
+        self.participant(Single {
+            getter,
+            setter,
+            data: PhantomData,
+        })
     }
 
     /// Sets the name of this instance in its envelopes. A random name by default.
@@ -152,7 +130,7 @@ impl StateBuilder {
     /// by default.
     #[must_use]
     pub fn token_env(mut self, name: impl Into<String>) -> Self {
-        self.token_variable = name.into();
+        self.settings.token_variable = name.into();
         self
     }
 
@@ -168,7 +146,7 @@ impl StateBuilder {
     /// is not set, a client needs `?force=1`, and a call of [`State::restore`] is always allowed.
     #[must_use]
     pub fn restore_when(mut self, condition: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        self.restore_when = Some(Box::new(condition));
+        self.settings.restore_when = Some(Box::new(condition));
         self
     }
 
@@ -176,7 +154,7 @@ impl StateBuilder {
     /// ready. It does not run after a dry run or a failure. Can be called more than once.
     #[must_use]
     pub fn on_restored(mut self, callback: impl Fn() + Send + Sync + 'static) -> Self {
-        self.on_restored.push(Box::new(callback));
+        self.settings.on_restored.push(Box::new(callback));
         self
     }
 
@@ -184,7 +162,7 @@ impl StateBuilder {
     /// states, such as to mark the instance not ready. Can be called more than once.
     #[must_use]
     pub fn on_inconsistent(mut self, callback: impl Fn() + Send + Sync + 'static) -> Self {
-        self.on_inconsistent.push(Box::new(callback));
+        self.settings.on_inconsistent.push(Box::new(callback));
         self
     }
 
@@ -192,7 +170,7 @@ impl StateBuilder {
     /// [allowed it](crate::Restore::allow_missing). Off by default.
     #[must_use]
     pub const fn allow_missing(mut self, allow: bool) -> Self {
-        self.allow_missing = allow;
+        self.settings.allow_missing = allow;
         self
     }
 
@@ -200,7 +178,7 @@ impl StateBuilder {
     /// [allowed it](crate::Restore::allow_unknown). Off by default.
     #[must_use]
     pub const fn allow_unknown(mut self, allow: bool) -> Self {
-        self.allow_unknown = allow;
+        self.settings.allow_unknown = allow;
         self
     }
 
@@ -208,7 +186,7 @@ impl StateBuilder {
     /// by default, at least 4 KiB.
     #[must_use]
     pub const fn max_size(mut self, bytes: usize) -> Self {
-        self.limits.max_size = bytes;
+        self.settings.max_size = bytes;
         self
     }
 
@@ -216,7 +194,7 @@ impl StateBuilder {
     /// day.
     #[must_use]
     pub const fn capture_timeout(mut self, time: Duration) -> Self {
-        self.limits.capture_timeout = time;
+        self.settings.capture_timeout = time;
         self
     }
 
@@ -224,7 +202,7 @@ impl StateBuilder {
     /// again. 60 s by default, at most a day.
     #[must_use]
     pub const fn restore_timeout(mut self, time: Duration) -> Self {
-        self.limits.restore_timeout = time;
+        self.settings.restore_timeout = time;
         self
     }
 
@@ -232,7 +210,7 @@ impl StateBuilder {
     /// default, at most a day.
     #[must_use]
     pub const fn idle_body_timeout(mut self, time: Duration) -> Self {
-        self.limits.idle_body_timeout = time;
+        self.settings.idle_body_timeout = time;
         self
     }
 
@@ -240,14 +218,14 @@ impl StateBuilder {
     /// exist, and no other application may use the same name. No file by default.
     #[must_use]
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.file = Some(path.into());
+        self.settings.file = Some(path.into());
         self
     }
 
     /// Sets the recorder of the metrics. The recorder of the process by default.
     #[must_use]
     pub fn recorder(mut self, recorder: SharedRecorder) -> Self {
-        self.recorder = RecorderHandle::new(Some(recorder));
+        self.settings.recorder = RecorderHandle::new(Some(recorder));
         self
     }
 
@@ -266,58 +244,36 @@ impl StateBuilder {
     ///
     /// If the configuration is invalid. The error lists every problem.
     pub fn build(self) -> Result<State, ConfigError> {
-        let Parsed {
-            tokens,
-            signing_key,
-            instance,
-        } = self.parse()?;
+        let (tokens, signing_key) = self.parse()?;
+        // Without a name of its own: enough to tell instances apart.
+        let random = || format!("{:016x}", RandomState::new().hash_one(()));
+        audit::register(&self.settings.recorder);
         Ok(State {
             inner: Arc::new(StateInner {
-                application: self.application,
-                application_version: self.version,
-                instance,
-                participants: self.participants,
+                instance: self.instance.unwrap_or_else(random),
+                settings: self.settings,
                 tokens,
-                token_variable: self.token_variable,
                 signing_key,
-                restore_when: self.restore_when,
-                on_restored: self.on_restored,
-                on_inconsistent: self.on_inconsistent,
-                allow_missing: self.allow_missing,
-                allow_unknown: self.allow_unknown,
-                limits: self.limits,
-                file: self.file,
                 fence: Fence::new(),
                 permits: Arc::new(Semaphore::new(1)),
-                metrics: Arc::new(StateMetrics::register(self.recorder)),
             }),
         })
     }
 
-    /// The one place that finds problems, for [`validate`](Self::validate) and for
-    /// [`build`](Self::build).
-    fn parse(&self) -> Result<Parsed, ConfigError> {
+    /// Finds all problems, for both [`validate`](Self::validate) and [`build`](Self::build).
+    fn parse(&self) -> Result<(Tokens, Option<SigningKey>), ConfigError> {
+        let settings = &self.settings;
         let mut problems = Problems::default();
         let tokens = self.tokens(&mut problems);
-        problems.text("application", &self.application);
-        problems.text("version", &self.version);
-        let instance = match &self.instance {
-            Some(instance) => {
-                problems.text("instance", instance);
-                instance.clone()
-            }
-            None => match getrandom::u64() {
-                Ok(random) => format!("{random:016x}"),
-                Err(error) => {
-                    problems.add("instance", format!("no random name: {error}"));
-                    String::new()
-                }
-            },
-        };
-        problems.participants(&self.participants);
-        problems.limits(&self.limits);
-        let name = self.file.as_ref().map(|path| path.file_name());
-        if name.is_some_and(|name| name.and_then(|name| name.to_str()).is_none()) {
+        problems.text("application", &settings.application);
+        problems.text("version", &settings.version);
+        if let Some(instance) = &self.instance {
+            problems.text("instance", instance);
+        }
+        problems.participants(&settings.participants);
+        problems.limits(settings);
+        let name = settings.file.as_ref().map(|path| path.file_name());
+        if name.is_some_and(|name| name.and_then(OsStr::to_str).is_none()) {
             problems.add("file", "has no name at its end that is valid Unicode");
         }
         let key = self.key.as_deref();
@@ -326,17 +282,13 @@ impl StateBuilder {
             problems.add("hmac_key", text);
         }
         ConfigError::check("the state", problems.0)?;
-        Ok(Parsed {
-            tokens,
-            signing_key: key.and_then(SigningKey::new),
-            instance,
-        })
+        Ok((tokens, key.and_then(SigningKey::new)))
     }
 
-    fn tokens(&self, problems: &mut Problems) -> Vec<(&'static str, WatchedSecret)> {
+    fn tokens(&self, problems: &mut Problems) -> Tokens {
         let settings = if self.token.is_none() && self.next_token.is_none() {
-            let next = format!("{}_NEXT", self.token_variable);
-            [self.token_variable.clone(), next].map(|name| {
+            let next = format!("{}_NEXT", self.settings.token_variable);
+            [self.settings.token_variable.clone(), next].map(|name| {
                 let token = problems.variable(&name).map(Secret::new);
                 (name, token)
             })
@@ -354,13 +306,6 @@ impl StateBuilder {
         }
         tokens
     }
-}
-
-/// What is made of the settings on the way.
-struct Parsed {
-    tokens: Vec<(&'static str, WatchedSecret)>,
-    signing_key: Option<SigningKey>,
-    instance: String,
 }
 
 #[derive(Default)]
@@ -408,14 +353,14 @@ impl Problems {
         }
     }
 
-    fn limits(&mut self, limits: &Limits) {
-        if limits.max_size < SMALLEST_LIMIT {
+    fn limits(&mut self, settings: &Settings) {
+        if settings.max_size < SMALLEST_LIMIT {
             self.add("max_size", format!("is less than {SMALLEST_LIMIT} bytes"));
         }
         for (setting, time) in [
-            ("capture_timeout", limits.capture_timeout),
-            ("restore_timeout", limits.restore_timeout),
-            ("idle_body_timeout", limits.idle_body_timeout),
+            ("capture_timeout", settings.capture_timeout),
+            ("restore_timeout", settings.restore_timeout),
+            ("idle_body_timeout", settings.idle_body_timeout),
         ] {
             if time.is_zero() {
                 self.add(setting, "is zero");
@@ -429,13 +374,12 @@ impl Problems {
 
 impl fmt::Debug for StateBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.participants.iter().map(|it| it.name());
+        let names = self.settings.participants.iter().map(|it| it.name());
         // Neither the tokens nor the key.
         f.debug_struct("StateBuilder")
-            .field("application", &self.application)
+            .field("application", &self.settings.application)
             .field("participants", &names.collect::<Vec<_>>())
-            .field("limits", &self.limits)
-            .field("file", &self.file)
+            .field("file", &self.settings.file)
             .finish_non_exhaustive()
     }
 }

@@ -90,12 +90,25 @@ impl fmt::Debug for Capture {
     }
 }
 
-/// A capture, and what has to live until it is written.
+/// A capture, and what it holds until it is written.
 pub(crate) struct Captured {
     pub(crate) capture: Capture,
-    /// The fence of a hand-over.
-    pub(crate) pause: Option<Pause>,
-    pub(crate) permit: Permit,
+    pub(crate) hand_over: HandOver,
+}
+
+/// Keeps other operations out and, for a hand-over, writes. If it is dropped, nothing is handed
+/// over.
+pub(crate) struct HandOver {
+    pause: Option<Pause>,
+    _permit: Permit,
+}
+
+impl HandOver {
+    pub(crate) fn commit(self) {
+        if let Some(pause) = self.pause {
+            pause.hand_over();
+        }
+    }
 }
 
 impl StateInner {
@@ -108,7 +121,7 @@ impl StateInner {
     ) -> Result<Captured, StateError> {
         self.check_participants()?;
         let gate = CommitGate::default();
-        let deadline = Instant::now() + self.limits.capture_timeout;
+        let deadline = Instant::now() + self.settings.capture_timeout;
         let _abandon = gate.abandon_on_drop();
         let (inner, waits) = (Arc::clone(self), gate.clone());
         let isolated = Isolated::new(Handle::current(), deadline);
@@ -117,18 +130,16 @@ impl StateInner {
                 .then(|| inner.pause_writes(&isolated))
                 .transpose()?;
             let capture = inner.capture_isolated(&isolated, hand_over, &waits)?;
-            Ok(Captured {
-                capture,
+            let hand_over = HandOver {
                 pause,
-                permit,
-            })
+                _permit: permit,
+            };
+            Ok(Captured { capture, hand_over })
         })?;
         tokio::select! {
             biased;
             captured = running => captured.map_err(StateError::internal)?,
-            () = sleep_until(deadline) => Err(StateError::new(
-                ErrorKind::TimedOut,
-                format!("the capture took longer than {:?}", self.limits.capture_timeout),
+            () = sleep_until(deadline) => Err(ErrorKind::TimedOut.error(format!("the capture took longer than {:?}", self.settings.capture_timeout),
             )),
         }
     }
@@ -144,16 +155,16 @@ impl StateInner {
         hand_over: bool,
         gate: &CommitGate,
     ) -> Result<Capture, StateError> {
-        let mut taken = Vec::with_capacity(self.participants.len());
-        for participant in &self.participants {
+        let mut taken = Vec::with_capacity(self.settings.participants.len());
+        for participant in &self.settings.participants {
             let name = participant.name();
             let data = isolated.call(name, || participant.capture())?;
             taken.push((name, participant.version(), data));
         }
         let generation = self.fence.generation();
         let head = Head {
-            application: self.application.clone(),
-            application_version: self.application_version.clone(),
+            application: self.settings.application.clone(),
+            application_version: self.settings.version.clone(),
             instance: self.instance.clone(),
             generation: generation.saturating_add(u64::from(hand_over)),
             created: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
@@ -163,7 +174,7 @@ impl StateInner {
         let measured = panic::catch(|| self.measure(head, taken, gate));
         measured.unwrap_or_else(|payload| {
             let text = format!("serialising panicked: {}", panic::text(&*payload));
-            Err(StateError::new(ErrorKind::Refused, text))
+            Err(ErrorKind::Refused.error(text))
         })
     }
 
@@ -174,7 +185,7 @@ impl StateInner {
         taken: Vec<(&str, u32, Box<dyn Snapshot>)>,
         gate: &CommitGate,
     ) -> Result<Capture, StateError> {
-        let max_size = self.limits.max_size;
+        let max_size = self.settings.max_size;
         let limit = max_size as u64;
         let mut parts = Vec::with_capacity(taken.len());
         let mut size = 0;
@@ -263,7 +274,7 @@ impl<'a> Measure<'a> {
         } else {
             "its data is nested too deeply, and could not be restored".to_owned()
         };
-        StateError::new(ErrorKind::Refused, text)
+        ErrorKind::Refused.error(text)
     }
 
     fn finish(self) -> (u64, String) {

@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-pub(crate) use self::segments::{Collector, Segments};
+pub(crate) use self::segments::{Collector, Received, Segments, unreadable};
 use crate::error::{ErrorKind, StateError};
 
 const VERSION: u32 = 1;
@@ -135,10 +135,7 @@ pub(crate) fn read_head(front: &[u8]) -> Result<Head, StateError> {
 fn read_front(bytes: &[u8], key: Option<&SigningKey>) -> Result<(Head, usize), StateError> {
     let mut front = Front { bytes, at: 0 };
     if !front.skip(START) {
-        return Err(StateError::new(
-            ErrorKind::Broken,
-            "this is not an envelope of tower-ops-state",
-        ));
+        return Err(ErrorKind::Broken.error("this is not an envelope of tower-ops-state"));
     }
     if front.take_while(u8::is_ascii_digit) != VERSION.to_string().as_bytes() {
         return Err(broken(&format!(
@@ -244,7 +241,7 @@ fn misplaced() -> StateError {
 
 fn broken(problem: &str) -> StateError {
     let text = format!("the envelope is broken: {problem}");
-    StateError::new(ErrorKind::Broken, text)
+    ErrorKind::Broken.error(text)
 }
 
 /// Signs envelopes with HMAC-SHA256, and verifies its own signatures.

@@ -3,6 +3,8 @@ use std::fmt;
 
 use http::StatusCode;
 
+use crate::audit::Outcome;
+
 /// Why the state was not captured or restored.
 #[derive(Clone, Debug)]
 pub struct StateError {
@@ -45,41 +47,49 @@ impl ErrorKind {
     /// Returns the status that the service answers.
     #[must_use]
     pub const fn status(self) -> StatusCode {
-        match self {
-            Self::Broken => StatusCode::BAD_REQUEST,
-            Self::Busy | Self::HandedOver | Self::NotNow => StatusCode::CONFLICT,
-            Self::Generation => StatusCode::PRECONDITION_FAILED,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Refused => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Inconsistent | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
-        }
+        self.answer().0
     }
-}
 
-impl StateError {
-    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
+    /// Returns how the audit calls it.
+    pub(crate) const fn outcome(self) -> Outcome {
+        Outcome(self.answer().1)
+    }
+
+    pub(crate) fn error(self, message: impl Into<String>) -> StateError {
+        StateError {
+            kind: self,
             message: message.into(),
             participant: None,
             rolled_back: None,
         }
     }
 
+    const fn answer(self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Broken => (StatusCode::BAD_REQUEST, "broken"),
+            Self::Busy | Self::HandedOver | Self::NotNow => (StatusCode::CONFLICT, "conflict"),
+            Self::Generation => (StatusCode::PRECONDITION_FAILED, "generation"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            Self::Refused => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
+            Self::Inconsistent | Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "timed_out"),
+        }
+    }
+}
+
+impl StateError {
     pub(crate) fn with_participant(mut self, name: &str) -> Self {
         self.participant = Some(name.to_owned());
         self
     }
 
+    /// After a commit that failed: whether the rollback succeeded.
     pub(crate) const fn with_rolled_back(mut self, rolled_back: bool) -> Self {
         self.rolled_back = Some(rolled_back);
-        self
-    }
-
-    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
-        self.kind = kind;
+        if !rolled_back {
+            self.kind = ErrorKind::Inconsistent;
+        }
         self
     }
 
@@ -90,24 +100,27 @@ impl StateError {
     }
 
     pub(crate) fn busy() -> Self {
-        Self::new(ErrorKind::Busy, "another capture or restore is running")
+        ErrorKind::Busy.error("another capture or restore is running")
+    }
+
+    pub(crate) fn handed_over() -> Self {
+        let text = "the state was already handed over; if no instance took it, POST ?resume=1";
+        ErrorKind::HandedOver.error(text)
     }
 
     /// Only for logs: nobody waits for the result.
     pub(crate) fn abandoned() -> Self {
-        Self::new(
-            ErrorKind::TimedOut,
-            "it was abandoned before anything was changed",
-        )
+        let text = "it was abandoned before anything was changed";
+        ErrorKind::TimedOut.error(text)
     }
 
     pub(crate) fn too_large(limit: usize) -> Self {
         let message = format!("the state is larger than the limit of {limit} bytes");
-        Self::new(ErrorKind::TooLarge, message)
+        ErrorKind::TooLarge.error(message)
     }
 
     pub(crate) fn internal(error: impl fmt::Display) -> Self {
-        Self::new(ErrorKind::Internal, error.to_string())
+        ErrorKind::Internal.error(error.to_string())
     }
 
     /// Returns the kind.

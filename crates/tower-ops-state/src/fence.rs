@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tower_ops_core::sync::Mutex;
 
 pub use self::layer::{FenceLayer, FenceService, ResponseBody, ResponseFuture};
-use crate::error::{ErrorKind, StateError};
+use crate::error::StateError;
 
 /// Keeps writes out once the state was handed over, so that two instances never both write. Made
 /// by [`State::fence`](crate::State::fence). Cheap to clone; all clones are the same fence.
@@ -174,15 +174,6 @@ impl Fence {
             }
             no_writers.await;
         }
-    }
-}
-
-impl StateError {
-    pub(crate) fn handed_over() -> Self {
-        Self::new(
-            ErrorKind::HandedOver,
-            "the state was already handed over; if no instance took it, POST ?resume=1",
-        )
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use tower_ops_core::file;
 
 use crate::audit::AuditEntry;
-use crate::envelope::{Collector, LONGEST_FRONT, Segments, read_head};
+use crate::envelope::{LONGEST_FRONT, Received, Segments, read_head};
 use crate::error::{ErrorKind, StateError};
 use crate::restore::{Restore, Restored};
 use crate::state::{Permit, StateInner, spawn};
@@ -28,7 +28,7 @@ impl StateInner {
         run(move || {
             if let Some(newer) = newer_generation(&path, generation)? {
                 let text = format!("{} already has generation {newer}", path.display());
-                return Err(StateError::new(ErrorKind::Generation, text));
+                return Err(ErrorKind::Generation.error(text));
             }
             // The permit in `captured` is held until here, so that no two writes overlap.
             let write = |file: &mut File| {
@@ -49,36 +49,40 @@ impl StateInner {
         let path = self.file_path()?;
         let permit = self.wait_for_permit().await?;
         self.check_restore(how)?;
-        let deadline = Instant::now() + self.limits.restore_timeout;
-        let (from, limit) = (path.clone(), self.limits.max_size);
+        let deadline = Instant::now() + self.settings.restore_timeout;
+        let (from, limit) = (path.clone(), self.settings.max_size);
         let read = run(move || {
             file::remove_leftovers(&from);
-            read(&from, limit)
+            let file = open(&from)?;
+            let read = |file| Segments::read_from(file, limit, |error| about(&from, &error));
+            file.map(read).transpose()
         });
         let restored = match read.await {
             Ok(None) => return Ok(None),
-            Ok(Some(envelope)) => self.restore(permit, envelope, how, deadline, entry).await,
+            Ok(Some(envelope)) => {
+                let envelope = Received::new(envelope, false);
+                self.restore(permit, envelope, how, deadline, entry).await
+            }
             Err(error) => Err(error),
         };
         match restored {
-            Ok(restored) => Ok(Some(restored)),
             Err(error) if is_about_contents(&error) => {
                 run(move || Err(keep_aside(&path, error))).await
             }
-            Err(error) => Err(error),
+            restored => restored.map(Some),
         }
     }
 
     fn file_path(&self) -> Result<PathBuf, StateError> {
-        self.file.clone().ok_or_else(|| {
+        self.settings.file.clone().ok_or_else(|| {
             let text = "no file is configured for the state";
-            StateError::new(ErrorKind::Unavailable, text)
+            ErrorKind::Unavailable.error(text)
         })
     }
 
     async fn wait_for_permit(&self) -> Result<Permit, StateError> {
         let permit = Arc::clone(&self.permits).acquire_owned();
-        match timeout(self.limits.capture_timeout, permit).await {
+        match timeout(self.settings.capture_timeout, permit).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(StateError::busy()),
         }
@@ -107,18 +111,6 @@ fn open(path: &Path) -> Result<Option<File>, StateError> {
     match File::open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(about(path, &error)),
-    }
-}
-
-fn read(path: &Path, limit: usize) -> Result<Option<Segments>, StateError> {
-    let Some(mut file) = open(path)? else {
-        return Ok(None);
-    };
-    let mut envelope = Collector::new(limit);
-    match io::copy(&mut file, &mut envelope) {
-        Ok(_) => Ok(Some(envelope.finish())),
-        Err(_) if envelope.is_over() => Err(StateError::too_large(limit)),
         Err(error) => Err(about(path, &error)),
     }
 }

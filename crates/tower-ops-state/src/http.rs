@@ -1,13 +1,13 @@
 //! The service for `/state`.
 
 mod capture_body;
-mod received;
 mod request;
 
 use std::convert::Infallible;
 use std::fmt;
 use std::future::ready;
-use std::pin::Pin;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -18,15 +18,15 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use serde::Serialize;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tower_ops_core::http::{Answer, AnswerBody, codings, secure};
 use tower_service::Service;
 
 use self::capture_body::CaptureBody;
-use self::received::receive;
 use self::request::{Authorized, StateRequest, accepts_gzip, authorize};
 use crate::audit::Outcome;
 use crate::capture::Capture;
+use crate::envelope::{Collector, Received, Segments, unreadable};
 use crate::error::{ErrorKind, StateError};
 use crate::restore::Restore;
 use crate::state::StateInner;
@@ -56,21 +56,9 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// short JSON. Successful ones have the headers `x-tower-ops-state-generation` and
 /// `x-tower-ops-state-digest`.
 ///
-/// | status | |
-/// |---|---|
-/// | 200 | it is done |
-/// | 400 | no envelope, or a broken one; a wrong parameter |
-/// | 401 | no token, or a wrong one |
-/// | 404 | no token is configured |
-/// | 405 | another method |
-/// | 409 | another capture or restore is running; the state was handed over; a restore is not allowed now |
-/// | 412 | not the generation of `If-Match`; older than this instance |
-/// | 413 | larger than allowed, in both directions |
-/// | 415 | another content type or encoding |
-/// | 422 | another application; a participant refused, or did not commit |
-/// | 500 | a participant did not commit, and the rollback failed too |
-/// | 503 | no participant |
-/// | 504 | a participant, or the client's body, took too long |
+/// The status of an error is that of its [`ErrorKind`]. Before that, a request gets 400 for a wrong
+/// parameter, 401 without a valid token, 404 if no token is configured, 405 for another method, and
+/// 415 for another content type or encoding.
 ///
 /// It does not look at the path: mount it at `/state`. It is always ready to be called. The head of
 /// a capture is sent when everything was serialised once, so that its status, length and digest are
@@ -131,7 +119,7 @@ where
 impl fmt::Debug for StateService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StateService")
-            .field("application", &self.state.application)
+            .field("application", &self.state.settings.application)
             .finish_non_exhaustive()
     }
 }
@@ -198,13 +186,13 @@ impl Exchange {
                 expected_generation,
             } => self.measure(expected_generation).await,
             StateRequest::Restore(how) => {
-                let is_compressed = !codings(request.headers(), CONTENT_ENCODING).is_empty();
-                self.restore(how, request.into_body(), is_compressed).await
+                let is_gzip = !codings(request.headers(), CONTENT_ENCODING).is_empty();
+                self.restore(how, request.into_body(), is_gzip).await
             }
             StateRequest::Resume => Ok(self.resume()),
         };
         let mut response = answered.unwrap_or_else(|error| {
-            self.authorized.entry.end(Outcome::Error(error.kind()));
+            self.authorized.entry.end(error.kind().outcome());
             problem(&error).into_response(&method).map(StateBody::new)
         });
         response.extensions_mut().insert(self.authorized.token);
@@ -235,7 +223,7 @@ impl Exchange {
             headers.remove(CONTENT_LENGTH);
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
-        let idle = self.state.limits.idle_body_timeout;
+        let idle = self.state.settings.idle_body_timeout;
         let body = CaptureBody::send(captured, gzip, idle, entry.clone());
         Ok(response.map(|()| StateBody::new(body)))
     }
@@ -249,7 +237,7 @@ impl Exchange {
         let capture = self.state.capture(permit, false).await?.capture;
         let entry = &self.authorized.entry;
         entry.set_contents(capture.size(), capture.digest());
-        entry.end(Outcome::Ok);
+        entry.end(Outcome::OK);
         let mut response = Response::new(StateBody::new(AnswerBody::default()));
         describe(&mut response, &capture);
         Ok(response)
@@ -259,26 +247,21 @@ impl Exchange {
         &self,
         how: Restore,
         body: B,
-        is_compressed: bool,
+        is_gzip: bool,
     ) -> Result<Response<StateBody>, StateError>
     where
         B: Body,
         B::Error: Into<BoxError>,
     {
-        let limits = self.state.limits;
-        let deadline = Instant::now() + limits.restore_timeout;
+        let deadline = Instant::now() + self.state.settings.restore_timeout;
         let permit = self.state.permit()?;
         self.state.check_restore(how)?;
-        let receiving = receive(
-            body,
-            is_compressed,
-            limits.max_size,
-            limits.idle_body_timeout,
-        );
-        let envelope = timeout_at(deadline, receiving).await.map_err(|_| {
+        let receiving = timeout_at(deadline, self.receive(body));
+        let envelope = receiving.await.map_err(|_| {
             let text = "the body took too long; nothing was changed";
-            StateError::new(ErrorKind::TimedOut, text)
+            ErrorKind::TimedOut.error(text)
         })??;
+        let envelope = Received::new(envelope, is_gzip);
         let entry = &self.authorized.entry;
         let restoring = self.state.restore(permit, envelope, how, deadline, entry);
         let restored = restoring.await?;
@@ -287,10 +270,38 @@ impl Exchange {
         Ok(response)
     }
 
+    /// Stops as soon as the body is too large.
+    async fn receive<B>(&self, body: B) -> Result<Segments, StateError>
+    where
+        B: Body,
+        B::Error: Into<BoxError>,
+    {
+        let (limit, idle) = (
+            self.state.settings.max_size,
+            self.state.settings.idle_body_timeout,
+        );
+        let mut body = pin!(body);
+        let mut collector = Collector::new(limit);
+        loop {
+            let frame = timeout(idle, body.frame()).await.map_err(|_| {
+                let text = format!("nothing more of the body came within {idle:?}");
+                ErrorKind::TimedOut.error(text)
+            })?;
+            let Some(frame) = frame else {
+                return Ok(collector.finish());
+            };
+            let frame = frame.map_err(|error| unreadable(error.into()))?;
+            if let Ok(data) = frame.into_data() {
+                let copied = io::copy(&mut data.reader(), &mut collector);
+                copied.map_err(|_| StateError::too_large(limit))?;
+            }
+        }
+    }
+
     fn resume(&self) -> Response<StateBody> {
         let resumed = self.state.fence.resume();
         let generation = self.state.fence.generation();
-        self.authorized.entry.end(Outcome::Ok);
+        self.authorized.entry.end(Outcome::OK);
         json(&Resumed {
             resumed,
             generation,

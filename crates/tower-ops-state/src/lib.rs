@@ -106,10 +106,7 @@ mod restore;
 mod state;
 
 pub use self::audit::Peer;
-pub use self::builder::{
-    DEFAULT_CAPTURE_TIMEOUT, DEFAULT_IDLE_BODY_TIMEOUT, DEFAULT_MAX_SIZE, DEFAULT_RESTORE_TIMEOUT,
-    StateBuilder, TOKEN_VARIABLE,
-};
+pub use self::builder::StateBuilder;
 pub use self::capture::Capture;
 pub use self::error::{ErrorKind, StateError};
 pub use self::fence::{

@@ -1,7 +1,6 @@
 //! Parts of the state, and calls into them, which may fail, hang or panic.
 
 use std::any::Any;
-use std::fmt;
 use std::future::{Future, ready};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::marker::PhantomData;
@@ -124,7 +123,7 @@ pub trait Participant: Send + Sync + 'static {
 /// Why a participant refuses. The client receives the reason; logs and metrics do not contain it.
 ///
 /// Every error becomes a refusal with `?`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     reason: String,
 }
@@ -142,12 +141,6 @@ impl Refusal {
     #[must_use]
     pub fn reason(&self) -> &str {
         &self.reason
-    }
-}
-
-impl fmt::Debug for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Refusal").field(&self.reason).finish()
     }
 }
 
@@ -238,19 +231,9 @@ fn decode<T: DeserializeOwned>(json: Segments) -> serde_json::Result<T> {
 
 /// The only participant of a state that is one value: a getter and a setter.
 pub(crate) struct Single<T, G, S> {
-    getter: G,
-    setter: S,
-    data: PhantomData<fn() -> T>,
-}
-
-impl<T, G, S> Single<T, G, S> {
-    pub(crate) const fn new(getter: G, setter: S) -> Self {
-        Self {
-            getter,
-            setter,
-            data: PhantomData,
-        }
-    }
+    pub(crate) getter: G,
+    pub(crate) setter: S,
+    pub(crate) data: PhantomData<fn() -> T>,
 }
 
 impl<T, G, S> Participant for Single<T, G, S>
@@ -269,12 +252,12 @@ where
         1
     }
 
-    fn capture(&self) -> impl Future<Output = Result<T, Refusal>> {
-        ready(Ok((self.getter)()))
+    async fn capture(&self) -> Result<T, Refusal> {
+        Ok((self.getter)())
     }
 
-    fn commit(&self, data: T) -> impl Future<Output = Result<(), Refusal>> {
-        ready((self.setter)(data))
+    async fn commit(&self, data: T) -> Result<(), Refusal> {
+        (self.setter)(data)
     }
 }
 
@@ -306,11 +289,11 @@ impl Isolated {
         });
         let error = match called {
             Ok(Ok(Ok(done))) => return Ok(done),
-            Ok(Ok(Err(refusal))) => StateError::new(ErrorKind::Refused, refusal.reason()),
-            Ok(Err(_)) => StateError::new(ErrorKind::TimedOut, "it took too long"),
+            Ok(Ok(Err(refusal))) => ErrorKind::Refused.error(refusal.reason()),
+            Ok(Err(_)) => ErrorKind::TimedOut.error("it took too long"),
             Err(payload) => {
                 let text = format!("it panicked: {}", panic::text(&*payload));
-                StateError::new(ErrorKind::Refused, text)
+                ErrorKind::Refused.error(text)
             }
         };
         Err(error.with_participant(name))
@@ -324,6 +307,6 @@ impl Isolated {
     ) -> Result<T, StateError> {
         let waited = async { timeout_at(self.deadline, future).await };
         let waited = self.runtime.block_on(waited);
-        waited.unwrap_or_else(|_| Err(StateError::new(ErrorKind::TimedOut, late)))
+        waited.unwrap_or_else(|_| Err(ErrorKind::TimedOut.error(late)))
     }
 }

@@ -4,6 +4,8 @@ mod job;
 
 use serde::Serialize;
 
+use crate::audit::Operation;
+
 pub(crate) use self::job::CommitGate;
 
 /// How to restore. As strictly as possible by default.
@@ -29,6 +31,14 @@ impl Restore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    pub(crate) const fn operation(self) -> Operation {
+        if self.dry_run {
+            Operation::DRY_RUN
+        } else {
+            Operation::RESTORE
+        }
     }
 
     /// Sets whether to report what would change, and change nothing. Decodes, migrates and

@@ -9,12 +9,13 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 use tower_ops_core::panic;
+use tower_ops_core::recorder::RecorderHandle;
 use tower_ops_core::secret::WatchedSecret;
 
-use crate::audit::{AuditEntry, Operation, StateMetrics, Who};
+use crate::audit::{AuditEntry, Operation};
 use crate::builder::StateBuilder;
 use crate::capture::Capture;
-use crate::envelope::{Segments, SigningKey};
+use crate::envelope::{Received, SigningKey};
 use crate::error::{ErrorKind, StateError};
 use crate::fence::Fence;
 use crate::http::StateService;
@@ -23,6 +24,10 @@ use crate::restore::{Restore, Restored};
 
 /// The state of a service: captured, restored, handed over. Cheap to clone; all clones are the
 /// same state.
+///
+/// # Panics
+///
+/// All `async` methods panic outside of a tokio runtime with a clock.
 ///
 /// # Examples
 ///
@@ -89,16 +94,12 @@ impl State {
     /// If another capture or restore is running, if a participant refuses, if it takes too long or
     /// is too large, or if there is no participant.
     ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime with a clock.
-    ///
     /// # Cancel safety
     ///
     /// May be dropped at any time. A participant that blocks its thread is not interrupted, and
     /// there is no other capture until it returns.
     pub async fn capture(&self) -> Result<Capture, StateError> {
-        let entry = self.inner.audit(Operation::Capture, Who::PROCESS);
+        let entry = self.audit(Operation::CAPTURE);
         let capture = async {
             let permit = self.inner.permit()?;
             let capture = self.inner.capture(permit, false).await?.capture;
@@ -120,10 +121,6 @@ impl State {
     /// [`StateError::rolled_back`] returns whether participants had been changed and were rolled
     /// back.
     ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime with a clock.
-    ///
     /// # Cancel safety
     ///
     /// May be dropped at any time. Before the first participant commits, nothing has changed; after
@@ -134,17 +131,17 @@ impl State {
         how: Restore,
     ) -> Result<Restored, StateError> {
         let envelope = envelope.into();
-        let entry = self.inner.audit(Operation::of(how), Who::PROCESS);
+        let entry = self.audit(how.operation());
         let restore = async {
-            let limits = self.inner.limits;
-            if envelope.len() > limits.max_size {
-                return Err(StateError::too_large(limits.max_size));
+            let limit = self.inner.settings.max_size;
+            if envelope.len() > limit {
+                return Err(StateError::too_large(limit));
             }
             self.inner.check_time(how)?;
             let permit = self.inner.permit()?;
             self.inner.check_restore(how)?;
-            let deadline = Instant::now() + limits.restore_timeout;
-            let envelope = Segments::from(envelope);
+            let deadline = Instant::now() + self.inner.settings.restore_timeout;
+            let envelope = Received::new(envelope.into(), false);
             let restoring = self.inner.restore(permit, envelope, how, deadline, &entry);
             restoring.await
         };
@@ -166,15 +163,11 @@ impl State {
     /// the file has a newer generation, and so belongs to another instance; or if it cannot be
     /// written.
     ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime with a clock.
-    ///
     /// # Cancel safety
     ///
     /// May be dropped at any time. A write that has begun goes on in the background.
     pub async fn save_file(&self) -> Result<(), StateError> {
-        let entry = self.inner.audit(Operation::SaveFile, Who::PROCESS);
+        let entry = self.audit(Operation::SAVE_FILE);
         let saved = self.inner.save_file(&entry).await;
         entry.end_with(&saved);
         saved
@@ -190,15 +183,11 @@ impl State {
     /// `<name>.rejected-<time>`, so that it is neither lost nor in the way. The error has the new
     /// name.
     ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime with a clock.
-    ///
     /// # Cancel safety
     ///
     /// As [`restore`](Self::restore).
     pub async fn restore_file(&self) -> Result<Option<Restored>, StateError> {
-        let entry = self.inner.audit(Operation::RestoreFile, Who::PROCESS);
+        let entry = self.audit(Operation::RESTORE_FILE);
         let restored = self.inner.restore_file(&entry).await;
         entry.end_with(&restored);
         restored
@@ -207,15 +196,19 @@ impl State {
     /// Returns the path of the [file](StateBuilder::file), if one is configured.
     #[must_use]
     pub fn file(&self) -> Option<PathBuf> {
-        self.inner.file.clone()
+        self.inner.settings.file.clone()
+    }
+
+    fn audit(&self, operation: Operation) -> AuditEntry {
+        AuditEntry::new(&self.inner.settings.recorder, operation, "process", None)
     }
 }
 
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.inner.participants.iter().map(|it| it.name());
+        let names = self.inner.settings.participants.iter().map(|it| it.name());
         f.debug_struct("State")
-            .field("application", &self.inner.application)
+            .field("application", &self.inner.settings.application)
             .field("participants", &names.collect::<Vec<_>>())
             .field("fence", &self.inner.fence)
             .finish_non_exhaustive()
@@ -228,41 +221,39 @@ pub(crate) type Callback = Box<dyn Fn() + Send + Sync>;
 /// The right to capture or restore, which one operation has at a time.
 pub(crate) type Permit = OwnedSemaphorePermit;
 
+/// The names of the tokens of clients, and the tokens.
+pub(crate) type Tokens = Vec<(&'static str, WatchedSecret)>;
+
 /// What all handles of one state share.
 pub(crate) struct StateInner {
-    pub(crate) application: String,
-    pub(crate) application_version: String,
+    pub(crate) settings: Settings,
     pub(crate) instance: String,
-    pub(crate) participants: Vec<Box<dyn ErasedParticipant>>,
-    /// The names of the tokens of clients, and the tokens.
-    pub(crate) tokens: Vec<(&'static str, WatchedSecret)>,
-    pub(crate) token_variable: String,
+    pub(crate) tokens: Tokens,
     pub(crate) signing_key: Option<SigningKey>,
+    pub(crate) fence: Fence,
+    pub(crate) permits: Arc<Semaphore>,
+}
+
+/// What is configured. [`StateBuilder`] documents it.
+pub(crate) struct Settings {
+    pub(crate) application: String,
+    pub(crate) version: String,
+    pub(crate) participants: Vec<Box<dyn ErasedParticipant>>,
+    pub(crate) token_variable: String,
     pub(crate) restore_when: Option<Condition>,
     pub(crate) on_restored: Vec<Callback>,
     pub(crate) on_inconsistent: Vec<Callback>,
     pub(crate) allow_missing: bool,
     pub(crate) allow_unknown: bool,
-    pub(crate) limits: Limits,
-    pub(crate) file: Option<PathBuf>,
-    pub(crate) fence: Fence,
-    pub(crate) permits: Arc<Semaphore>,
-    pub(crate) metrics: Arc<StateMetrics>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
     pub(crate) max_size: usize,
     pub(crate) capture_timeout: Duration,
     pub(crate) restore_timeout: Duration,
     pub(crate) idle_body_timeout: Duration,
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) recorder: RecorderHandle,
 }
 
 impl StateInner {
-    pub(crate) fn audit(&self, operation: Operation, who: Who) -> AuditEntry {
-        AuditEntry::new(&self.metrics, operation, who)
-    }
-
     /// Fails at once if another operation has the permit.
     pub(crate) fn permit(&self) -> Result<Permit, StateError> {
         let permit = Arc::clone(&self.permits).try_acquire_owned();
@@ -275,15 +266,13 @@ impl StateInner {
             return Ok(());
         }
         let text = format!("the generation here is {generation}");
-        Err(StateError::new(ErrorKind::Generation, text))
+        Err(ErrorKind::Generation.error(text))
     }
 
     pub(crate) fn check_participants(&self) -> Result<(), StateError> {
-        if self.participants.is_empty() {
-            return Err(StateError::new(
-                ErrorKind::Unavailable,
-                "no participant is registered: there is nothing to capture or restore",
-            ));
+        if self.settings.participants.is_empty() {
+            return Err(ErrorKind::Unavailable
+                .error("no participant is registered: there is nothing to capture or restore"));
         }
         Ok(())
     }
@@ -298,24 +287,23 @@ impl StateInner {
     pub(crate) fn check_time(&self, how: Restore) -> Result<(), StateError> {
         // A condition that panics does not allow it.
         let allows = |allows: &Condition| panic::catch(allows).unwrap_or(false);
-        if how.dry_run || how.force || self.restore_when.as_ref().is_none_or(allows) {
+        if how.dry_run || how.force || self.settings.restore_when.as_ref().is_none_or(allows) {
             return Ok(());
         }
-        Err(StateError::new(
-            ErrorKind::NotNow,
+        Err(ErrorKind::NotNow.error(
             "this instance serves: restore before it is ready or while it is drained, or by force",
         ))
     }
 
     /// Notifies the application that this instance has its state.
     pub(crate) fn notify_restored(&self) {
-        call_all(&self.on_restored);
+        call_all(&self.settings.on_restored);
     }
 
     /// Notifies the application that this instance may have parts of two states.
     pub(crate) fn notify_inconsistent(&self) {
         tracing::error!("a rollback failed: participants may have parts of two states");
-        call_all(&self.on_inconsistent);
+        call_all(&self.settings.on_inconsistent);
     }
 }
 

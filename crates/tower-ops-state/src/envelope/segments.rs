@@ -1,9 +1,12 @@
 //! Received bytes in pieces of one size: growing copies nothing, and reading frees what was read.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, Read, Write};
 
 use bytes::{Buf, Bytes, BytesMut};
+
+use crate::error::{ErrorKind, StateError};
 
 pub(super) const SEGMENT: usize = 64 * 1024;
 
@@ -30,11 +33,6 @@ impl Collector {
 
     pub(crate) fn len(&self) -> usize {
         self.full.len() * SEGMENT + self.filling.len()
-    }
-
-    /// Returns whether a write failed because of the limit.
-    pub(crate) const fn is_over(&self) -> bool {
-        self.is_over
     }
 
     pub(crate) fn finish(mut self) -> Segments {
@@ -80,6 +78,20 @@ pub(crate) struct Segments {
 }
 
 impl Segments {
+    /// Reads everything, up to a limit. `failed` makes the error of the reader.
+    pub(crate) fn read_from(
+        mut reader: impl Read,
+        limit: usize,
+        failed: impl FnOnce(io::Error) -> StateError,
+    ) -> Result<Self, StateError> {
+        let mut collector = Collector::new(limit);
+        io::copy(&mut reader, &mut collector).map_err(|error| match collector.is_over {
+            true => StateError::too_large(limit),
+            false => failed(error),
+        })?;
+        Ok(collector.finish())
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.list.iter().map(Bytes::len).sum()
     }
@@ -149,4 +161,35 @@ impl Read for Segments {
         }
         Ok(count)
     }
+}
+
+/// An envelope as it was received.
+pub(crate) struct Received {
+    bytes: Segments,
+    is_gzip: bool,
+}
+
+impl Received {
+    pub(crate) const fn new(bytes: Segments, is_gzip: bool) -> Self {
+        Self { bytes, is_gzip }
+    }
+
+    /// Decompresses, up to a limit. Blocks the thread. Frees the compressed text as it is read, so
+    /// that both together are hardly larger than the limit.
+    pub(crate) fn decode(self, limit: usize) -> Result<Segments, StateError> {
+        #[cfg(feature = "compression")]
+        if self.is_gzip {
+            // Reads all members. What follows the last one is an error; it is not skipped.
+            let decoder = flate2::read::MultiGzDecoder::new(self.bytes);
+            return Segments::read_from(decoder, limit, unreadable);
+        }
+        let _ = limit;
+        debug_assert!(!self.is_gzip);
+        Ok(self.bytes)
+    }
+}
+
+/// The error of a body that cannot be received or decompressed.
+pub(crate) fn unreadable(error: impl fmt::Display) -> StateError {
+    ErrorKind::Broken.error(format!("the body cannot be read: {error}"))
 }

@@ -177,8 +177,43 @@ fn one_piece_is_given_as_a_slice() {
 fn a_collector_stops_at_its_limit() {
     let mut collector = Collector::new(3);
     collector.write_all(b"abc").unwrap();
-    assert!(!collector.is_over());
     collector.write_all(b"d").unwrap_err();
-    assert!(collector.is_over());
     assert_eq!(collector.finish().front(9), b"abc");
+}
+
+#[cfg(feature = "compression")]
+#[test]
+fn all_members_are_read_and_anything_else_is_an_error() {
+    fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn receive(body: &[u8], pieces: usize, limit: usize) -> Result<Vec<u8>, ErrorKind> {
+        let pieces: Vec<_> = body.chunks(pieces).collect();
+        let received = Received::new(collected(&pieces), true).decode(limit);
+        let envelope = received.map_err(|error| error.kind())?;
+        Ok(envelope.chunks().collect::<Vec<_>>().concat())
+    }
+
+    let text: Vec<u8> = (0..50_000_u32).flat_map(u32::to_le_bytes).collect();
+    let (front, back) = text.split_at(70_000);
+    let two = [gzip(front), gzip(back)].concat();
+    for pieces in [1, 7, 1_000, usize::MAX] {
+        assert_eq!(receive(&two, pieces, 1 << 20).unwrap(), text);
+        for (name, bad) in [
+            ("trailing", [&*two, b"x"].concat()),
+            ("more trailing", [&*two, &[0; 100]].concat()),
+            ("half a member", [&*two, &gzip(b"more")[..15]].concat()),
+            ("cut", two[..two.len() - 1].to_vec()),
+            ("empty", Vec::new()),
+            ("plain", text.clone()),
+        ] {
+            let kind = receive(&bad, pieces, 1 << 20).unwrap_err();
+            assert_eq!(kind, ErrorKind::Broken, "{name} {pieces}");
+        }
+        let kind = receive(&two, pieces, 100_000).unwrap_err();
+        assert_eq!(kind, ErrorKind::TooLarge);
+    }
 }

@@ -14,10 +14,7 @@ use tokio::time::timeout;
 use tower_ops_core::panic;
 
 use crate::audit::{AuditEntry, Outcome};
-use crate::capture::{Capture, Captured};
-use crate::error::ErrorKind;
-use crate::fence::Pause;
-use crate::state::Permit;
+use crate::capture::{Capture, Captured, HandOver};
 
 const CHUNK: usize = 64 * 1024;
 
@@ -34,22 +31,8 @@ pub(super) struct CaptureBody {
 
 enum Chunk {
     More(Bytes),
+    /// Without its last chunk an envelope is of no use.
     Last(Bytes, HandOver),
-}
-
-/// What the last chunk completes. If it is dropped instead, nothing was handed over: an envelope
-/// without its last chunk is of no use.
-struct HandOver {
-    pause: Option<Pause>,
-    _permit: Permit,
-}
-
-impl HandOver {
-    fn commit(self) {
-        if let Some(pause) = self.pause {
-            pause.hand_over();
-        }
-    }
 }
 
 impl CaptureBody {
@@ -70,15 +53,7 @@ impl CaptureBody {
             failure: None,
         };
         spawn_blocking(move || {
-            let Captured {
-                capture,
-                pause,
-                permit,
-            } = captured;
-            let hand_over = HandOver {
-                pause,
-                _permit: permit,
-            };
+            let Captured { capture, hand_over } = captured;
             // Serialising runs code of the application.
             let written = panic::catch(|| write(&capture, gzip, &mut writer));
             drop(capture);
@@ -90,7 +65,7 @@ impl CaptureBody {
             }
             match writer.failure {
                 Some(Failure::Writing) => entry.end(Outcome::FAILED),
-                Some(Failure::Idle) => entry.end(Outcome::Error(ErrorKind::TimedOut)),
+                Some(Failure::Idle) => entry.end(Outcome::TIMED_OUT),
                 // The attempt ends as cancelled when the body is dropped.
                 Some(Failure::Gone) | None => {}
             }
@@ -182,7 +157,7 @@ impl Body for CaptureBody {
             Some(Chunk::Last(chunk, hand_over)) => {
                 // Before it is returned: from then on the other instance may have the state.
                 hand_over.commit();
-                self.entry.end(Outcome::Ok);
+                self.entry.end(Outcome::OK);
                 self.is_over = true;
                 chunk
             }

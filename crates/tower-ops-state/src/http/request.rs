@@ -6,7 +6,7 @@ use tower_ops_core::http::{Accept, Answer, BadQuery, Query, UsedToken, codings};
 use tower_ops_core::secret::{TokenDigest, WatchedSecret};
 
 use super::problem;
-use crate::audit::{AuditEntry, Operation, Outcome, Who};
+use crate::audit::{AuditEntry, Operation, Outcome};
 use crate::error::{ErrorKind, StateError};
 use crate::restore::Restore;
 use crate::state::StateInner;
@@ -42,11 +42,11 @@ impl StateRequest {
         match self {
             Self::Capture {
                 hand_over: true, ..
-            } => Operation::HandOver,
-            Self::Capture { .. } => Operation::Capture,
-            Self::Measure { .. } => Operation::Measure,
-            Self::Restore(how) => Operation::of(how),
-            Self::Resume => Operation::Resume,
+            } => Operation::HAND_OVER,
+            Self::Capture { .. } => Operation::CAPTURE,
+            Self::Measure { .. } => Operation::MEASURE,
+            Self::Restore(how) => how.operation(),
+            Self::Resume => Operation::RESUME,
         }
     }
 
@@ -136,37 +136,45 @@ pub(super) struct Authorized {
 /// Decides by the head of the request. A client without a token learns nothing else.
 pub(super) fn authorize<B>(state: &StateInner, request: &Request<B>) -> Result<Authorized, Answer> {
     let token = shown(&state.tokens, request.headers());
-    let who = Who::client(token, request.extensions().get().cloned());
+    let audit = |operation| {
+        let peer = request.extensions().get().cloned();
+        AuditEntry::new(
+            &state.settings.recorder,
+            operation,
+            token.unwrap_or("nobody"),
+            peer,
+        )
+    };
     let reject = |answer: Answer, operation: Operation, outcome: Outcome| {
-        state.audit(operation, who.clone()).end(outcome);
+        audit(operation).end(outcome);
         answer.with_allow(METHODS)
     };
     // The audit has the operation also for those who may not, as far as it is known.
     let likely = match *request.method() {
-        Method::POST => Operation::Restore,
-        Method::HEAD => Operation::Measure,
-        _ => Operation::Capture,
+        Method::POST => Operation::RESTORE,
+        Method::HEAD => Operation::MEASURE,
+        _ => Operation::CAPTURE,
     };
     let Some(token) = token else {
         let answer = not_authorized(state);
-        return Err(reject(answer, likely, Outcome::Unauthorized));
+        return Err(reject(answer, likely, Outcome::UNAUTHORIZED));
     };
     let parsed = StateRequest::parse(request);
-    let asked = parsed.map_err(|answer| reject(answer, likely, Outcome::Rejected))?;
+    let asked = parsed.map_err(|answer| reject(answer, likely, Outcome::REJECTED))?;
     if *request.method() == Method::OPTIONS {
         return Err(without_effect(state, asked).with_allow(METHODS));
     }
     let operation = asked.operation();
     if let StateRequest::Restore(how) = asked {
         check_type(request.headers())
-            .map_err(|answer| reject(answer, operation, Outcome::Rejected))?;
-        check_length(request.headers(), state.limits.max_size)
+            .map_err(|answer| reject(answer, operation, Outcome::REJECTED))?;
+        check_length(request.headers(), state.settings.max_size)
             .and_then(|()| check_time(state, how))
-            .map_err(|error| reject(problem(&error), operation, Outcome::Error(error.kind())))?;
+            .map_err(|error| reject(problem(&error), operation, error.kind().outcome()))?;
     }
     Ok(Authorized {
         request: asked,
-        entry: state.audit(operation, who),
+        entry: audit(operation),
         token: UsedToken::new(token),
     })
 }
@@ -188,7 +196,7 @@ fn not_authorized(state: &StateInner) -> Answer {
     if state.tokens.is_empty() {
         let text = format!(
             "the state is closed, as no token is configured: set {} to one of 16 characters or more",
-            state.token_variable
+            state.settings.token_variable
         );
         return Answer::problem(StatusCode::NOT_FOUND, &text);
     }
@@ -246,9 +254,8 @@ fn check_length(headers: &HeaderMap, limit: usize) -> Result<(), StateError> {
 
 fn check_time(state: &StateInner, how: Restore) -> Result<(), StateError> {
     // Over the network, a condition that is not configured does not allow it.
-    if !how.dry_run && !how.force && state.restore_when.is_none() {
-        return Err(StateError::new(
-            ErrorKind::NotNow,
+    if !how.dry_run && !how.force && state.settings.restore_when.is_none() {
+        return Err(ErrorKind::NotNow.error(
             "nothing allows a restore of this instance: restore with ?force=1, or configure \
              restore_when",
         ));

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{Restore, Restored, RestoredParticipant};
 use crate::audit::AuditEntry;
 use crate::capture::length_and_digest;
-use crate::envelope::{Entry, Envelope, Head, Segments};
+use crate::envelope::{Entry, Envelope, Head, Received, Segments};
 use crate::error::{ErrorKind, StateError};
 use crate::fence::Purpose;
 use crate::participant::{ErasedParticipant, Isolated, Snapshot};
@@ -73,7 +73,7 @@ impl StateInner {
     pub(crate) async fn restore(
         self: &Arc<Self>,
         permit: Permit,
-        envelope: Segments,
+        envelope: Received,
         how: Restore,
         deadline: Instant,
         entry: &AuditEntry,
@@ -96,10 +96,10 @@ impl StateInner {
             drop(permit);
             result
         })?;
-        let allowed = self.limits.restore_timeout;
+        let allowed = self.settings.restore_timeout;
         let late = |text: &str| {
             let text = format!("the restore took longer than {allowed:?}; {text}");
-            Err(StateError::new(ErrorKind::TimedOut, text))
+            Err(ErrorKind::TimedOut.error(text))
         };
         tokio::select! {
             biased;
@@ -133,7 +133,8 @@ struct Prepared<'a> {
 }
 
 impl RestoreJob {
-    fn run(&self, envelope: Segments) -> Result<Restored, StateError> {
+    fn run(&self, envelope: Received) -> Result<Restored, StateError> {
+        let envelope = envelope.decode(self.state.settings.max_size)?;
         let size = envelope.len() as u64;
         let Envelope { head, data } = Envelope::open(envelope, self.state.signing_key.as_ref())?;
         let digest = head.digest();
@@ -162,16 +163,16 @@ impl RestoreJob {
     }
 
     fn check_head(&self, head: &Head) -> Result<(), StateError> {
-        if head.application != self.state.application {
+        if head.application != self.state.settings.application {
             let text = "the envelope is of another application";
-            return Err(StateError::new(ErrorKind::Refused, text));
+            return Err(ErrorKind::Refused.error(text));
         }
         let generation = self.state.fence.generation();
         if head.generation < generation && !self.how.force {
             let theirs = head.generation;
             let text =
                 format!("the envelope has generation {theirs}, and this instance {generation}");
-            return Err(StateError::new(ErrorKind::Generation, text));
+            return Err(ErrorKind::Generation.error(text));
         }
         Ok(())
     }
@@ -179,20 +180,20 @@ impl RestoreJob {
     /// Returns our participants that are not in the envelope.
     fn missing(&self, head: &Head) -> Result<Vec<String>, StateError> {
         let is_missing = |name: &&str| head.participants.iter().all(|it| it.name != *name);
-        let names = self.state.participants.iter().map(|it| it.name());
+        let names = self.state.settings.participants.iter().map(|it| it.name());
         let missing = names.filter(is_missing).map(str::to_owned).collect();
-        let is_allowed = self.how.allow_missing || self.state.allow_missing;
+        let is_allowed = self.how.allow_missing || self.state.settings.allow_missing;
         let text = "it is not in the envelope; ?allow_missing=1 keeps its state as it is";
         none_or_allowed(missing, is_allowed, text)
     }
 
     /// Returns the participants of the envelope that this instance does not have.
     fn unknown(&self, head: &Head) -> Result<Vec<String>, StateError> {
-        let ours = &self.state.participants;
+        let ours = &self.state.settings.participants;
         let is_unknown = |name: &&String| ours.iter().all(|it| it.name() != **name);
         let names = head.participants.iter().map(|entry| &entry.name);
         let unknown = names.filter(is_unknown).cloned().collect();
-        let is_allowed = self.how.allow_unknown || self.state.allow_unknown;
+        let is_allowed = self.how.allow_unknown || self.state.settings.allow_unknown;
         let text = "it is unknown to this instance; ?allow_unknown=1 drops its data";
         none_or_allowed(unknown, is_allowed, text)
     }
@@ -208,7 +209,7 @@ impl RestoreJob {
             .collect();
         let mut prepared = Vec::with_capacity(entries.len());
         // In our order, whatever the order in the envelope is.
-        for participant in &self.state.participants {
+        for participant in &self.state.settings.participants {
             let Some((entry, json)) = entries.remove(participant.name()) else {
                 continue;
             };
@@ -218,7 +219,7 @@ impl RestoreJob {
                 let text = format!(
                     "its schema has version {theirs}, and this instance knows version {ours}"
                 );
-                let refused = StateError::new(ErrorKind::Refused, text);
+                let refused = ErrorKind::Refused.error(text);
                 return Err(refused.with_participant(&entry.name));
             }
             let prepare = || participant.prepare(theirs, json);
@@ -286,16 +287,14 @@ impl RestoreJob {
         // With a deadline of its own: the other one may have passed.
         let isolated = self
             .isolated
-            .until(Instant::now() + self.state.limits.restore_timeout);
+            .until(Instant::now() + self.state.settings.restore_timeout);
         let mut is_whole = true;
         // In reverse order, as later participants may depend on earlier ones.
         for (participant, data) in participants.iter().zip(before).rev() {
             let commit = || participant.commit(data);
             if let Err(failed) = isolated.call(participant.name(), commit) {
                 is_whole = false;
-                error = error
-                    .with_kind(ErrorKind::Inconsistent)
-                    .add(&format!("rolling back {failed}"));
+                error = error.add(&format!("rolling back {failed}"));
             }
         }
         if !is_whole {
@@ -318,9 +317,7 @@ fn none_or_allowed(
     text: &str,
 ) -> Result<Vec<String>, StateError> {
     match names.first() {
-        Some(first) if !is_allowed => {
-            Err(StateError::new(ErrorKind::Refused, text).with_participant(first))
-        }
+        Some(first) if !is_allowed => Err(ErrorKind::Refused.error(text).with_participant(first)),
         _ => Ok(names),
     }
 }
