@@ -72,7 +72,7 @@ impl fmt::Display for Peer {
 }
 
 /// What is attempted: its name, and the histogram of its duration.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Operation(&'static str, Option<&'static str>);
 
 impl Operation {
@@ -161,6 +161,16 @@ impl AuditEntry {
 
     pub(crate) fn end(&self, outcome: Outcome) {
         self.0.publish(outcome);
+    }
+
+    /// Ends with the result of the work.
+    pub(crate) async fn watch<T>(
+        &self,
+        work: impl Future<Output = Result<T, StateError>>,
+    ) -> Result<T, StateError> {
+        let result = work.await;
+        self.end_with(&result);
+        result
     }
 
     pub(crate) fn end_with<T>(&self, result: &Result<T, StateError>) {

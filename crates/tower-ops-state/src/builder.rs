@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
-use std::env::{self, VarError};
+use std::env;
 use std::ffi::OsStr;
 use std::fmt;
 use std::hash::BuildHasher as _;
@@ -286,22 +286,22 @@ impl StateBuilder {
     }
 
     fn tokens(&self, problems: &mut Problems) -> Tokens {
-        let settings = if self.token.is_none() && self.next_token.is_none() {
-            let next = format!("{}_NEXT", self.settings.token_variable);
-            [self.settings.token_variable.clone(), next].map(|name| {
-                let token = problems.variable(&name).map(Secret::new);
-                (name, token)
-            })
-        } else {
-            // A token in the environment is not added to those that are set.
-            [("token", &self.token), ("next_token", &self.next_token)]
-                .map(|(name, token)| (name.to_owned(), token.clone()))
-        };
-        let mut tokens = Vec::new();
-        for (known_as, (setting, token)) in ["current", "next"].into_iter().zip(settings) {
+        let mut given = [self.token.clone(), self.next_token.clone()];
+        // A token in the environment is not added to one that is set.
+        if given.iter().all(Option::is_none) {
+            let variable = &self.settings.token_variable;
+            given = [variable, &format!("{variable}_NEXT")].map(|name| {
+                // An empty variable is a usual way not to set it.
+                let is_set = env::var_os(name).is_some_and(|value| !value.is_empty());
+                is_set.then(|| Secret::from_env(name))
+            });
+        }
+        let mut tokens = Tokens::new();
+        let names = [("token", "current"), ("next_token", "next")];
+        for ((setting, name), token) in names.into_iter().zip(given) {
             match token.map(WatchedSecret::new).transpose() {
-                Ok(token) => tokens.extend(token.map(|token| (known_as, token))),
-                Err(problem) => problems.add(&setting, problem),
+                Ok(token) => tokens.extend(token.map(|token| (name, token))),
+                Err(problem) => problems.add(setting, problem),
             }
         }
         tokens
@@ -314,18 +314,6 @@ struct Problems(Vec<String>);
 impl Problems {
     fn add(&mut self, setting: &str, problem: impl fmt::Display) {
         self.0.push(format!("{setting}: {problem}"));
-    }
-
-    fn variable(&mut self, name: &str) -> Option<String> {
-        match env::var(name) {
-            // An empty variable is a usual way not to set it.
-            Ok(value) => Some(value).filter(|value| !value.is_empty()),
-            Err(VarError::NotPresent) => None,
-            Err(VarError::NotUnicode(_)) => {
-                self.add(name, "is not valid Unicode");
-                None
-            }
-        }
     }
 
     fn text(&mut self, setting: &str, text: &str) {

@@ -12,8 +12,8 @@ use tower_ops_core::panic;
 
 use crate::envelope::{END, Entry, Head, Nesting, hex};
 use crate::error::{ErrorKind, StateError};
-use crate::fence::{Pause, Purpose};
-use crate::participant::{Isolated, Snapshot};
+use crate::fence::Pause;
+use crate::participant::{ErasedParticipant, Isolated, Snapshot};
 use crate::restore::CommitGate;
 use crate::state::{Permit, StateInner, spawn};
 
@@ -145,8 +145,11 @@ impl StateInner {
     }
 
     fn pause_writes(&self, isolated: &Isolated) -> Result<Pause, StateError> {
+        if self.fence.is_handed_over() {
+            return Err(StateError::handed_over());
+        }
         let late = "the writes that had begun did not end in time; nothing was handed over";
-        isolated.wait(late, self.fence.pause(Purpose::HandOver))
+        isolated.wait(late, self.fence.pause())
     }
 
     fn capture_isolated(
@@ -157,9 +160,7 @@ impl StateInner {
     ) -> Result<Capture, StateError> {
         let mut taken = Vec::with_capacity(self.settings.participants.len());
         for participant in &self.settings.participants {
-            let name = participant.name();
-            let data = isolated.call(name, || participant.capture())?;
-            taken.push((name, participant.version(), data));
+            taken.push((&**participant, participant.capture(isolated)?));
         }
         let generation = self.fence.generation();
         let head = Head {
@@ -182,24 +183,21 @@ impl StateInner {
     fn measure(
         &self,
         mut head: Head,
-        taken: Vec<(&str, u32, Box<dyn Snapshot>)>,
+        taken: Vec<(&dyn ErasedParticipant, Box<dyn Snapshot>)>,
         gate: &CommitGate,
     ) -> Result<Capture, StateError> {
-        let max_size = self.settings.max_size;
-        let limit = max_size as u64;
+        let limit = self.settings.max_size;
         let mut parts = Vec::with_capacity(taken.len());
         let mut size = 0;
-        for (name, version, data) in taken {
+        for (participant, data) in taken {
+            let name = participant.name();
             let label = Head::label(name, parts.is_empty());
-            let mut measure = Measure::new(limit - size, Some(gate));
-            if let Err(error) = data.write(&mut measure) {
-                return Err(measure.reason(&error, max_size).with_participant(name));
-            }
-            let (length, sha256) = measure.finish();
-            size = limit.min(size + length);
+            let measured = Measure::of(&*data, size, limit, gate);
+            let (length, sha256) = measured.map_err(|error| error.with_participant(name))?;
+            size += length;
             head.participants.push(Entry {
                 name: name.to_owned(),
-                version,
+                version: participant.version(),
                 length,
                 sha256,
             });
@@ -213,8 +211,8 @@ impl StateInner {
         let front = head.front(key).map_err(StateError::internal)?;
         let labels: usize = parts.iter().map(|part| part.label.len()).sum();
         let size = size + (front.len() + labels + END.len()) as u64;
-        if size > limit {
-            return Err(StateError::too_large(max_size));
+        if size > limit as u64 {
+            return Err(StateError::too_large(limit));
         }
         Ok(Capture {
             front,
@@ -226,73 +224,61 @@ impl StateInner {
     }
 }
 
-/// Returns the length and the digest that the data has when it is written.
-pub(crate) fn length_and_digest(data: &dyn Snapshot) -> Result<(u64, String), StateError> {
-    let mut measure = Measure::new(u64::MAX, None);
-    data.write(&mut measure).map_err(StateError::internal)?;
-    Ok(measure.finish())
-}
-
 /// Keeps only the length and the digest of what is written, and stops at the limits that a restore
 /// will have.
-struct Measure<'a> {
+pub(crate) struct Measure<'a> {
     digest: Sha256,
     length: u64,
-    limit: u64,
-    is_over: bool,
+    /// What may still be written.
+    room: u64,
+    max_size: usize,
     nesting: Nesting,
-    is_flat: bool,
-    gate: Option<&'a CommitGate>,
+    gate: &'a CommitGate,
+    stopped: Option<StateError>,
 }
 
 impl<'a> Measure<'a> {
-    fn new(limit: u64, gate: Option<&'a CommitGate>) -> Self {
-        Self {
+    /// Returns the length and the digest of the data. `before` bytes are in front of it.
+    pub(crate) fn of(
+        data: &dyn Snapshot,
+        before: u64,
+        max_size: usize,
+        gate: &'a CommitGate,
+    ) -> Result<(u64, String), StateError> {
+        let mut measure = Self {
             digest: Sha256::new(),
             length: 0,
-            limit,
-            is_over: false,
+            room: (max_size as u64).saturating_sub(before),
+            max_size,
             nesting: Nesting::default(),
-            is_flat: true,
             gate,
-        }
-    }
-
-    fn is_abandoned(&self) -> bool {
-        self.gate.is_some_and(CommitGate::is_abandoned)
-    }
-
-    fn reason(&self, error: &serde_json::Error, max_size: usize) -> StateError {
-        if self.is_over {
-            return StateError::too_large(max_size);
-        }
-        if self.is_abandoned() {
-            return StateError::abandoned();
-        }
-        let text = if self.is_flat {
-            error.to_string()
-        } else {
-            "its data is nested too deeply, and could not be restored".to_owned()
+            stopped: None,
         };
-        ErrorKind::Refused.error(text)
-    }
-
-    fn finish(self) -> (u64, String) {
-        (self.length, hex(self.digest))
+        match data.write(&mut measure) {
+            Ok(()) => Ok((measure.length, hex(measure.digest))),
+            Err(error) => {
+                let refused = || ErrorKind::Refused.error(error.to_string());
+                Err(measure.stopped.unwrap_or_else(refused))
+            }
+        }
     }
 }
 
 impl Write for Measure<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = self.length.saturating_add(bytes.len() as u64);
-        self.is_over = length > self.limit;
-        self.is_flat = self.nesting.accepts(bytes);
-        if self.is_over || !self.is_flat || self.is_abandoned() {
-            return Err(io::Error::other("stopped"));
-        }
-        self.length = length;
-        self.digest.update(bytes);
-        Ok(bytes.len())
+        self.length = self.length.saturating_add(bytes.len() as u64);
+        self.stopped = if self.length > self.room {
+            Some(StateError::too_large(self.max_size))
+        } else if !self.nesting.accepts(bytes) {
+            let text = "its data is nested too deeply, and could not be restored";
+            Some(ErrorKind::Refused.error(text))
+        } else if self.gate.is_abandoned() {
+            Some(StateError::abandoned())
+        } else {
+            self.digest.update(bytes);
+            return Ok(bytes.len());
+        };
+        Err(io::Error::other("stopped"))
     }
 
     fn flush(&mut self) -> io::Result<()> {

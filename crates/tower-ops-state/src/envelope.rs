@@ -22,9 +22,9 @@ use subtle::ConstantTimeEq;
 pub(crate) use self::segments::{Collector, Received, Segments, unreadable};
 use crate::error::{ErrorKind, StateError};
 
-const VERSION: u32 = 1;
 const START: &str = "{\"format\":\"tower-ops-state\",\"version\":";
-const HEAD: &str = ",\"head\":";
+const VERSION: &str = "1,";
+const HEAD: &str = "\"head\":";
 const SHA256: &str = ",\"sha256\":\"";
 const HMAC: &str = ",\"hmac\":\"";
 const DATA: &str = ",\"data\":{";
@@ -133,55 +133,43 @@ pub(crate) fn read_head(front: &[u8]) -> Result<Head, StateError> {
 
 /// Returns the manifest, and how many bytes stand in front of the data.
 fn read_front(bytes: &[u8], key: Option<&SigningKey>) -> Result<(Head, usize), StateError> {
-    let mut front = Front { bytes, at: 0 };
+    let mut front = Front(bytes);
     if !front.skip(START) {
         return Err(ErrorKind::Broken.error("this is not an envelope of tower-ops-state"));
     }
-    if front.take_while(u8::is_ascii_digit) != VERSION.to_string().as_bytes() {
-        return Err(broken(&format!(
-            "its format is not version {VERSION}, the only one that is supported"
-        )));
+    if !front.skip(VERSION) {
+        let text = "its format is not version 1, the only one that is supported";
+        return Err(broken(text));
     }
     front.expect(HEAD)?;
     let text = front.json()?;
     front.expect(SHA256)?;
-    if front.until_quote() != sha256(text).as_bytes() {
+    if front.until_quote()? != sha256(text).as_bytes() {
         return Err(broken("the digest of its head does not match"));
     }
-    let signature = front.skip(HMAC).then(|| front.until_quote());
-    if let Some(key) = key {
-        let Some(signature) = signature else {
-            return Err(broken(
-                "it is not signed, and this instance needs a signature",
-            ));
-        };
-        if !key.has_signed(text, signature) {
+    let is_signed = front.skip(HMAC);
+    let signature = is_signed.then(|| front.until_quote()).transpose()?;
+    match (key, signature) {
+        (Some(_), None) => return Err(broken("it is not signed, and has to be")),
+        (Some(key), Some(signature)) if !key.has_signed(text, signature) => {
             return Err(broken("it was signed with another key"));
         }
+        _ => {}
     }
     front.expect(DATA)?;
-    let head: Head =
-        serde_json::from_slice(text).map_err(|error| broken(&format!("its head: {error}")))?;
-    Ok((head, front.at))
+    let head = serde_json::from_slice(text);
+    let head = head.map_err(|error| broken(&format!("its head: {error}")))?;
+    Ok((head, bytes.len() - front.0.len()))
 }
 
-/// The text in front of the data, and how far it was read.
-struct Front<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
+/// What is left to read of the text in front of the data.
+struct Front<'a>(&'a [u8]);
 
 impl<'a> Front<'a> {
-    fn rest(&self) -> &'a [u8] {
-        &self.bytes[self.at..]
-    }
-
     fn skip(&mut self, text: &str) -> bool {
-        let skips = self.rest().starts_with(text.as_bytes());
-        if skips {
-            self.at += text.len();
-        }
-        skips
+        let rest = self.0.strip_prefix(text.as_bytes());
+        self.0 = rest.unwrap_or(self.0);
+        rest.is_some()
     }
 
     fn expect(&mut self, text: &str) -> Result<(), StateError> {
@@ -189,24 +177,18 @@ impl<'a> Front<'a> {
     }
 
     /// Reads up to the next quote, and skips the quote.
-    fn until_quote(&mut self) -> &'a [u8] {
-        let taken = self.take_while(|byte| *byte != b'"');
-        self.at = self.bytes.len().min(self.at + 1);
-        taken
-    }
-
-    fn take_while(&mut self, wanted: impl Fn(&u8) -> bool) -> &'a [u8] {
-        let rest = self.rest();
-        let length = rest.iter().take_while(|byte| wanted(byte)).count();
-        self.at += length;
-        &rest[..length]
+    fn until_quote(&mut self) -> Result<&'a [u8], StateError> {
+        let quote = self.0.iter().position(|byte| *byte == b'"');
+        let (taken, rest) = self.0.split_at(quote.ok_or_else(misplaced)?);
+        self.0 = &rest[1..];
+        Ok(taken)
     }
 
     /// Reads one JSON value of any kind.
     fn json(&mut self) -> Result<&'a [u8], StateError> {
-        let mut values = serde_json::Deserializer::from_slice(self.rest()).into_iter::<&RawValue>();
+        let mut values = serde_json::Deserializer::from_slice(self.0).into_iter::<&RawValue>();
         let value = values.next().and_then(Result::ok).ok_or_else(misplaced)?;
-        self.at += values.byte_offset();
+        self.0 = &self.0[values.byte_offset()..];
         Ok(value.get().as_bytes())
     }
 }
@@ -226,13 +208,14 @@ fn check(piece: &Segments, entry: &Entry) -> Result<(), StateError> {
         digest.update(chunk);
         is_flat = is_flat && nesting.accepts(chunk);
     }
-    if hex(digest) != entry.sha256 {
-        return Err(broken("a digest does not match").with_participant(&entry.name));
-    }
-    if !is_flat {
-        return Err(broken("its data is nested too deeply").with_participant(&entry.name));
-    }
-    Ok(())
+    let problem = if hex(digest) != entry.sha256 {
+        "a digest does not match"
+    } else if !is_flat {
+        "its data is nested too deeply"
+    } else {
+        return Ok(());
+    };
+    Err(broken(problem).with_participant(&entry.name))
 }
 
 fn misplaced() -> StateError {
@@ -240,8 +223,7 @@ fn misplaced() -> StateError {
 }
 
 fn broken(problem: &str) -> StateError {
-    let text = format!("the envelope is broken: {problem}");
-    ErrorKind::Broken.error(text)
+    ErrorKind::Broken.error(format!("the envelope is broken: {problem}"))
 }
 
 /// Signs envelopes with HMAC-SHA256, and verifies its own signatures.

@@ -2,15 +2,20 @@ use std::error::Error;
 use std::fmt;
 
 use http::StatusCode;
+use serde::Serialize;
 
 use crate::audit::Outcome;
 
-/// Why the state was not captured or restored.
-#[derive(Clone, Debug)]
+/// Why the state was not captured or restored. Serialises as what the service answers.
+#[derive(Clone, Debug, Serialize)]
 pub struct StateError {
+    #[serde(skip)]
     kind: ErrorKind,
+    #[serde(rename = "error")]
     message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     participant: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     rolled_back: Option<bool>,
 }
 

@@ -4,14 +4,12 @@ mod layer;
 
 use std::error::Error;
 use std::fmt;
-use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use tokio::sync::Notify;
-use tower_ops_core::sync::Mutex;
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 pub use self::layer::{FenceLayer, FenceService, ResponseBody, ResponseFuture};
-use crate::error::StateError;
 
 /// Keeps writes out once the state was handed over, so that two instances never both write. Made
 /// by [`State::fence`](crate::State::fence). Cheap to clone; all clones are the same fence.
@@ -36,23 +34,14 @@ pub struct Fence {
     shared: Arc<FenceShared>,
 }
 
+#[derive(Default)]
 struct FenceShared {
-    state: Mutex<FenceState>,
-    /// Notified when the last writer leaves.
-    no_writers: Notify,
-}
-
-struct FenceState {
-    mode: Mode,
-    writers: usize,
-    generation: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    Open,
-    Paused,
-    HandedOver,
+    /// Each write holds it shared, a pause exclusively. From the moment at which a pause waits, no
+    /// other write gets it.
+    writes: Arc<RwLock<()>>,
+    /// Set during a pause only, so that no write can have begun before and go on after.
+    is_handed_over: AtomicBool,
+    generation: AtomicU64,
 }
 
 /// The error of a closed fence: another instance has the state, or is about to get it.
@@ -70,16 +59,8 @@ impl Error for Fenced {}
 
 impl Fence {
     pub(crate) fn new() -> Self {
-        let state = FenceState {
-            mode: Mode::Open,
-            writers: 0,
-            generation: 0,
-        };
         Self {
-            shared: Arc::new(FenceShared {
-                state: Mutex::new(state),
-                no_writers: Notify::new(),
-            }),
+            shared: Arc::default(),
         }
     }
 
@@ -89,26 +70,24 @@ impl Fence {
     ///
     /// If the fence is closed. Leave the write to the other instance, or try again.
     pub fn enter(&self) -> Result<WriteGuard, Fenced> {
-        let mut state = self.shared.state.lock();
-        if state.mode != Mode::Open {
+        let writes = Arc::clone(&self.shared.writes);
+        let guard = writes.try_read_owned().map_err(|_| Fenced)?;
+        if self.is_handed_over() {
             return Err(Fenced);
         }
-        state.writers += 1;
-        Ok(WriteGuard {
-            shared: Arc::clone(&self.shared),
-        })
+        Ok(WriteGuard { _guard: guard })
     }
 
     /// Returns whether writes are kept out at this moment.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.shared.state.lock().mode != Mode::Open
+        self.enter().is_err()
     }
 
     /// Returns whether the state was handed over to another instance.
     #[must_use]
     pub fn is_handed_over(&self) -> bool {
-        self.shared.state.lock().mode == Mode::HandedOver
+        self.shared.is_handed_over.load(Ordering::Acquire)
     }
 
     /// Opens the fence after a hand-over that no instance took. Returns `false` if nothing was
@@ -121,13 +100,11 @@ impl Fence {
         reason = "it opens the fence, and the result is for information"
     )]
     pub fn resume(&self) -> bool {
-        let mut state = self.shared.state.lock();
-        if state.mode != Mode::HandedOver {
+        if !self.shared.is_handed_over.swap(false, Ordering::AcqRel) {
             return false;
         }
-        state.mode = Mode::Open;
         // The next generation is in the envelope that was handed over.
-        state.generation = state.generation.saturating_add(2);
+        self.shared.generation.fetch_add(2, Ordering::AcqRel);
         true
     }
 
@@ -141,108 +118,53 @@ impl Fence {
     }
 
     pub(crate) fn generation(&self) -> u64 {
-        self.shared.state.lock().generation
+        self.shared.generation.load(Ordering::Acquire)
     }
 
-    /// Closes the fence and waits until no write is left.
-    ///
-    /// # Cancel safety
-    ///
-    /// May be dropped at any time. The fence is then as it was before.
-    pub(crate) async fn pause(&self, purpose: Purpose) -> Result<Pause, StateError> {
-        let pause = {
-            let mut state = self.shared.state.lock();
-            let before = state.mode;
-            if before == Mode::HandedOver && purpose == Purpose::HandOver {
-                return Err(StateError::handed_over());
-            }
-            if before == Mode::Paused {
-                return Err(StateError::busy());
-            }
-            state.mode = Mode::Paused;
-            Pause {
-                shared: Arc::clone(&self.shared),
-                before: Some(before),
-            }
-        };
-        loop {
-            let mut no_writers = pin!(self.shared.no_writers.notified());
-            // Enabled before the count is read, or the last writer could leave in between unnoticed.
-            no_writers.as_mut().enable();
-            if self.shared.state.lock().writers == 0 {
-                return Ok(pause);
-            }
-            no_writers.await;
+    /// Closes the fence and waits until no write is left. If the future is dropped, the fence is as
+    /// it was before.
+    pub(crate) async fn pause(&self) -> Pause {
+        Pause {
+            shared: Arc::clone(&self.shared),
+            _guard: Arc::clone(&self.shared.writes).write_owned().await,
         }
     }
 }
 
 impl fmt::Debug for Fence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.shared.state.lock();
         f.debug_struct("Fence")
-            .field("mode", &state.mode)
-            .field("writers", &state.writers)
-            .field("generation", &state.generation)
+            .field("is_closed", &self.is_closed())
+            .field("is_handed_over", &self.is_handed_over())
+            .field("generation", &self.generation())
             .finish()
     }
 }
 
 /// A write that has begun. It ends when this is dropped. Made by [`Fence::enter`].
+#[derive(Debug)]
 #[must_use = "the write ends when this is dropped"]
 pub struct WriteGuard {
-    shared: Arc<FenceShared>,
-}
-
-impl Drop for WriteGuard {
-    fn drop(&mut self) {
-        let mut state = self.shared.state.lock();
-        state.writers -= 1;
-        if state.writers == 0 {
-            self.shared.no_writers.notify_waiters();
-        }
-    }
-}
-
-impl fmt::Debug for WriteGuard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WriteGuard").finish_non_exhaustive()
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    HandOver,
-    Restore,
+    _guard: OwnedRwLockReadGuard<()>,
 }
 
 /// Keeps the fence closed. When it is dropped, the fence is as it was before.
 pub(crate) struct Pause {
     shared: Arc<FenceShared>,
-    before: Option<Mode>,
+    _guard: OwnedRwLockWriteGuard<()>,
 }
 
 impl Pause {
     /// The state belongs to another instance from now on.
-    pub(crate) fn hand_over(mut self) {
-        self.before = None;
-        self.shared.state.lock().mode = Mode::HandedOver;
+    pub(crate) fn hand_over(self) {
+        self.shared.is_handed_over.store(true, Ordering::Release);
     }
 
     /// The state of that generation belongs to this instance from now on.
-    pub(crate) fn take(mut self, generation: u64) -> u64 {
-        self.before = None;
-        let mut state = self.shared.state.lock();
-        state.mode = Mode::Open;
-        state.generation = state.generation.max(generation);
-        state.generation
-    }
-}
-
-impl Drop for Pause {
-    fn drop(&mut self) {
-        if let Some(before) = self.before {
-            self.shared.state.lock().mode = before;
-        }
+    pub(crate) fn take(self, generation: u64) -> u64 {
+        let shared = &self.shared;
+        shared.is_handed_over.store(false, Ordering::Release);
+        let before = shared.generation.fetch_max(generation, Ordering::AcqRel);
+        before.max(generation)
     }
 }

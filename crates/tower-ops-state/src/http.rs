@@ -23,12 +23,10 @@ use tower_ops_core::http::{Answer, AnswerBody, codings, secure};
 use tower_service::Service;
 
 use self::capture_body::CaptureBody;
-use self::request::{Authorized, StateRequest, accepts_gzip, authorize};
-use crate::audit::Outcome;
-use crate::capture::Capture;
+use self::request::{StateRequest, accepts_gzip, authorize};
+use crate::audit::{Operation, Outcome};
 use crate::envelope::{Collector, Received, Segments, unreadable};
 use crate::error::{ErrorKind, StateError};
-use crate::restore::Restore;
 use crate::state::StateInner;
 
 const GENERATION: HeaderName = HeaderName::from_static("x-tower-ops-state-generation");
@@ -51,10 +49,9 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// | `POST /state?resume=1` | opens the fence again |
 /// | `OPTIONS /state` | the status that GET would have, without any effect |
 ///
-/// `force=1`, `allow_missing=1` and `allow_unknown=1` are those of [`Restore`], and `If-Match: "7"`
-/// is its [`expected_generation`](Restore::expected_generation). All answers but the envelope are
-/// short JSON. Successful ones have the headers `x-tower-ops-state-generation` and
-/// `x-tower-ops-state-digest`.
+/// `force=1`, `allow_missing=1` and `allow_unknown=1` are those of [`Restore`](crate::Restore), and
+/// `If-Match: "7"` is its `expected_generation`. All answers but the envelope are short JSON.
+/// Successful ones have the headers `x-tower-ops-state-generation` and `x-tower-ops-state-digest`.
 ///
 /// The status of an error is that of its [`ErrorKind`]. Before that, a request gets 400 for a wrong
 /// parameter, 401 without a valid token, 404 if no token is configured, 405 for another method, and
@@ -104,8 +101,10 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         match authorize(&self.state, &request) {
             Ok(authorized) => {
-                let state = Arc::clone(&self.state);
-                let exchange = Exchange { state, authorized };
+                let exchange = Exchange {
+                    state: Arc::clone(&self.state),
+                    request: authorized,
+                };
                 Box::pin(async { Ok(exchange.answer(request).await) })
             }
             Err(answer) => {
@@ -161,10 +160,10 @@ impl Body for StateBody {
     }
 }
 
-/// One request that is authorized, and its answer.
+/// An authorized request and its answer.
 struct Exchange {
     state: Arc<StateInner>,
-    authorized: Authorized,
+    request: StateRequest,
 }
 
 impl Exchange {
@@ -174,99 +173,78 @@ impl Exchange {
         B::Error: Into<BoxError>,
     {
         let method = request.method().clone();
-        let answered = match self.authorized.request {
-            StateRequest::Capture {
-                hand_over,
-                expected_generation,
-            } => {
-                let gzip = accepts_gzip(request.headers());
-                self.capture(hand_over, expected_generation, gzip).await
-            }
-            StateRequest::Measure {
-                expected_generation,
-            } => self.measure(expected_generation).await,
-            StateRequest::Restore(how) => {
-                let is_gzip = !codings(request.headers(), CONTENT_ENCODING).is_empty();
-                self.restore(how, request.into_body(), is_gzip).await
-            }
-            StateRequest::Resume => Ok(self.resume()),
+        let answered = match self.request.operation {
+            Operation::RESUME => Ok(self.resume()),
+            Operation::RESTORE | Operation::DRY_RUN => self.restore(request).await,
+            _ => self.capture(accepts_gzip(request.headers())).await,
         };
         let mut response = answered.unwrap_or_else(|error| {
-            self.authorized.entry.end(error.kind().outcome());
+            self.request.entry.end(error.kind().outcome());
             problem(&error).into_response(&method).map(StateBody::new)
         });
-        response.extensions_mut().insert(self.authorized.token);
+        response.extensions_mut().insert(self.request.token);
         response
     }
 
-    async fn capture(
-        &self,
-        hand_over: bool,
-        expected_generation: Option<u64>,
-        gzip: bool,
-    ) -> Result<Response<StateBody>, StateError> {
+    async fn capture(&self, gzip: bool) -> Result<Response<StateBody>, StateError> {
+        let StateRequest {
+            operation,
+            how,
+            entry,
+            ..
+        } = &self.request;
         let permit = self.state.permit()?;
-        self.state.check_generation(expected_generation)?;
+        self.state.check_generation(how.expected_generation)?;
+        let hand_over = *operation == Operation::HAND_OVER;
         let captured = self.state.capture(permit, hand_over).await?;
         let capture = &captured.capture;
-        let entry = &self.authorized.entry;
-        entry.set_contents(capture.size(), capture.digest());
-        let gzip = gzip && capture.size() > SMALLEST_COMPRESSED;
+        let size = capture.size();
+        entry.set_contents(size, capture.digest());
+
         let mut response = Response::new(());
-        describe(&mut response, capture);
-        if cfg!(feature = "compression") {
-            let vary = HeaderValue::from_static("accept-encoding");
-            response.headers_mut().insert(VARY, vary);
+        describe(&mut response, capture.generation(), capture.digest());
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        secure(headers);
+        if *operation == Operation::MEASURE {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(size));
+            entry.end(Outcome::OK);
+            return Ok(response.map(|()| StateBody::new(AnswerBody::default())));
         }
+        let gzip = gzip && size > SMALLEST_COMPRESSED;
         if gzip {
-            let headers = response.headers_mut();
-            headers.remove(CONTENT_LENGTH);
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        } else {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(size));
+        }
+        if cfg!(feature = "compression") {
+            headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
         }
         let idle = self.state.settings.idle_body_timeout;
         let body = CaptureBody::send(captured, gzip, idle, entry.clone());
         Ok(response.map(|()| StateBody::new(body)))
     }
 
-    async fn measure(
-        &self,
-        expected_generation: Option<u64>,
-    ) -> Result<Response<StateBody>, StateError> {
-        let permit = self.state.permit()?;
-        self.state.check_generation(expected_generation)?;
-        let capture = self.state.capture(permit, false).await?.capture;
-        let entry = &self.authorized.entry;
-        entry.set_contents(capture.size(), capture.digest());
-        entry.end(Outcome::OK);
-        let mut response = Response::new(StateBody::new(AnswerBody::default()));
-        describe(&mut response, &capture);
-        Ok(response)
-    }
-
-    async fn restore<B>(
-        &self,
-        how: Restore,
-        body: B,
-        is_gzip: bool,
-    ) -> Result<Response<StateBody>, StateError>
+    async fn restore<B>(&self, request: Request<B>) -> Result<Response<StateBody>, StateError>
     where
         B: Body,
         B::Error: Into<BoxError>,
     {
+        let StateRequest { how, entry, .. } = &self.request;
         let deadline = Instant::now() + self.state.settings.restore_timeout;
         let permit = self.state.permit()?;
-        self.state.check_restore(how)?;
-        let receiving = timeout_at(deadline, self.receive(body));
+        self.state.check_restore(*how)?;
+        let is_gzip = !codings(request.headers(), CONTENT_ENCODING).is_empty();
+        let receiving = timeout_at(deadline, self.receive(request.into_body()));
         let envelope = receiving.await.map_err(|_| {
             let text = "the body took too long; nothing was changed";
             ErrorKind::TimedOut.error(text)
         })??;
         let envelope = Received::new(envelope, is_gzip);
-        let entry = &self.authorized.entry;
-        let restoring = self.state.restore(permit, envelope, how, deadline, entry);
+        let restoring = self.state.restore(permit, envelope, *how, deadline, entry);
         let restored = restoring.await?;
         let mut response = json(&restored);
-        describe_state(&mut response, restored.generation, &restored.digest);
+        describe(&mut response, restored.generation, &restored.digest);
         Ok(response)
     }
 
@@ -301,7 +279,7 @@ impl Exchange {
     fn resume(&self) -> Response<StateBody> {
         let resumed = self.state.fence.resume();
         let generation = self.state.fence.generation();
-        self.authorized.entry.end(Outcome::OK);
+        self.request.entry.end(Outcome::OK);
         json(&Resumed {
             resumed,
             generation,
@@ -320,16 +298,7 @@ fn json(content: &impl Serialize) -> Response<StateBody> {
     response.map(StateBody::new)
 }
 
-fn describe<T>(response: &mut Response<T>, capture: &Capture) {
-    describe_state(response, capture.generation(), capture.digest());
-    let headers = response.headers_mut();
-    let json = HeaderValue::from_static("application/json");
-    headers.insert(CONTENT_TYPE, json);
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(capture.size()));
-    secure(headers);
-}
-
-fn describe_state<T>(response: &mut Response<T>, generation: u64, digest: &str) {
+fn describe<T>(response: &mut Response<T>, generation: u64, digest: &str) {
     let headers = response.headers_mut();
     headers.insert(GENERATION, HeaderValue::from(generation));
     if let Ok(digest) = HeaderValue::try_from(format!("sha256:{digest}")) {
@@ -337,23 +306,8 @@ fn describe_state<T>(response: &mut Response<T>, generation: u64, digest: &str) 
     }
 }
 
-#[derive(Serialize)]
-struct Problem<'a> {
-    error: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    participant: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rolled_back: Option<bool>,
-}
-
-/// The answer for an error.
 fn problem(error: &StateError) -> Answer {
-    let problem = Problem {
-        error: error.message(),
-        participant: error.participant(),
-        rolled_back: error.rolled_back(),
-    };
-    Answer::json(error.kind().status(), &problem)
+    Answer::json(error.kind().status(), error)
 }
 
 #[cfg(test)]

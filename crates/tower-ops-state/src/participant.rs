@@ -4,7 +4,6 @@ use std::any::Any;
 use std::future::{Future, ready};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::marker::PhantomData;
-use std::pin::Pin;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,38 +19,7 @@ use crate::error::{ErrorKind, StateError};
 /// All methods run on a thread that may block, one after another, and never two at a time. A panic
 /// in one is caught and counts as a [`Refusal`].
 ///
-/// # Examples
-///
-/// ```
-/// use std::collections::BTreeMap;
-/// use std::sync::{Arc, Mutex};
-///
-/// use tower_ops_state::{Participant, Refusal};
-///
-/// #[derive(Clone, Default)]
-/// struct Counters(Arc<Mutex<BTreeMap<String, u64>>>);
-///
-/// impl Participant for Counters {
-///     type Data = BTreeMap<String, u64>;
-///
-///     fn name(&self) -> &str {
-///         "counters"
-///     }
-///
-///     fn version(&self) -> u32 {
-///         1
-///     }
-///
-///     async fn capture(&self) -> Result<Self::Data, Refusal> {
-///         Ok(self.0.lock().unwrap().clone())
-///     }
-///
-///     async fn commit(&self, data: Self::Data) -> Result<(), Refusal> {
-///         *self.0.lock().unwrap() = data;
-///         Ok(())
-///     }
-/// }
-/// ```
+/// The [example of the crate](crate) has one.
 pub trait Participant: Send + Sync + 'static {
     /// The state as a value of its own, which no longer changes. It is serialised twice, once for
     /// its length and digest, and must give the same text both times.
@@ -151,10 +119,6 @@ impl<E: std::error::Error> From<E> for Refusal {
     }
 }
 
-/// Not `Send`: made and awaited on the same thread.
-type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
-type Called<'a, T> = LocalFuture<'a, Result<T, Refusal>>;
-
 /// The data of a participant without its type.
 pub(crate) trait Snapshot: Any + Send {
     fn write(&self, out: &mut dyn Write) -> serde_json::Result<()>;
@@ -169,14 +133,19 @@ impl<T: Serialize + Send + 'static> Snapshot for T {
     }
 }
 
-/// A participant without its type.
+/// A participant without its type. All calls are isolated.
 pub(crate) trait ErasedParticipant: Send + Sync {
     fn name(&self) -> &str;
     fn version(&self) -> u32;
-    fn capture(&self) -> Called<'_, Box<dyn Snapshot>>;
+    fn capture(&self, isolated: &Isolated) -> Result<Box<dyn Snapshot>, StateError>;
     /// Decodes, migrates and validates.
-    fn prepare(&self, version: u32, json: Segments) -> Called<'_, Box<dyn Snapshot>>;
-    fn commit(&self, data: Box<dyn Snapshot>) -> Called<'_, ()>;
+    fn prepare(
+        &self,
+        isolated: &Isolated,
+        version: u32,
+        json: Segments,
+    ) -> Result<Box<dyn Snapshot>, StateError>;
+    fn commit(&self, isolated: &Isolated, data: Box<dyn Snapshot>) -> Result<(), StateError>;
 }
 
 impl<P: Participant> ErasedParticipant for P {
@@ -188,15 +157,20 @@ impl<P: Participant> ErasedParticipant for P {
         Participant::version(self)
     }
 
-    fn capture(&self) -> Called<'_, Box<dyn Snapshot>> {
-        Box::pin(async {
+    fn capture(&self, isolated: &Isolated) -> Result<Box<dyn Snapshot>, StateError> {
+        isolated.call(Participant::name(self), async {
             let data = Participant::capture(self).await?;
             Ok(Box::new(data) as Box<dyn Snapshot>)
         })
     }
 
-    fn prepare(&self, version: u32, mut json: Segments) -> Called<'_, Box<dyn Snapshot>> {
-        Box::pin(async move {
+    fn prepare(
+        &self,
+        isolated: &Isolated,
+        version: u32,
+        mut json: Segments,
+    ) -> Result<Box<dyn Snapshot>, StateError> {
+        isolated.call(Participant::name(self), async move {
             let data = if version == Participant::version(self) {
                 decode(json)?
             } else {
@@ -209,8 +183,8 @@ impl<P: Participant> ErasedParticipant for P {
         })
     }
 
-    fn commit(&self, data: Box<dyn Snapshot>) -> Called<'_, ()> {
-        Box::pin(async {
+    fn commit(&self, isolated: &Isolated, data: Box<dyn Snapshot>) -> Result<(), StateError> {
+        isolated.call(Participant::name(self), async {
             let data: Box<dyn Any> = data;
             match data.downcast::<P::Data>() {
                 Ok(data) => Participant::commit(self, *data).await,
@@ -277,36 +251,32 @@ impl Isolated {
         Self::new(self.runtime.clone(), deadline)
     }
 
-    /// Makes a future and waits for it. A panic counts as a refusal.
-    pub(crate) fn call<'a, T>(
+    /// Waits for a future. A panic counts as a refusal.
+    fn call<T>(
         &self,
         name: &str,
-        make: impl FnOnce() -> Called<'a, T>,
+        future: impl Future<Output = Result<T, Refusal>>,
     ) -> Result<T, StateError> {
-        let called = panic::catch(|| {
-            let future = async { timeout_at(self.deadline, make()).await };
-            self.runtime.block_on(future)
-        });
+        let called = panic::catch(|| self.wait("it took too long", future));
         let error = match called {
             Ok(Ok(Ok(done))) => return Ok(done),
             Ok(Ok(Err(refusal))) => ErrorKind::Refused.error(refusal.reason()),
-            Ok(Err(_)) => ErrorKind::TimedOut.error("it took too long"),
-            Err(payload) => {
-                let text = format!("it panicked: {}", panic::text(&*payload));
-                ErrorKind::Refused.error(text)
+            Ok(Err(late)) => late,
+            Err(panic) => {
+                ErrorKind::Refused.error(format!("it panicked: {}", panic::text(&*panic)))
             }
         };
         Err(error.with_participant(name))
     }
 
-    /// Waits for a future that is not a participant's. `late` is the error at the deadline.
+    /// Waits for a future. `late` is the error at the deadline.
     pub(crate) fn wait<T>(
         &self,
         late: &str,
-        future: impl Future<Output = Result<T, StateError>>,
+        future: impl Future<Output = T>,
     ) -> Result<T, StateError> {
         let waited = async { timeout_at(self.deadline, future).await };
         let waited = self.runtime.block_on(waited);
-        waited.unwrap_or_else(|_| Err(ErrorKind::TimedOut.error(late)))
+        waited.map_err(|_| ErrorKind::TimedOut.error(late))
     }
 }

@@ -106,9 +106,7 @@ impl State {
             entry.set_contents(capture.size(), capture.digest());
             Ok(capture)
         };
-        let captured = capture.await;
-        entry.end_with(&captured);
-        captured
+        entry.watch(capture).await
     }
 
     /// Restores all participants of an envelope, or none.
@@ -145,9 +143,7 @@ impl State {
             let restoring = self.inner.restore(permit, envelope, how, deadline, &entry);
             restoring.await
         };
-        let restored = restore.await;
-        entry.end_with(&restored);
-        restored
+        entry.watch(restore).await
     }
 
     /// Writes the state into the [file](StateBuilder::file), at shutdown or periodically. Writes
@@ -168,9 +164,7 @@ impl State {
     /// May be dropped at any time. A write that has begun goes on in the background.
     pub async fn save_file(&self) -> Result<(), StateError> {
         let entry = self.audit(Operation::SAVE_FILE);
-        let saved = self.inner.save_file(&entry).await;
-        entry.end_with(&saved);
-        saved
+        entry.watch(self.inner.save_file(&entry)).await
     }
 
     /// Restores the state in the [file](StateBuilder::file), at start. Returns `None` if there is
@@ -188,9 +182,7 @@ impl State {
     /// As [`restore`](Self::restore).
     pub async fn restore_file(&self) -> Result<Option<Restored>, StateError> {
         let entry = self.audit(Operation::RESTORE_FILE);
-        let restored = self.inner.restore_file(&entry).await;
-        entry.end_with(&restored);
-        restored
+        entry.watch(self.inner.restore_file(&entry)).await
     }
 
     /// Returns the path of the [file](StateBuilder::file), if one is configured.

@@ -57,17 +57,12 @@ impl CaptureBody {
             // Serialising runs code of the application.
             let written = panic::catch(|| write(&capture, gzip, &mut writer));
             drop(capture);
-            match written {
-                Ok(Ok(())) => writer.finish(hand_over),
-                Ok(Err(_)) | Err(_) => {
-                    let _ = writer.failure.get_or_insert(Failure::Writing);
-                }
-            }
-            match writer.failure {
-                Some(Failure::Writing) => entry.end(Outcome::FAILED),
-                Some(Failure::Idle) => entry.end(Outcome::TIMED_OUT),
-                // The attempt ends as cancelled when the body is dropped.
-                Some(Failure::Gone) | None => {}
+            let failure = match written {
+                Ok(Ok(())) => writer.finish(hand_over).err().and(writer.failure),
+                Ok(Err(_)) | Err(_) => Some(writer.failure.unwrap_or(Outcome::FAILED)),
+            };
+            if let Some(failure) = failure {
+                entry.end(failure);
             }
         });
         body
@@ -90,17 +85,7 @@ struct ChunkWriter {
     sender: mpsc::Sender<Chunk>,
     runtime: Handle,
     idle: Duration,
-    failure: Option<Failure>,
-}
-
-#[derive(Clone, Copy)]
-enum Failure {
-    /// The capture could not be serialised.
-    Writing,
-    /// The client read nothing for too long.
-    Idle,
-    /// The body was dropped.
-    Gone,
+    failure: Option<Outcome>,
 }
 
 impl ChunkWriter {
@@ -111,16 +96,16 @@ impl ChunkWriter {
             .block_on(async { timeout(self.idle, sending).await });
         self.failure = match sent {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(_)) => Some(Failure::Gone),
-            Err(_) => Some(Failure::Idle),
+            // The body was dropped.
+            Ok(Err(_)) => Some(Outcome::CANCELLED),
+            Err(_) => Some(Outcome::TIMED_OUT),
         };
         Err(io::Error::other("the client no longer reads"))
     }
 
-    fn finish(&mut self, hand_over: HandOver) {
+    fn finish(&mut self, hand_over: HandOver) -> io::Result<()> {
         let last = std::mem::take(&mut self.filling).into();
-        // `failure` has the result.
-        let _ = self.send(Chunk::Last(last, hand_over));
+        self.send(Chunk::Last(last, hand_over))
     }
 }
 

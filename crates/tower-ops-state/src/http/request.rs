@@ -24,68 +24,47 @@ const POST: &[&str] = &[
     "resume",
 ];
 
-#[derive(Clone, Copy, Debug)]
-pub(super) enum StateRequest {
-    Capture {
-        hand_over: bool,
-        expected_generation: Option<u64>,
-    },
-    Measure {
-        expected_generation: Option<u64>,
-    },
-    Restore(Restore),
-    Resume,
+/// A request whose client has a token.
+pub(super) struct StateRequest {
+    pub(super) operation: Operation,
+    /// What its parameters say, and its `If-Match`.
+    pub(super) how: Restore,
+    pub(super) entry: AuditEntry,
+    pub(super) token: UsedToken,
 }
 
-impl StateRequest {
-    const fn operation(self) -> Operation {
-        match self {
-            Self::Capture {
-                hand_over: true, ..
-            } => Operation::HAND_OVER,
-            Self::Capture { .. } => Operation::CAPTURE,
-            Self::Measure { .. } => Operation::MEASURE,
-            Self::Restore(how) => how.operation(),
-            Self::Resume => Operation::RESUME,
-        }
-    }
-
-    fn parse<B>(request: &Request<B>) -> Result<Self, Answer> {
-        let parameters = match *request.method() {
-            Method::GET | Method::OPTIONS => GET,
-            Method::HEAD => HEAD,
-            Method::POST => POST,
-            _ => return Err(Answer::method_not_allowed(METHODS)),
-        };
-        let bad_query = |bad: BadQuery| Answer::bad_query(&bad, parameters);
-        let query = request.uri().query().unwrap_or_default();
-        let query = Query::parse(query, parameters).map_err(bad_query)?;
-        let flag = |name: &str| flag(&query, name).map_err(bad_query);
-        let expected_generation = expected_generation(request.headers())?;
-        Ok(match *request.method() {
-            Method::HEAD => Self::Measure {
-                expected_generation,
-            },
-            Method::POST => {
-                let how = Restore {
-                    dry_run: flag("dry_run")?,
-                    force: flag("force")?,
-                    allow_missing: flag("allow_missing")?,
-                    allow_unknown: flag("allow_unknown")?,
-                    expected_generation,
-                };
-                if flag("resume")? {
-                    Self::Resume
-                } else {
-                    Self::Restore(how)
-                }
+fn parse<B>(request: &Request<B>) -> Result<(Operation, Restore), Answer> {
+    let parameters = match *request.method() {
+        Method::GET | Method::OPTIONS => GET,
+        Method::HEAD => HEAD,
+        Method::POST => POST,
+        _ => return Err(Answer::method_not_allowed(METHODS)),
+    };
+    let bad_query = |bad: BadQuery| Answer::bad_query(&bad, parameters);
+    let query = request.uri().query().unwrap_or_default();
+    let query = Query::parse(query, parameters).map_err(bad_query)?;
+    let flag = |name| flag(&query, name).map_err(bad_query);
+    let mut how = Restore {
+        expected_generation: expected_generation(request.headers())?,
+        ..Restore::new()
+    };
+    let operation = match *request.method() {
+        Method::HEAD => Operation::MEASURE,
+        Method::POST => {
+            how.dry_run = flag("dry_run")?;
+            how.force = flag("force")?;
+            how.allow_missing = flag("allow_missing")?;
+            how.allow_unknown = flag("allow_unknown")?;
+            if flag("resume")? {
+                Operation::RESUME
+            } else {
+                how.operation()
             }
-            _ => Self::Capture {
-                hand_over: flag("fence")?,
-                expected_generation,
-            },
-        })
-    }
+        }
+        _ if flag("fence")? => Operation::HAND_OVER,
+        _ => Operation::CAPTURE,
+    };
+    Ok((operation, how))
 }
 
 fn flag(query: &Query<'_>, name: &str) -> Result<bool, BadQuery> {
@@ -126,15 +105,11 @@ pub(super) fn changes(method: &Method, uri: &Uri) -> bool {
     }
 }
 
-/// A request whose client has a token.
-pub(super) struct Authorized {
-    pub(super) request: StateRequest,
-    pub(super) entry: AuditEntry,
-    pub(super) token: UsedToken,
-}
-
 /// Decides by the head of the request. A client without a token learns nothing else.
-pub(super) fn authorize<B>(state: &StateInner, request: &Request<B>) -> Result<Authorized, Answer> {
+pub(super) fn authorize<B>(
+    state: &StateInner,
+    request: &Request<B>,
+) -> Result<StateRequest, Answer> {
     let token = shown(&state.tokens, request.headers());
     let audit = |operation| {
         let peer = request.extensions().get().cloned();
@@ -159,21 +134,21 @@ pub(super) fn authorize<B>(state: &StateInner, request: &Request<B>) -> Result<A
         let answer = not_authorized(state);
         return Err(reject(answer, likely, Outcome::UNAUTHORIZED));
     };
-    let parsed = StateRequest::parse(request);
-    let asked = parsed.map_err(|answer| reject(answer, likely, Outcome::REJECTED))?;
+    let parsed = parse(request);
+    let (operation, how) = parsed.map_err(|answer| reject(answer, likely, Outcome::REJECTED))?;
     if *request.method() == Method::OPTIONS {
-        return Err(without_effect(state, asked).with_allow(METHODS));
+        return Err(without_effect(state, how).with_allow(METHODS));
     }
-    let operation = asked.operation();
-    if let StateRequest::Restore(how) = asked {
+    if matches!(operation, Operation::RESTORE | Operation::DRY_RUN) {
         check_type(request.headers())
             .map_err(|answer| reject(answer, operation, Outcome::REJECTED))?;
         check_length(request.headers(), state.settings.max_size)
             .and_then(|()| check_time(state, how))
             .map_err(|error| reject(problem(&error), operation, error.kind().outcome()))?;
     }
-    Ok(Authorized {
-        request: asked,
+    Ok(StateRequest {
+        operation,
+        how,
         entry: audit(operation),
         token: UsedToken::new(token),
     })
@@ -207,18 +182,10 @@ fn not_authorized(state: &StateInner) -> Answer {
 }
 
 /// Answers OPTIONS: what GET would be answered, as far as that is known without doing it.
-fn without_effect(state: &StateInner, asked: StateRequest) -> Answer {
-    let expected = match asked {
-        StateRequest::Capture {
-            expected_generation,
-            ..
-        } => expected_generation,
-        _ => None,
-    };
-    let possible = state
-        .check_participants()
-        .and_then(|()| state.permit().map(drop))
-        .and_then(|()| state.check_generation(expected));
+fn without_effect(state: &StateInner, how: Restore) -> Answer {
+    let possible = state.check_participants();
+    let possible = possible.and_then(|()| state.permit().map(drop));
+    let possible = possible.and_then(|()| state.check_generation(how.expected_generation));
     possible.map_or_else(|error| problem(&error), |()| Answer::ok(&()))
 }
 

@@ -5,57 +5,45 @@
 //! the gate whoever waits can abandon the restore, and nothing has changed. Behind it the restore
 //! goes on to its end, and after an error the participants that committed get back what they had.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Restore, Restored, RestoredParticipant};
 use crate::audit::AuditEntry;
-use crate::capture::length_and_digest;
+use crate::capture::Measure;
 use crate::envelope::{Entry, Envelope, Head, Received, Segments};
 use crate::error::{ErrorKind, StateError};
-use crate::fence::Purpose;
 use crate::participant::{ErasedParticipant, Isolated, Snapshot};
 use crate::state::{Permit, StateInner, spawn};
-
-const RUNNING: u8 = 0;
-const ABANDONED: u8 = 1;
-const COMMITTING: u8 = 2;
 
 /// Decides one race: either whoever waits abandons the operation, or it begins to commit. Never
 /// both.
 #[derive(Clone, Default)]
 pub(crate) struct CommitGate {
-    phase: Arc<AtomicU8>,
+    /// Whether it commits, as soon as that is decided.
+    commits: Arc<OnceLock<bool>>,
 }
 
 impl CommitGate {
     /// Abandons the operation. Returns `false` if it is already committing.
     fn abandon(&self) -> bool {
-        self.leave_running(ABANDONED)
+        !self.commits.get_or_init(|| false)
     }
 
     /// Begins to commit. Returns `false` if the operation was abandoned.
     fn begin_commit(&self) -> bool {
-        self.leave_running(COMMITTING)
+        *self.commits.get_or_init(|| true)
     }
 
     pub(crate) fn is_abandoned(&self) -> bool {
-        self.phase.load(Ordering::Acquire) == ABANDONED
+        self.commits.get() == Some(&false)
     }
 
     pub(crate) fn abandon_on_drop(&self) -> AbandonOnDrop {
         AbandonOnDrop(self.clone())
-    }
-
-    fn leave_running(&self, to: u8) -> bool {
-        let left = self
-            .phase
-            .compare_exchange(RUNNING, to, Ordering::AcqRel, Ordering::Acquire);
-        left.is_ok() || left == Err(to)
     }
 }
 
@@ -125,35 +113,40 @@ struct RestoreJob {
     entry: AuditEntry,
 }
 
-/// A participant with the data that it will commit.
-struct Prepared<'a> {
-    participant: &'a dyn ErasedParticipant,
-    data: Box<dyn Snapshot>,
-    entry: &'a Entry,
-}
+/// A participant, and data that it can commit.
+type Part<'a> = (&'a dyn ErasedParticipant, Box<dyn Snapshot>);
 
 impl RestoreJob {
     fn run(&self, envelope: Received) -> Result<Restored, StateError> {
-        let envelope = envelope.decode(self.state.settings.max_size)?;
+        let settings = &self.state.settings;
+        let envelope = envelope.decode(settings.max_size)?;
         let size = envelope.len() as u64;
         let Envelope { head, data } = Envelope::open(envelope, self.state.signing_key.as_ref())?;
         let digest = head.digest();
         self.entry.set_contents(size, &digest);
         self.check_head(&head)?;
-        let missing = self.missing(&head)?;
-        let unknown = self.unknown(&head)?;
-        let prepared = self.prepare(&head, data)?;
+
+        let ours = || settings.participants.iter().map(|it| it.name());
+        let theirs = || head.participants.iter().map(|it| &*it.name);
+        let is_allowed = self.how.allow_missing || settings.allow_missing;
+        let text = "it is not in the envelope; ?allow_missing=1 keeps its state as it is";
+        let missing = difference(ours(), theirs(), is_allowed, text)?;
+        let is_allowed = self.how.allow_unknown || settings.allow_unknown;
+        let text = "it is unknown to this instance; ?allow_unknown=1 drops its data";
+        let unknown = difference(theirs(), ours(), is_allowed, text)?;
+
         let mut restored = Restored {
             dry_run: self.how.dry_run,
             generation: head.generation.max(self.state.fence.generation()),
-            application_version: head.application_version.clone(),
-            instance: head.instance.clone(),
-            created: head.created.clone(),
+            application_version: head.application_version,
+            instance: head.instance,
+            created: head.created,
             digest,
-            participants: prepared.iter().map(report).collect(),
+            participants: Vec::with_capacity(data.len()),
             missing,
             unknown,
         };
+        let prepared = self.prepare(head.participants, data, &mut restored)?;
         if self.how.dry_run {
             self.compare(&prepared, &mut restored)?;
         } else {
@@ -164,48 +157,25 @@ impl RestoreJob {
 
     fn check_head(&self, head: &Head) -> Result<(), StateError> {
         if head.application != self.state.settings.application {
-            let text = "the envelope is of another application";
-            return Err(ErrorKind::Refused.error(text));
+            return Err(ErrorKind::Refused.error("the envelope is of another application"));
         }
-        let generation = self.state.fence.generation();
-        if head.generation < generation && !self.how.force {
-            let theirs = head.generation;
-            let text =
-                format!("the envelope has generation {theirs}, and this instance {generation}");
+        let (theirs, ours) = (head.generation, self.state.fence.generation());
+        if theirs < ours && !self.how.force {
+            let text = format!("the envelope has generation {theirs}, and this instance {ours}");
             return Err(ErrorKind::Generation.error(text));
         }
         Ok(())
     }
 
-    /// Returns our participants that are not in the envelope.
-    fn missing(&self, head: &Head) -> Result<Vec<String>, StateError> {
-        let is_missing = |name: &&str| head.participants.iter().all(|it| it.name != *name);
-        let names = self.state.settings.participants.iter().map(|it| it.name());
-        let missing = names.filter(is_missing).map(str::to_owned).collect();
-        let is_allowed = self.how.allow_missing || self.state.settings.allow_missing;
-        let text = "it is not in the envelope; ?allow_missing=1 keeps its state as it is";
-        none_or_allowed(missing, is_allowed, text)
-    }
-
-    /// Returns the participants of the envelope that this instance does not have.
-    fn unknown(&self, head: &Head) -> Result<Vec<String>, StateError> {
-        let ours = &self.state.settings.participants;
-        let is_unknown = |name: &&String| ours.iter().all(|it| it.name() != **name);
-        let names = head.participants.iter().map(|entry| &entry.name);
-        let unknown = names.filter(is_unknown).cloned().collect();
-        let is_allowed = self.how.allow_unknown || self.state.settings.allow_unknown;
-        let text = "it is unknown to this instance; ?allow_unknown=1 drops its data";
-        none_or_allowed(unknown, is_allowed, text)
-    }
-
-    fn prepare<'a>(
-        &'a self,
-        head: &'a Head,
+    fn prepare(
+        &self,
+        entries: Vec<Entry>,
         data: Vec<Segments>,
-    ) -> Result<Vec<Prepared<'a>>, StateError> {
-        let entries = head.participants.iter().zip(data);
+        restored: &mut Restored,
+    ) -> Result<Vec<Part<'_>>, StateError> {
+        let entries = entries.into_iter().zip(data);
         let mut entries: HashMap<_, _> = entries
-            .map(|(entry, json)| (&*entry.name, (entry, json)))
+            .map(|(entry, json)| (entry.name.clone(), (entry, json)))
             .collect();
         let mut prepared = Vec::with_capacity(entries.len());
         // In our order, whatever the order in the envelope is.
@@ -216,61 +186,52 @@ impl RestoreJob {
             self.check_abandoned()?;
             let (theirs, ours) = (entry.version, participant.version());
             if theirs > ours {
-                let text = format!(
-                    "its schema has version {theirs}, and this instance knows version {ours}"
-                );
-                let refused = ErrorKind::Refused.error(text);
-                return Err(refused.with_participant(&entry.name));
+                let text = format!("its schema has version {theirs}, and here version {ours}");
+                return Err(ErrorKind::Refused.error(text).with_participant(&entry.name));
             }
-            let prepare = || participant.prepare(theirs, json);
-            prepared.push(Prepared {
-                participant: &**participant,
-                data: self.isolated.call(&entry.name, prepare)?,
-                entry,
+            let data = participant.prepare(&self.isolated, theirs, json)?;
+            prepared.push((&**participant, data));
+            restored.participants.push(RestoredParticipant {
+                name: entry.name,
+                version: theirs,
+                migrated: theirs != ours,
+                length: entry.length,
+                changes: None,
             });
         }
         Ok(prepared)
     }
 
-    fn capture(&self, it: &Prepared<'_>) -> Result<Box<dyn Snapshot>, StateError> {
-        self.check_abandoned()?;
-        let capture = || it.participant.capture();
-        self.isolated.call(it.participant.name(), capture)
-    }
-
-    fn compare(
-        &self,
-        prepared: &[Prepared<'_>],
-        restored: &mut Restored,
-    ) -> Result<(), StateError> {
-        for (it, reported) in prepared.iter().zip(&mut restored.participants) {
-            let now = length_and_digest(&*self.capture(it)?)?;
-            reported.changes = Some(now != length_and_digest(&*it.data)?);
+    fn compare(&self, prepared: &[Part<'_>], restored: &mut Restored) -> Result<(), StateError> {
+        let measure = |data: &dyn Snapshot| Measure::of(data, 0, usize::MAX, &self.gate);
+        for ((participant, data), report) in prepared.iter().zip(&mut restored.participants) {
+            self.check_abandoned()?;
+            let now = participant.capture(&self.isolated)?;
+            report.changes = Some(measure(&*now)? != measure(&**data)?);
         }
         Ok(())
     }
 
-    fn commit(&self, prepared: Vec<Prepared<'_>>, generation: u64) -> Result<u64, StateError> {
+    fn commit(&self, prepared: Vec<Part<'_>>, generation: u64) -> Result<u64, StateError> {
         let late = "the writes that had begun did not end in time; nothing was changed";
-        let pause = self.state.fence.pause(Purpose::Restore);
-        let pause = self.isolated.wait(late, pause)?;
+        let pause = self.isolated.wait(late, self.state.fence.pause())?;
         let mut before = Vec::with_capacity(prepared.len());
-        for it in &prepared {
-            let captured = self.capture(it);
-            before.push(captured.map_err(|error| error.add("nothing was changed"))?);
+        for (participant, _) in &prepared {
+            self.check_abandoned()?;
+            let captured = participant.capture(&self.isolated);
+            let captured = captured.map_err(|error| error.add("nothing was changed"))?;
+            before.push((*participant, captured));
         }
         // Checked again: the instance may have become ready while the body was received.
         self.state.check_time(self.how)?;
         if !self.gate.begin_commit() {
             return Err(StateError::abandoned());
         }
-        let participants: Vec<_> = prepared.iter().map(|it| it.participant).collect();
-        for (at, it) in prepared.into_iter().enumerate() {
-            let commit = || it.participant.commit(it.data);
-            if let Err(error) = self.isolated.call(it.participant.name(), commit) {
+        for (at, (participant, data)) in prepared.into_iter().enumerate() {
+            if let Err(error) = participant.commit(&self.isolated, data) {
                 // With the one that failed, as it may have committed a part.
                 before.truncate(at + 1);
-                return Err(self.roll_back(&participants, before, error));
+                return Err(self.roll_back(before, error));
             }
         }
         let generation = pause.take(generation);
@@ -278,21 +239,14 @@ impl RestoreJob {
         Ok(generation)
     }
 
-    fn roll_back(
-        &self,
-        participants: &[&dyn ErasedParticipant],
-        before: Vec<Box<dyn Snapshot>>,
-        mut error: StateError,
-    ) -> StateError {
+    fn roll_back(&self, before: Vec<Part<'_>>, mut error: StateError) -> StateError {
         // With a deadline of its own: the other one may have passed.
-        let isolated = self
-            .isolated
-            .until(Instant::now() + self.state.settings.restore_timeout);
+        let deadline = Instant::now() + self.state.settings.restore_timeout;
+        let isolated = self.isolated.until(deadline);
         let mut is_whole = true;
         // In reverse order, as later participants may depend on earlier ones.
-        for (participant, data) in participants.iter().zip(before).rev() {
-            let commit = || participant.commit(data);
-            if let Err(failed) = isolated.call(participant.name(), commit) {
+        for (participant, data) in before.into_iter().rev() {
+            if let Err(failed) = participant.commit(&isolated, data) {
                 is_whole = false;
                 error = error.add(&format!("rolling back {failed}"));
             }
@@ -304,31 +258,26 @@ impl RestoreJob {
     }
 
     fn check_abandoned(&self) -> Result<(), StateError> {
-        if self.gate.is_abandoned() {
-            return Err(StateError::abandoned());
+        match self.gate.is_abandoned() {
+            true => Err(StateError::abandoned()),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
 
-fn none_or_allowed(
-    names: Vec<String>,
+/// Returns the names that the others lack. If there are any, they have to be allowed.
+fn difference<'a>(
+    names: impl Iterator<Item = &'a str>,
+    others: impl Iterator<Item = &'a str>,
     is_allowed: bool,
     text: &str,
 ) -> Result<Vec<String>, StateError> {
+    let others: HashSet<_> = others.collect();
+    let names = names.filter(|name| !others.contains(name));
+    let names: Vec<_> = names.map(str::to_owned).collect();
     match names.first() {
         Some(first) if !is_allowed => Err(ErrorKind::Refused.error(text).with_participant(first)),
         _ => Ok(names),
-    }
-}
-
-fn report(it: &Prepared<'_>) -> RestoredParticipant {
-    RestoredParticipant {
-        name: it.entry.name.clone(),
-        version: it.entry.version,
-        migrated: it.entry.version != it.participant.version(),
-        length: it.entry.length,
-        changes: None,
     }
 }
 
