@@ -8,7 +8,7 @@ use metrics::{Counter, Label};
 use tokio::time::Instant;
 use tower_ops_core::recorder::{Description, RecorderHandle};
 
-use crate::error::StateError;
+use crate::error::StateResult;
 
 const SAVE: &str = "state_save_duration_seconds";
 const LOAD: &str = "state_load_duration_seconds";
@@ -24,18 +24,14 @@ const DESCRIPTIONS: &[Description] = &[
 
 /// Series that exist before they count, so that a first failure is an increase. Most of the others
 /// never count.
-const AHEAD: [(Operation, Outcome); 10] = [
-    (Operation::CAPTURE, Outcome::OK),
-    (Operation::CAPTURE, Outcome::FAILED),
-    (Operation::CAPTURE, Outcome::UNAUTHORIZED),
-    (Operation::HAND_OVER, Outcome::OK),
-    (Operation::RESTORE, Outcome::OK),
-    (Operation::RESTORE, Outcome::FAILED),
-    (Operation::RESTORE, Outcome::UNAUTHORIZED),
-    (Operation::SAVE_FILE, Outcome::OK),
-    (Operation::SAVE_FILE, Outcome::FAILED),
-    (Operation::RESTORE_FILE, Outcome::FAILED),
+const AHEAD: &[(Operation, &[Outcome])] = &[
+    (Operation::CAPTURE, REQUESTED),
+    (Operation::HAND_OVER, &[Outcome::OK]),
+    (Operation::RESTORE, REQUESTED),
+    (Operation::SAVE_FILE, &[Outcome::OK, Outcome::FAILED]),
+    (Operation::RESTORE_FILE, &[Outcome::FAILED]),
 ];
+const REQUESTED: &[Outcome] = &[Outcome::OK, Outcome::FAILED, Outcome::UNAUTHORIZED];
 
 /// Who sent a request, for the audit. Insert it into the extensions of the request, in a layer that
 /// knows the client. Without it the audit has no peer.
@@ -106,8 +102,10 @@ pub(crate) fn register(recorder: &RecorderHandle) {
         let _ = recorder.histogram(name, &[]);
     }
     let _ = recorder.gauge(SIZE, &[]);
-    for (operation, outcome) in AHEAD {
-        let _ = counter(recorder, operation, outcome);
+    for (operation, outcomes) in AHEAD {
+        for outcome in *outcomes {
+            let _ = counter(recorder, *operation, *outcome);
+        }
     }
 }
 
@@ -166,14 +164,14 @@ impl AuditEntry {
     /// Ends with the result of the work.
     pub(crate) async fn watch<T>(
         &self,
-        work: impl Future<Output = Result<T, StateError>>,
-    ) -> Result<T, StateError> {
+        work: impl Future<Output = StateResult<T>>,
+    ) -> StateResult<T> {
         let result = work.await;
         self.end_with(&result);
         result
     }
 
-    pub(crate) fn end_with<T>(&self, result: &Result<T, StateError>) {
+    pub(crate) fn end_with<T>(&self, result: &StateResult<T>) {
         let error = result.as_ref().err();
         self.end(error.map_or(Outcome::OK, |error| error.kind().outcome()));
     }

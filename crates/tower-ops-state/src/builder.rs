@@ -103,13 +103,6 @@ impl StateBuilder {
     /// Sets the bearer token that clients of the service need: a string, or a [`Secret`] from
     /// elsewhere, such as a file that may change while the process runs. By default the token in
     /// the [environment variable](Self::token_env).
-    ///
-    /// ```
-    /// use tower_ops_state::{Secret, State};
-    ///
-    /// let builder = State::builder("shop", "1").token(Secret::from_file("/etc/shop/state-token"));
-    /// # let _ = builder;
-    /// ```
     #[must_use]
     pub fn token(mut self, token: impl Into<Secret>) -> Self {
         self.token = Some(token.into());
@@ -190,8 +183,7 @@ impl StateBuilder {
         self
     }
 
-    /// Limits how long a capture takes until its first byte is sent. 30 s by default, at most a
-    /// day.
+    /// Limits how long a capture takes until its first byte. 30 s by default, at most a day.
     #[must_use]
     pub const fn capture_timeout(mut self, time: Duration) -> Self {
         self.settings.capture_timeout = time;

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
-use tokio::runtime::Handle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, timeout_at};
 use tower_ops_core::panic;
 
 use crate::envelope::{END, Entry, Head, Nesting, hex};
-use crate::error::{ErrorKind, StateError};
+use crate::error::{ErrorKind, StateError, StateResult};
 use crate::fence::Pause;
-use crate::participant::{ErasedParticipant, Isolated, Snapshot};
+use crate::participant::{Data, Isolated, Snapshot};
 use crate::restore::CommitGate;
 use crate::state::{Permit, StateInner, spawn};
 
@@ -23,17 +22,12 @@ use crate::state::{Permit, StateInner, spawn};
 /// It holds the data of the participants, and not the text. The text is made each time it is
 /// written, in pieces, and is never in memory as a whole.
 pub struct Capture {
+    head: Head,
     front: String,
-    parts: Vec<Part>,
+    /// In the order of `head.participants`.
+    data: Vec<Data>,
     size: u64,
-    generation: u64,
     digest: String,
-}
-
-struct Part {
-    label: String,
-    data: Box<dyn Snapshot>,
-    length: u64,
 }
 
 impl Capture {
@@ -46,7 +40,7 @@ impl Capture {
     /// Returns the generation in the envelope, which the instance that restores it has at least.
     #[must_use]
     pub const fn generation(&self) -> u64 {
-        self.generation
+        self.head.generation
     }
 
     /// Returns a SHA-256 over the data of all participants, in hexadecimal. It stays the same while
@@ -64,13 +58,13 @@ impl Capture {
     /// the first time. Then what was written is of no use.
     pub fn write_to(&self, mut out: impl Write) -> io::Result<()> {
         out.write_all(self.front.as_bytes())?;
-        for part in &self.parts {
-            out.write_all(part.label.as_bytes())?;
+        for (at, (entry, data)) in self.head.participants.iter().zip(&self.data).enumerate() {
+            out.write_all(Head::label(&entry.name, at == 0).as_bytes())?;
             let mut exactly = Exactly {
                 out: &mut out,
-                left: part.length,
+                left: entry.length,
             };
-            part.data.write(&mut exactly)?;
+            data.write(&mut exactly)?;
             if exactly.left > 0 {
                 return Err(changed());
             }
@@ -84,7 +78,7 @@ impl fmt::Debug for Capture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Capture")
             .field("size", &self.size)
-            .field("generation", &self.generation)
+            .field("generation", &self.head.generation)
             .field("digest", &self.digest)
             .finish_non_exhaustive()
     }
@@ -118,17 +112,16 @@ impl StateInner {
         self: &Arc<Self>,
         permit: Permit,
         hand_over: bool,
-    ) -> Result<Captured, StateError> {
+    ) -> StateResult<Captured> {
         self.check_participants()?;
         let gate = CommitGate::default();
         let deadline = Instant::now() + self.settings.capture_timeout;
         let _abandon = gate.abandon_on_drop();
         let (inner, waits) = (Arc::clone(self), gate.clone());
-        let isolated = Isolated::new(Handle::current(), deadline);
+        let isolated = Isolated::until(deadline);
         let running = spawn(move || {
-            let pause = hand_over
-                .then(|| inner.pause_writes(&isolated))
-                .transpose()?;
+            let pause = hand_over.then(|| inner.pause_writes(&isolated));
+            let pause = pause.transpose()?;
             let capture = inner.capture_isolated(&isolated, hand_over, &waits)?;
             let hand_over = HandOver {
                 pause,
@@ -136,15 +129,14 @@ impl StateInner {
             };
             Ok(Captured { capture, hand_over })
         })?;
-        tokio::select! {
-            biased;
-            captured = running => captured.map_err(StateError::internal)?,
-            () = sleep_until(deadline) => Err(ErrorKind::TimedOut.error(format!("the capture took longer than {:?}", self.settings.capture_timeout),
-            )),
-        }
+        let allowed = self.settings.capture_timeout;
+        let late =
+            || ErrorKind::TimedOut.error(format!("the capture took longer than {allowed:?}"));
+        let captured = timeout_at(deadline, running).await.map_err(|_| late())?;
+        captured.map_err(StateError::internal)?
     }
 
-    fn pause_writes(&self, isolated: &Isolated) -> Result<Pause, StateError> {
+    fn pause_writes(&self, isolated: &Isolated) -> StateResult<Pause> {
         if self.fence.is_handed_over() {
             return Err(StateError::handed_over());
         }
@@ -152,74 +144,52 @@ impl StateInner {
         isolated.wait(late, self.fence.pause())
     }
 
+    /// Takes the data of all participants, and then serialises it once for its lengths and digests.
     fn capture_isolated(
         &self,
         isolated: &Isolated,
         hand_over: bool,
         gate: &CommitGate,
-    ) -> Result<Capture, StateError> {
-        let mut taken = Vec::with_capacity(self.settings.participants.len());
-        for participant in &self.settings.participants {
-            taken.push((&**participant, participant.capture(isolated)?));
-        }
-        let generation = self.fence.generation();
-        let head = Head {
-            application: self.settings.application.clone(),
-            application_version: self.settings.version.clone(),
-            instance: self.instance.clone(),
-            generation: generation.saturating_add(u64::from(hand_over)),
-            created: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-            participants: Vec::with_capacity(taken.len()),
-        };
-        // Serialising runs code of the application.
-        let measured = panic::catch(|| self.measure(head, taken, gate));
-        measured.unwrap_or_else(|payload| {
-            let text = format!("serialising panicked: {}", panic::text(&*payload));
-            Err(ErrorKind::Refused.error(text))
-        })
-    }
-
-    /// Serialises everything once, for the lengths and the digests.
-    fn measure(
-        &self,
-        mut head: Head,
-        taken: Vec<(&dyn ErasedParticipant, Box<dyn Snapshot>)>,
-        gate: &CommitGate,
-    ) -> Result<Capture, StateError> {
-        let limit = self.settings.max_size;
-        let mut parts = Vec::with_capacity(taken.len());
-        let mut size = 0;
-        for (participant, data) in taken {
+    ) -> StateResult<Capture> {
+        let (settings, limit) = (&self.settings, self.settings.max_size);
+        let data = settings.participants.iter().map(|it| it.capture(isolated));
+        let data = data.collect::<StateResult<Vec<_>>>()?;
+        let mut entries = Vec::with_capacity(data.len());
+        let mut size = END.len() as u64;
+        for (participant, data) in settings.participants.iter().zip(&data) {
             let name = participant.name();
-            let label = Head::label(name, parts.is_empty());
-            let measured = Measure::of(&*data, size, limit, gate);
+            size += Head::label(name, entries.is_empty()).len() as u64;
+            let measured = Measure::of(&**data, size, limit, gate);
             let (length, sha256) = measured.map_err(|error| error.with_participant(name))?;
             size += length;
-            head.participants.push(Entry {
+            entries.push(Entry {
                 name: name.to_owned(),
                 version: participant.version(),
                 length,
                 sha256,
             });
-            parts.push(Part {
-                label,
-                data,
-                length,
-            });
         }
-        let key = self.signing_key.as_ref();
-        let front = head.front(key).map_err(StateError::internal)?;
-        let labels: usize = parts.iter().map(|part| part.label.len()).sum();
-        let size = size + (front.len() + labels + END.len()) as u64;
+        let generation = self.fence.generation();
+        let head = Head {
+            application: settings.application.clone(),
+            application_version: settings.version.clone(),
+            instance: self.instance.clone(),
+            generation: generation.saturating_add(u64::from(hand_over)),
+            created: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            participants: entries,
+        };
+        let front = head.front(self.signing_key.as_ref());
+        let front = front.map_err(StateError::internal)?;
+        size += front.len() as u64;
         if size > limit as u64 {
             return Err(StateError::too_large(limit));
         }
         Ok(Capture {
-            front,
-            parts,
-            size,
-            generation: head.generation,
             digest: head.digest(),
+            head,
+            front,
+            data,
+            size,
         })
     }
 }
@@ -244,7 +214,7 @@ impl<'a> Measure<'a> {
         before: u64,
         max_size: usize,
         gate: &'a CommitGate,
-    ) -> Result<(u64, String), StateError> {
+    ) -> StateResult<(u64, String)> {
         let mut measure = Self {
             digest: Sha256::new(),
             length: 0,
@@ -254,13 +224,14 @@ impl<'a> Measure<'a> {
             gate,
             stopped: None,
         };
-        match data.write(&mut measure) {
-            Ok(()) => Ok((measure.length, hex(measure.digest))),
-            Err(error) => {
-                let refused = || ErrorKind::Refused.error(error.to_string());
-                Err(measure.stopped.unwrap_or_else(refused))
-            }
-        }
+        // Serialising runs code of the application.
+        let problem = match panic::catch(|| data.write(&mut measure)) {
+            Ok(Ok(())) => return Ok((measure.length, hex(measure.digest))),
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => format!("serialising panicked: {}", panic::text(&*panic)),
+        };
+        let refused = || ErrorKind::Refused.error(problem);
+        Err(measure.stopped.unwrap_or_else(refused))
     }
 }
 

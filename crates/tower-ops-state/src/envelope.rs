@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 pub(crate) use self::segments::{Collector, Received, Segments, unreadable};
-use crate::error::{ErrorKind, StateError};
+use crate::error::{ErrorKind, StateError, StateResult};
 
 const START: &str = "{\"format\":\"tower-ops-state\",\"version\":";
 const VERSION: &str = "1,";
@@ -94,10 +94,7 @@ pub(crate) struct Envelope {
 }
 
 impl Envelope {
-    pub(crate) fn open(
-        mut envelope: Segments,
-        key: Option<&SigningKey>,
-    ) -> Result<Self, StateError> {
+    pub(crate) fn open(mut envelope: Segments, key: Option<&SigningKey>) -> StateResult<Self> {
         let front = envelope.front(LONGEST_FRONT);
         let (head, length) = read_front(&front, key)?;
         drop(front);
@@ -127,12 +124,12 @@ impl Envelope {
 }
 
 /// Reads the manifest from the first bytes of an envelope. Does not look at the data.
-pub(crate) fn read_head(front: &[u8]) -> Result<Head, StateError> {
+pub(crate) fn read_head(front: &[u8]) -> StateResult<Head> {
     read_front(front, None).map(|(head, _)| head)
 }
 
 /// Returns the manifest, and how many bytes stand in front of the data.
-fn read_front(bytes: &[u8], key: Option<&SigningKey>) -> Result<(Head, usize), StateError> {
+fn read_front(bytes: &[u8], key: Option<&SigningKey>) -> StateResult<(Head, usize)> {
     let mut front = Front(bytes);
     if !front.skip(START) {
         return Err(ErrorKind::Broken.error("this is not an envelope of tower-ops-state"));
@@ -172,12 +169,12 @@ impl<'a> Front<'a> {
         rest.is_some()
     }
 
-    fn expect(&mut self, text: &str) -> Result<(), StateError> {
+    fn expect(&mut self, text: &str) -> StateResult<()> {
         self.skip(text).then_some(()).ok_or_else(misplaced)
     }
 
     /// Reads up to the next quote, and skips the quote.
-    fn until_quote(&mut self) -> Result<&'a [u8], StateError> {
+    fn until_quote(&mut self) -> StateResult<&'a [u8]> {
         let quote = self.0.iter().position(|byte| *byte == b'"');
         let (taken, rest) = self.0.split_at(quote.ok_or_else(misplaced)?);
         self.0 = &rest[1..];
@@ -185,7 +182,7 @@ impl<'a> Front<'a> {
     }
 
     /// Reads one JSON value of any kind.
-    fn json(&mut self) -> Result<&'a [u8], StateError> {
+    fn json(&mut self) -> StateResult<&'a [u8]> {
         let mut values = serde_json::Deserializer::from_slice(self.0).into_iter::<&RawValue>();
         let value = values.next().and_then(Result::ok).ok_or_else(misplaced)?;
         self.0 = &self.0[values.byte_offset()..];
@@ -193,24 +190,19 @@ impl<'a> Front<'a> {
     }
 }
 
-fn expect(envelope: &mut Segments, text: &[u8]) -> Result<(), StateError> {
+fn expect(envelope: &mut Segments, text: &[u8]) -> StateResult<()> {
     let found = envelope.split_to(text.len());
     let is_there = found.is_some_and(|found| found.front(text.len()) == text);
     is_there.then_some(()).ok_or_else(misplaced)
 }
 
 /// Checks that the data is what the manifest describes, and that it is safe to decode.
-fn check(piece: &Segments, entry: &Entry) -> Result<(), StateError> {
-    let mut digest = Sha256::new();
-    let mut nesting = Nesting::default();
-    let mut is_flat = true;
-    for chunk in piece.chunks() {
-        digest.update(chunk);
-        is_flat = is_flat && nesting.accepts(chunk);
-    }
+fn check(piece: &Segments, entry: &Entry) -> StateResult<()> {
+    let (mut digest, mut nesting) = (Sha256::new(), Nesting::default());
+    piece.chunks().for_each(|chunk| digest.update(chunk));
     let problem = if hex(digest) != entry.sha256 {
         "a digest does not match"
-    } else if !is_flat {
+    } else if !piece.chunks().all(|chunk| nesting.accepts(chunk)) {
         "its data is nested too deeply"
     } else {
         return Ok(());

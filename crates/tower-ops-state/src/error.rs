@@ -19,6 +19,8 @@ pub struct StateError {
     rolled_back: Option<bool>,
 }
 
+pub(crate) type StateResult<T> = Result<T, StateError>;
+
 /// The kind of a [`StateError`], with the status that the service answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -114,7 +114,9 @@ impl Fence {
     /// Do not put it around the service of `/state`: a restore would wait for itself.
     #[must_use]
     pub fn layer(&self) -> FenceLayer {
-        FenceLayer::new(self.clone())
+        FenceLayer {
+            fence: self.clone(),
+        }
     }
 
     pub(crate) fn generation(&self) -> u64 {

@@ -11,12 +11,12 @@ use tower_ops_core::file;
 
 use crate::audit::AuditEntry;
 use crate::envelope::{LONGEST_FRONT, Received, Segments, read_head};
-use crate::error::{ErrorKind, StateError};
+use crate::error::{ErrorKind, StateError, StateResult};
 use crate::restore::{Restore, Restored};
 use crate::state::{Permit, StateInner, spawn};
 
 impl StateInner {
-    pub(crate) async fn save_file(self: &Arc<Self>, entry: &AuditEntry) -> Result<(), StateError> {
+    pub(crate) async fn save_file(self: &Arc<Self>, entry: &AuditEntry) -> StateResult<()> {
         let path = self.file_path()?;
         let permit = self.wait_for_permit().await?;
         if self.fence.is_handed_over() {
@@ -43,7 +43,7 @@ impl StateInner {
     pub(crate) async fn restore_file(
         self: &Arc<Self>,
         entry: &AuditEntry,
-    ) -> Result<Option<Restored>, StateError> {
+    ) -> StateResult<Option<Restored>> {
         let how = Restore::new();
         self.check_time(how)?;
         let path = self.file_path()?;
@@ -60,8 +60,9 @@ impl StateInner {
         let restored = match read.await {
             Ok(None) => return Ok(None),
             Ok(Some(envelope)) => {
-                let envelope = Received::new(envelope, false);
-                self.restore(permit, envelope, how, deadline, entry).await
+                let is_gzip = false;
+                let received = Received { envelope, is_gzip };
+                self.restore(permit, received, how, deadline, entry).await
             }
             Err(error) => Err(error),
         };
@@ -73,14 +74,14 @@ impl StateInner {
         }
     }
 
-    fn file_path(&self) -> Result<PathBuf, StateError> {
+    fn file_path(&self) -> StateResult<PathBuf> {
         self.settings.file.clone().ok_or_else(|| {
             let text = "no file is configured for the state";
             ErrorKind::Unavailable.error(text)
         })
     }
 
-    async fn wait_for_permit(&self) -> Result<Permit, StateError> {
+    async fn wait_for_permit(&self) -> StateResult<Permit> {
         let permit = Arc::clone(&self.permits).acquire_owned();
         match timeout(self.settings.capture_timeout, permit).await {
             Ok(Ok(permit)) => Ok(permit),
@@ -90,8 +91,8 @@ impl StateInner {
 }
 
 async fn run<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
-) -> Result<T, StateError> {
+    work: impl FnOnce() -> StateResult<T> + Send + 'static,
+) -> StateResult<T> {
     spawn(work)?.await.map_err(StateError::internal)?
 }
 
@@ -107,7 +108,7 @@ const fn is_about_contents(error: &StateError) -> bool {
     )
 }
 
-fn open(path: &Path) -> Result<Option<File>, StateError> {
+fn open(path: &Path) -> StateResult<Option<File>> {
     match File::open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -117,7 +118,7 @@ fn open(path: &Path) -> Result<Option<File>, StateError> {
 
 /// Returns the generation of the file if it is newer than ours. A file that is not an envelope has
 /// no generation.
-fn newer_generation(path: &Path, ours: u64) -> Result<Option<u64>, StateError> {
+fn newer_generation(path: &Path, ours: u64) -> StateResult<Option<u64>> {
     let Some(file) = open(path)? else {
         return Ok(None);
     };

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, VARY};
-use http::{HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderValue, Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -26,14 +26,11 @@ use self::capture_body::CaptureBody;
 use self::request::{StateRequest, accepts_gzip, authorize};
 use crate::audit::{Operation, Outcome};
 use crate::envelope::{Collector, Received, Segments, unreadable};
-use crate::error::{ErrorKind, StateError};
+use crate::error::{ErrorKind, StateError, StateResult};
 use crate::state::StateInner;
 
 const GENERATION: HeaderName = HeaderName::from_static("x-tower-ops-state-generation");
 const DIGEST: HeaderName = HeaderName::from_static("x-tower-ops-state-digest");
-
-/// Smaller envelopes are sent as they are.
-const SMALLEST_COMPRESSED: u64 = 1024;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -75,13 +72,6 @@ impl StateService {
     pub(crate) const fn new(state: Arc<StateInner>) -> Self {
         Self { state }
     }
-
-    /// Returns whether a request would change something: it restores, or it closes or opens the
-    /// fence. For whoever mounts the service and audits changes.
-    #[must_use]
-    pub fn changes(method: &Method, uri: &Uri) -> bool {
-        request::changes(method, uri)
-    }
 }
 
 impl<B> Service<Request<B>> for StateService
@@ -100,13 +90,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         match authorize(&self.state, &request) {
-            Ok(authorized) => {
-                let exchange = Exchange {
-                    state: Arc::clone(&self.state),
-                    request: authorized,
-                };
-                Box::pin(async { Ok(exchange.answer(request).await) })
-            }
+            Ok(authorized) => Box::pin(async { Ok(authorized.answer(request).await) }),
             Err(answer) => {
                 let response = answer.into_response(request.method());
                 Box::pin(ready(Ok(response.map(StateBody::new))))
@@ -131,11 +115,7 @@ impl fmt::Debug for StateService {
 pub struct StateBody(UnsyncBoxBody<Bytes, BoxError>);
 
 impl StateBody {
-    fn new<B>(body: B) -> Self
-    where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
+    fn new(body: impl Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static) -> Self {
         Self(body.map_err(Into::into).boxed_unsync())
     }
 }
@@ -160,58 +140,44 @@ impl Body for StateBody {
     }
 }
 
-/// An authorized request and its answer.
-struct Exchange {
-    state: Arc<StateInner>,
-    request: StateRequest,
-}
-
-impl Exchange {
-    async fn answer<B>(self, request: Request<B>) -> Response<StateBody>
-    where
-        B: Body,
-        B::Error: Into<BoxError>,
-    {
+impl StateRequest {
+    async fn answer(
+        self,
+        request: Request<impl Body<Error: Into<BoxError>>>,
+    ) -> Response<StateBody> {
         let method = request.method().clone();
-        let answered = match self.request.operation {
+        let answered = match self.operation {
             Operation::RESUME => Ok(self.resume()),
             Operation::RESTORE | Operation::DRY_RUN => self.restore(request).await,
             _ => self.capture(accepts_gzip(request.headers())).await,
         };
         let mut response = answered.unwrap_or_else(|error| {
-            self.request.entry.end(error.kind().outcome());
+            self.entry.end(error.kind().outcome());
             problem(&error).into_response(&method).map(StateBody::new)
         });
-        response.extensions_mut().insert(self.request.token);
+        response.extensions_mut().insert(self.token);
         response
     }
 
-    async fn capture(&self, gzip: bool) -> Result<Response<StateBody>, StateError> {
-        let StateRequest {
-            operation,
-            how,
-            entry,
-            ..
-        } = &self.request;
+    async fn capture(&self, gzip: bool) -> StateResult<Response<StateBody>> {
         let permit = self.state.permit()?;
-        self.state.check_generation(how.expected_generation)?;
-        let hand_over = *operation == Operation::HAND_OVER;
+        self.state.check_generation(self.how.expected_generation)?;
+        let hand_over = self.operation == Operation::HAND_OVER;
         let captured = self.state.capture(permit, hand_over).await?;
         let capture = &captured.capture;
         let size = capture.size();
-        entry.set_contents(size, capture.digest());
+        self.entry.set_contents(size, capture.digest());
 
         let mut response = Response::new(());
         describe(&mut response, capture.generation(), capture.digest());
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         secure(headers);
-        if *operation == Operation::MEASURE {
+        if self.operation == Operation::MEASURE {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(size));
-            entry.end(Outcome::OK);
+            self.entry.end(Outcome::OK);
             return Ok(response.map(|()| StateBody::new(AnswerBody::default())));
         }
-        let gzip = gzip && size > SMALLEST_COMPRESSED;
         if gzip {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         } else {
@@ -221,27 +187,26 @@ impl Exchange {
             headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
         }
         let idle = self.state.settings.idle_body_timeout;
-        let body = CaptureBody::send(captured, gzip, idle, entry.clone());
+        let body = CaptureBody::send(captured, gzip, idle, self.entry.clone());
         Ok(response.map(|()| StateBody::new(body)))
     }
 
-    async fn restore<B>(&self, request: Request<B>) -> Result<Response<StateBody>, StateError>
-    where
-        B: Body,
-        B::Error: Into<BoxError>,
-    {
-        let StateRequest { how, entry, .. } = &self.request;
+    async fn restore(
+        &self,
+        request: Request<impl Body<Error: Into<BoxError>>>,
+    ) -> StateResult<Response<StateBody>> {
         let deadline = Instant::now() + self.state.settings.restore_timeout;
         let permit = self.state.permit()?;
-        self.state.check_restore(*how)?;
+        self.state.check_restore(self.how)?;
         let is_gzip = !codings(request.headers(), CONTENT_ENCODING).is_empty();
         let receiving = timeout_at(deadline, self.receive(request.into_body()));
         let envelope = receiving.await.map_err(|_| {
             let text = "the body took too long; nothing was changed";
             ErrorKind::TimedOut.error(text)
         })??;
-        let envelope = Received::new(envelope, is_gzip);
-        let restoring = self.state.restore(permit, envelope, *how, deadline, entry);
+        let received = Received { envelope, is_gzip };
+        let (how, entry) = (self.how, &self.entry);
+        let restoring = self.state.restore(permit, received, how, deadline, entry);
         let restored = restoring.await?;
         let mut response = json(&restored);
         describe(&mut response, restored.generation, &restored.digest);
@@ -249,15 +214,9 @@ impl Exchange {
     }
 
     /// Stops as soon as the body is too large.
-    async fn receive<B>(&self, body: B) -> Result<Segments, StateError>
-    where
-        B: Body,
-        B::Error: Into<BoxError>,
-    {
-        let (limit, idle) = (
-            self.state.settings.max_size,
-            self.state.settings.idle_body_timeout,
-        );
+    async fn receive(&self, body: impl Body<Error: Into<BoxError>>) -> StateResult<Segments> {
+        let limit = self.state.settings.max_size;
+        let idle = self.state.settings.idle_body_timeout;
         let mut body = pin!(body);
         let mut collector = Collector::new(limit);
         loop {
@@ -279,7 +238,7 @@ impl Exchange {
     fn resume(&self) -> Response<StateBody> {
         let resumed = self.state.fence.resume();
         let generation = self.state.fence.generation();
-        self.request.entry.end(Outcome::OK);
+        self.entry.end(Outcome::OK);
         json(&Resumed {
             resumed,
             generation,

@@ -12,14 +12,17 @@ use tokio::time::{Instant, timeout_at};
 use tower_ops_core::panic;
 
 use crate::envelope::Segments;
-use crate::error::{ErrorKind, StateError};
+use crate::error::{ErrorKind, StateResult};
 
 /// A part of the state, with a name and a schema of its own.
 ///
 /// All methods run on a thread that may block, one after another, and never two at a time. A panic
-/// in one is caught and counts as a [`Refusal`].
+/// in one is caught and counts as a [`Refusal`]. The [example of the crate](crate) has a participant.
 ///
-/// The [example of the crate](crate) has one.
+/// # Cancel safety
+///
+/// The futures are dropped at the deadline of the capture or the restore, and never because of a
+/// client. A commit that is dropped counts as an error.
 pub trait Participant: Send + Sync + 'static {
     /// The state as a value of its own, which no longer changes. It is serialised twice, once for
     /// its length and digest, and must give the same text both times.
@@ -39,10 +42,6 @@ pub trait Participant: Send + Sync + 'static {
     /// # Errors
     ///
     /// If it cannot be taken, with the reason.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped at the deadline of the capture.
     fn capture(&self) -> impl Future<Output = Result<Self::Data, Refusal>>;
 
     /// Checks whether the data can be committed, and changes nothing. All participants prepare
@@ -51,10 +50,6 @@ pub trait Participant: Send + Sync + 'static {
     /// # Errors
     ///
     /// If it cannot be committed, with the reason. Then no participant commits.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped at the deadline of the restore.
     fn prepare(&self, data: &Self::Data) -> impl Future<Output = Result<(), Refusal>> {
         let _ = data;
         ready(Ok(()))
@@ -80,11 +75,6 @@ pub trait Participant: Send + Sync + 'static {
     /// # Errors
     ///
     /// If it cannot, with the reason. Then all participants are rolled back.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped at the deadline of the restore, which counts as an error. A client cannot cause a
-    /// drop.
     fn commit(&self, data: Self::Data) -> impl Future<Output = Result<(), Refusal>>;
 }
 
@@ -120,6 +110,8 @@ impl<E: std::error::Error> From<E> for Refusal {
 }
 
 /// The data of a participant without its type.
+pub(crate) type Data = Box<dyn Snapshot>;
+
 pub(crate) trait Snapshot: Any + Send {
     fn write(&self, out: &mut dyn Write) -> serde_json::Result<()>;
 }
@@ -137,15 +129,10 @@ impl<T: Serialize + Send + 'static> Snapshot for T {
 pub(crate) trait ErasedParticipant: Send + Sync {
     fn name(&self) -> &str;
     fn version(&self) -> u32;
-    fn capture(&self, isolated: &Isolated) -> Result<Box<dyn Snapshot>, StateError>;
+    fn capture(&self, isolated: &Isolated) -> StateResult<Data>;
     /// Decodes, migrates and validates.
-    fn prepare(
-        &self,
-        isolated: &Isolated,
-        version: u32,
-        json: Segments,
-    ) -> Result<Box<dyn Snapshot>, StateError>;
-    fn commit(&self, isolated: &Isolated, data: Box<dyn Snapshot>) -> Result<(), StateError>;
+    fn prepare(&self, isolated: &Isolated, version: u32, json: Segments) -> StateResult<Data>;
+    fn commit(&self, isolated: &Isolated, data: Data) -> StateResult<()>;
 }
 
 impl<P: Participant> ErasedParticipant for P {
@@ -157,19 +144,14 @@ impl<P: Participant> ErasedParticipant for P {
         Participant::version(self)
     }
 
-    fn capture(&self, isolated: &Isolated) -> Result<Box<dyn Snapshot>, StateError> {
+    fn capture(&self, isolated: &Isolated) -> StateResult<Data> {
         isolated.call(Participant::name(self), async {
             let data = Participant::capture(self).await?;
-            Ok(Box::new(data) as Box<dyn Snapshot>)
+            Ok(Box::new(data) as Data)
         })
     }
 
-    fn prepare(
-        &self,
-        isolated: &Isolated,
-        version: u32,
-        mut json: Segments,
-    ) -> Result<Box<dyn Snapshot>, StateError> {
+    fn prepare(&self, isolated: &Isolated, version: u32, mut json: Segments) -> StateResult<Data> {
         isolated.call(Participant::name(self), async move {
             let data = if version == Participant::version(self) {
                 decode(json)?
@@ -179,11 +161,11 @@ impl<P: Participant> ErasedParticipant for P {
                 self.migrate(version, &text)?
             };
             Participant::prepare(self, &data).await?;
-            Ok(Box::new(data) as Box<dyn Snapshot>)
+            Ok(Box::new(data) as Data)
         })
     }
 
-    fn commit(&self, isolated: &Isolated, data: Box<dyn Snapshot>) -> Result<(), StateError> {
+    fn commit(&self, isolated: &Isolated, data: Data) -> StateResult<()> {
         isolated.call(Participant::name(self), async {
             let data: Box<dyn Any> = data;
             match data.downcast::<P::Data>() {
@@ -243,12 +225,9 @@ pub(crate) struct Isolated {
 }
 
 impl Isolated {
-    pub(crate) const fn new(runtime: Handle, deadline: Instant) -> Self {
+    pub(crate) fn until(deadline: Instant) -> Self {
+        let runtime = Handle::current();
         Self { runtime, deadline }
-    }
-
-    pub(crate) fn until(&self, deadline: Instant) -> Self {
-        Self::new(self.runtime.clone(), deadline)
     }
 
     /// Waits for a future. A panic counts as a refusal.
@@ -256,7 +235,7 @@ impl Isolated {
         &self,
         name: &str,
         future: impl Future<Output = Result<T, Refusal>>,
-    ) -> Result<T, StateError> {
+    ) -> StateResult<T> {
         let called = panic::catch(|| self.wait("it took too long", future));
         let error = match called {
             Ok(Ok(Ok(done))) => return Ok(done),
@@ -270,11 +249,7 @@ impl Isolated {
     }
 
     /// Waits for a future. `late` is the error at the deadline.
-    pub(crate) fn wait<T>(
-        &self,
-        late: &str,
-        future: impl Future<Output = T>,
-    ) -> Result<T, StateError> {
+    pub(crate) fn wait<T>(&self, late: &str, future: impl Future<Output = T>) -> StateResult<T> {
         let waited = async { timeout_at(self.deadline, future).await };
         let waited = self.runtime.block_on(waited);
         waited.map_err(|_| ErrorKind::TimedOut.error(late))

@@ -123,3 +123,6 @@ pub struct RestoredParticipant {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changes: Option<bool>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use crate::audit::{AuditEntry, Operation};
 use crate::builder::StateBuilder;
 use crate::capture::Capture;
 use crate::envelope::{Received, SigningKey};
-use crate::error::{ErrorKind, StateError};
+use crate::error::{ErrorKind, StateError, StateResult};
 use crate::fence::Fence;
 use crate::http::StateService;
 use crate::participant::ErasedParticipant;
@@ -28,33 +28,6 @@ use crate::restore::{Restore, Restored};
 /// # Panics
 ///
 /// All `async` methods panic outside of a tokio runtime with a clock.
-///
-/// # Examples
-///
-/// ```
-/// use std::sync::{Arc, Mutex};
-///
-/// use tower_ops_state::{Restore, State};
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let orders = Arc::new(Mutex::new(vec![17_u32]));
-/// let (get, set) = (orders.clone(), orders.clone());
-/// let state = State::builder("orders", env!("CARGO_PKG_VERSION"))
-///     .single(move || get.lock().unwrap().clone(), move |orders: Vec<u32>| {
-///         *set.lock().unwrap() = orders;
-///         Ok(())
-///     })
-///     .build()?;
-///
-/// let mut envelope = Vec::new();
-/// state.capture().await?.write_to(&mut envelope)?;
-/// orders.lock().unwrap().clear();
-/// state.restore(envelope, Restore::new()).await?;
-/// assert_eq!(*orders.lock().unwrap(), [17]);
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Clone)]
 pub struct State {
     pub(crate) inner: Arc<StateInner>,
@@ -96,8 +69,8 @@ impl State {
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any time. A participant that blocks its thread is not interrupted, and
-    /// there is no other capture until it returns.
+    /// May be dropped at any time. There is no other capture until a participant that blocks its
+    /// thread returns.
     pub async fn capture(&self) -> Result<Capture, StateError> {
         let entry = self.audit(Operation::CAPTURE);
         let capture = async {
@@ -139,8 +112,11 @@ impl State {
             let permit = self.inner.permit()?;
             self.inner.check_restore(how)?;
             let deadline = Instant::now() + self.inner.settings.restore_timeout;
-            let envelope = Received::new(envelope.into(), false);
-            let restoring = self.inner.restore(permit, envelope, how, deadline, &entry);
+            let received = Received {
+                envelope: envelope.into(),
+                is_gzip: false,
+            };
+            let restoring = self.inner.restore(permit, received, how, deadline, &entry);
             restoring.await
         };
         entry.watch(restore).await
@@ -247,12 +223,12 @@ pub(crate) struct Settings {
 
 impl StateInner {
     /// Fails at once if another operation has the permit.
-    pub(crate) fn permit(&self) -> Result<Permit, StateError> {
+    pub(crate) fn permit(&self) -> StateResult<Permit> {
         let permit = Arc::clone(&self.permits).try_acquire_owned();
         permit.map_err(|_| StateError::busy())
     }
 
-    pub(crate) fn check_generation(&self, expected: Option<u64>) -> Result<(), StateError> {
+    pub(crate) fn check_generation(&self, expected: Option<u64>) -> StateResult<()> {
         let generation = self.fence.generation();
         if expected.is_none_or(|expected| expected == generation) {
             return Ok(());
@@ -261,7 +237,7 @@ impl StateInner {
         Err(ErrorKind::Generation.error(text))
     }
 
-    pub(crate) fn check_participants(&self) -> Result<(), StateError> {
+    pub(crate) fn check_participants(&self) -> StateResult<()> {
         if self.settings.participants.is_empty() {
             return Err(ErrorKind::Unavailable
                 .error("no participant is registered: there is nothing to capture or restore"));
@@ -270,13 +246,13 @@ impl StateInner {
     }
 
     /// Checks what a restore needs before the body is read.
-    pub(crate) fn check_restore(&self, how: Restore) -> Result<(), StateError> {
+    pub(crate) fn check_restore(&self, how: Restore) -> StateResult<()> {
         self.check_participants()?;
         self.check_generation(how.expected_generation)
     }
 
     /// Checks that `restore_when` allows a restore at this moment, or is not set.
-    pub(crate) fn check_time(&self, how: Restore) -> Result<(), StateError> {
+    pub(crate) fn check_time(&self, how: Restore) -> StateResult<()> {
         // A condition that panics does not allow it.
         let allows = |allows: &Condition| panic::catch(allows).unwrap_or(false);
         if how.dry_run || how.force || self.settings.restore_when.as_ref().is_none_or(allows) {
@@ -312,7 +288,7 @@ fn call_all(callbacks: &[Callback]) {
 /// process would wait for however long a getter or a file system hangs.
 pub(crate) fn spawn<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<oneshot::Receiver<T>, StateError> {
+) -> StateResult<oneshot::Receiver<T>> {
     let (sender, receiver) = oneshot::channel();
     let runtime = Handle::current();
     let thread = thread::Builder::new().name("state".into());

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::error::{ErrorKind, StateError};
+use crate::error::{ErrorKind, StateError, StateResult};
 
 pub(super) const SEGMENT: usize = 64 * 1024;
 
@@ -83,7 +83,7 @@ impl Segments {
         mut reader: impl Read,
         limit: usize,
         failed: impl FnOnce(io::Error) -> StateError,
-    ) -> Result<Self, StateError> {
+    ) -> StateResult<Self> {
         let mut collector = Collector::new(limit);
         io::copy(&mut reader, &mut collector).map_err(|error| match collector.is_over {
             true => StateError::too_large(limit),
@@ -102,11 +102,9 @@ impl Segments {
 
     /// All bytes, if they are one piece.
     pub(crate) fn as_contiguous(&self) -> Option<&[u8]> {
-        match self.list.len() {
-            0 => Some(&[]),
-            1 => self.list.front().map(|bytes| &**bytes),
-            _ => None,
-        }
+        let mut chunks = self.chunks();
+        let first = chunks.next().unwrap_or_default();
+        chunks.next().is_none().then_some(first)
     }
 
     /// Copies the first `length` bytes, or all if there are fewer.
@@ -165,27 +163,23 @@ impl Read for Segments {
 
 /// An envelope as it was received.
 pub(crate) struct Received {
-    bytes: Segments,
-    is_gzip: bool,
+    pub(crate) envelope: Segments,
+    pub(crate) is_gzip: bool,
 }
 
 impl Received {
-    pub(crate) const fn new(bytes: Segments, is_gzip: bool) -> Self {
-        Self { bytes, is_gzip }
-    }
-
     /// Decompresses, up to a limit. Blocks the thread. Frees the compressed text as it is read, so
     /// that both together are hardly larger than the limit.
-    pub(crate) fn decode(self, limit: usize) -> Result<Segments, StateError> {
+    pub(crate) fn decode(self, limit: usize) -> StateResult<Segments> {
         #[cfg(feature = "compression")]
         if self.is_gzip {
             // Reads all members. What follows the last one is an error; it is not skipped.
-            let decoder = flate2::read::MultiGzDecoder::new(self.bytes);
+            let decoder = flate2::read::MultiGzDecoder::new(self.envelope);
             return Segments::read_from(decoder, limit, unreadable);
         }
         let _ = limit;
         debug_assert!(!self.is_gzip);
-        Ok(self.bytes)
+        Ok(self.envelope)
     }
 }
 

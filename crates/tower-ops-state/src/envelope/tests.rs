@@ -192,8 +192,11 @@ fn all_members_are_read_and_anything_else_is_an_error() {
 
     fn receive(body: &[u8], pieces: usize, limit: usize) -> Result<Vec<u8>, ErrorKind> {
         let pieces: Vec<_> = body.chunks(pieces).collect();
-        let received = Received::new(collected(&pieces), true).decode(limit);
-        let envelope = received.map_err(|error| error.kind())?;
+        let received = Received {
+            envelope: collected(&pieces),
+            is_gzip: true,
+        };
+        let envelope = received.decode(limit).map_err(|error| error.kind())?;
         Ok(envelope.chunks().collect::<Vec<_>>().concat())
     }
 

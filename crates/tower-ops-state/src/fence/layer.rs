@@ -22,13 +22,7 @@ const CLOSED: &str =
 /// gRPC-Web call.
 #[derive(Clone, Debug)]
 pub struct FenceLayer {
-    fence: Fence,
-}
-
-impl FenceLayer {
-    pub(super) const fn new(fence: Fence) -> Self {
-        Self { fence }
-    }
+    pub(super) fence: Fence,
 }
 
 impl<S> Layer<S> for FenceLayer {

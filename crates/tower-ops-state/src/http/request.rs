@@ -1,15 +1,17 @@
 //! What a request asks for, and whether its client may.
 
+use std::sync::Arc;
+
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use tower_ops_core::http::{Accept, Answer, BadQuery, Query, UsedToken, codings};
-use tower_ops_core::secret::{TokenDigest, WatchedSecret};
+use tower_ops_core::secret::TokenDigest;
 
-use super::problem;
+use super::{StateService, problem};
 use crate::audit::{AuditEntry, Operation, Outcome};
-use crate::error::{ErrorKind, StateError};
+use crate::error::{ErrorKind, StateError, StateResult};
 use crate::restore::Restore;
-use crate::state::StateInner;
+use crate::state::{StateInner, Tokens};
 
 const METHODS: &[&str] = &["GET", "HEAD", "POST"];
 
@@ -26,6 +28,7 @@ const POST: &[&str] = &[
 
 /// A request whose client has a token.
 pub(super) struct StateRequest {
+    pub(super) state: Arc<StateInner>,
     pub(super) operation: Operation,
     /// What its parameters say, and its `If-Match`.
     pub(super) how: Restore,
@@ -78,13 +81,12 @@ fn flag(query: &Query<'_>, name: &str) -> Result<bool, BadQuery> {
 /// Reads `If-Match: "7"`. A generation is not a digest of the state, but it is what a client can
 /// expect.
 fn expected_generation(headers: &HeaderMap) -> Result<Option<u64>, Answer> {
-    let Some(header) = headers.get(IF_MATCH) else {
+    let text = headers
+        .get(IF_MATCH)
+        .map(|it| it.to_str().unwrap_or_default());
+    let Some(text) = text.map(str::trim).filter(|text| *text != "*") else {
         return Ok(None);
     };
-    let text = header.to_str().unwrap_or_default().trim();
-    if text == "*" {
-        return Ok(None);
-    }
     let quoted = text.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
     let generation = quoted.unwrap_or(text).parse();
     generation.map(Some).map_err(|_| {
@@ -93,32 +95,28 @@ fn expected_generation(headers: &HeaderMap) -> Result<Option<u64>, Answer> {
     })
 }
 
-/// Returns whether a request would change something: it restores, or it closes or opens the fence.
-pub(super) fn changes(method: &Method, uri: &Uri) -> bool {
-    match *method {
-        Method::POST => true,
+impl StateService {
+    /// Returns whether a request would change something: it restores, or it closes or opens the
+    /// fence. For whoever mounts the service and audits changes.
+    #[must_use]
+    pub fn changes(method: &Method, uri: &Uri) -> bool {
+        let query = || Query::parse(uri.query().unwrap_or_default(), GET);
         // A query that cannot be read is refused.
-        Method::GET => Query::parse(uri.query().unwrap_or_default(), GET)
-            .and_then(|query| flag(&query, "fence"))
-            .unwrap_or(false),
-        _ => false,
+        let closes = || query().is_ok_and(|query| flag(&query, "fence") == Ok(true));
+        *method == Method::POST || (*method == Method::GET && closes())
     }
 }
 
 /// Decides by the head of the request. A client without a token learns nothing else.
 pub(super) fn authorize<B>(
-    state: &StateInner,
+    state: &Arc<StateInner>,
     request: &Request<B>,
 ) -> Result<StateRequest, Answer> {
     let token = shown(&state.tokens, request.headers());
     let audit = |operation| {
         let peer = request.extensions().get().cloned();
-        AuditEntry::new(
-            &state.settings.recorder,
-            operation,
-            token.unwrap_or("nobody"),
-            peer,
-        )
+        let recorder = &state.settings.recorder;
+        AuditEntry::new(recorder, operation, token.unwrap_or("nobody"), peer)
     };
     let reject = |answer: Answer, operation: Operation, outcome: Outcome| {
         audit(operation).end(outcome);
@@ -142,11 +140,11 @@ pub(super) fn authorize<B>(
     if matches!(operation, Operation::RESTORE | Operation::DRY_RUN) {
         check_type(request.headers())
             .map_err(|answer| reject(answer, operation, Outcome::REJECTED))?;
-        check_length(request.headers(), state.settings.max_size)
-            .and_then(|()| check_time(state, how))
+        check_restore(state, request.headers(), how)
             .map_err(|error| reject(problem(&error), operation, error.kind().outcome()))?;
     }
     Ok(StateRequest {
+        state: Arc::clone(state),
         operation,
         how,
         entry: audit(operation),
@@ -155,10 +153,7 @@ pub(super) fn authorize<B>(
 }
 
 /// Returns the name of the token in `Authorization: Bearer …` (RFC 6750).
-pub(super) fn shown(
-    tokens: &[(&'static str, WatchedSecret)],
-    headers: &HeaderMap,
-) -> Option<&'static str> {
+pub(super) fn shown(tokens: &Tokens, headers: &HeaderMap) -> Option<&'static str> {
     let given = TokenDigest::from_headers(headers)?;
     // All are compared, so that the time does not reveal which one it was.
     tokens.iter().fold(None, |found, (name, token)| {
@@ -199,27 +194,23 @@ fn check_type(headers: &HeaderMap) -> Result<(), Answer> {
     if !headers.get(CONTENT_TYPE).is_some_and(is_json) {
         return unsupported("content-type: has to be application/json");
     }
+    let has_gzip = cfg!(feature = "compression");
     match &*codings(headers, CONTENT_ENCODING) {
         [] => Ok(()),
-        [one] if one == "gzip" && cfg!(feature = "compression") => Ok(()),
-        _ if cfg!(feature = "compression") => {
-            unsupported("content-encoding: has to be gzip or identity")
-        }
+        [one] if one == "gzip" && has_gzip => Ok(()),
+        _ if has_gzip => unsupported("content-encoding: has to be gzip or identity"),
         _ => unsupported("content-encoding: has to be identity"),
     }
 }
 
-/// Also for a compressed body, which becomes larger.
-fn check_length(headers: &HeaderMap, limit: usize) -> Result<(), StateError> {
+fn check_restore(state: &StateInner, headers: &HeaderMap, how: Restore) -> StateResult<()> {
+    let limit = state.settings.max_size;
     let length = headers.get(CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    match length {
-        Some(length) if length > limit => Err(StateError::too_large(limit)),
-        _ => Ok(()),
+    // Also for a compressed body, which becomes larger.
+    if length.is_some_and(|length| length > limit) {
+        return Err(StateError::too_large(limit));
     }
-}
-
-fn check_time(state: &StateInner, how: Restore) -> Result<(), StateError> {
     // Over the network, a condition that is not configured does not allow it.
     if !how.dry_run && !how.force && state.settings.restore_when.is_none() {
         return Err(ErrorKind::NotNow.error(

@@ -11,7 +11,7 @@ fn headers(name: http::HeaderName, value: &'static str) -> HeaderMap {
 #[test]
 fn lets_in_who_has_a_token_and_nobody_else() {
     let of = |token: &str| WatchedSecret::new(token.into()).unwrap();
-    let tokens = [
+    let tokens = vec![
         ("current", of("0123456789abcdef")),
         ("next", of("fedcba9876543210")),
     ];
@@ -36,7 +36,7 @@ async fn a_token_changes_with_its_file() {
     let path = directory.path().join("token");
     std::fs::write(&path, "0123456789abcdef\n").unwrap();
     let secret = WatchedSecret::new(Secret::from_file(&path)).unwrap();
-    let tokens = [("current", secret)];
+    let tokens = vec![("current", secret)];
     let shown = |header| shown(&tokens, &headers(AUTHORIZATION, header));
     assert_eq!(shown("Bearer 0123456789abcdef"), Some("current"));
     std::fs::write(&path, "fedcba9876543210\n").unwrap();

@@ -8,15 +8,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
-use tokio::runtime::Handle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Restore, Restored, RestoredParticipant};
 use crate::audit::AuditEntry;
 use crate::capture::Measure;
 use crate::envelope::{Entry, Envelope, Head, Received, Segments};
-use crate::error::{ErrorKind, StateError};
-use crate::participant::{ErasedParticipant, Isolated, Snapshot};
+use crate::error::{ErrorKind, StateError, StateResult};
+use crate::participant::{Data, ErasedParticipant, Isolated, Snapshot};
 use crate::state::{Permit, StateInner, spawn};
 
 /// Decides one race: either whoever waits abandons the operation, or it begins to commit. Never
@@ -29,12 +28,12 @@ pub(crate) struct CommitGate {
 
 impl CommitGate {
     /// Abandons the operation. Returns `false` if it is already committing.
-    fn abandon(&self) -> bool {
+    pub(super) fn abandon(&self) -> bool {
         !self.commits.get_or_init(|| false)
     }
 
     /// Begins to commit. Returns `false` if the operation was abandoned.
-    fn begin_commit(&self) -> bool {
+    pub(super) fn begin_commit(&self) -> bool {
         *self.commits.get_or_init(|| true)
     }
 
@@ -65,14 +64,14 @@ impl StateInner {
         how: Restore,
         deadline: Instant,
         entry: &AuditEntry,
-    ) -> Result<Restored, StateError> {
+    ) -> StateResult<Restored> {
         let gate = CommitGate::default();
         let _abandon = gate.abandon_on_drop();
         let job = RestoreJob {
             state: Arc::clone(self),
             how,
             gate: gate.clone(),
-            isolated: Isolated::new(Handle::current(), deadline),
+            isolated: Isolated::until(deadline),
             entry: entry.clone(),
         };
         let mut running = spawn(move || {
@@ -89,10 +88,8 @@ impl StateInner {
             let text = format!("the restore took longer than {allowed:?}; {text}");
             Err(ErrorKind::TimedOut.error(text))
         };
-        tokio::select! {
-            biased;
-            result = &mut running => return result.map_err(StateError::internal)?,
-            () = sleep_until(deadline) => {}
+        if let Ok(result) = timeout_at(deadline, &mut running).await {
+            return result.map_err(StateError::internal)?;
         }
         if gate.abandon() {
             return late("nothing was changed");
@@ -114,10 +111,10 @@ struct RestoreJob {
 }
 
 /// A participant, and data that it can commit.
-type Part<'a> = (&'a dyn ErasedParticipant, Box<dyn Snapshot>);
+type Part<'a> = (&'a dyn ErasedParticipant, Data);
 
 impl RestoreJob {
-    fn run(&self, envelope: Received) -> Result<Restored, StateError> {
+    fn run(&self, envelope: Received) -> StateResult<Restored> {
         let settings = &self.state.settings;
         let envelope = envelope.decode(settings.max_size)?;
         let size = envelope.len() as u64;
@@ -155,7 +152,7 @@ impl RestoreJob {
         Ok(restored)
     }
 
-    fn check_head(&self, head: &Head) -> Result<(), StateError> {
+    fn check_head(&self, head: &Head) -> StateResult<()> {
         if head.application != self.state.settings.application {
             return Err(ErrorKind::Refused.error("the envelope is of another application"));
         }
@@ -172,7 +169,7 @@ impl RestoreJob {
         entries: Vec<Entry>,
         data: Vec<Segments>,
         restored: &mut Restored,
-    ) -> Result<Vec<Part<'_>>, StateError> {
+    ) -> StateResult<Vec<Part<'_>>> {
         let entries = entries.into_iter().zip(data);
         let mut entries: HashMap<_, _> = entries
             .map(|(entry, json)| (entry.name.clone(), (entry, json)))
@@ -202,7 +199,7 @@ impl RestoreJob {
         Ok(prepared)
     }
 
-    fn compare(&self, prepared: &[Part<'_>], restored: &mut Restored) -> Result<(), StateError> {
+    fn compare(&self, prepared: &[Part<'_>], restored: &mut Restored) -> StateResult<()> {
         let measure = |data: &dyn Snapshot| Measure::of(data, 0, usize::MAX, &self.gate);
         for ((participant, data), report) in prepared.iter().zip(&mut restored.participants) {
             self.check_abandoned()?;
@@ -212,7 +209,7 @@ impl RestoreJob {
         Ok(())
     }
 
-    fn commit(&self, prepared: Vec<Part<'_>>, generation: u64) -> Result<u64, StateError> {
+    fn commit(&self, prepared: Vec<Part<'_>>, generation: u64) -> StateResult<u64> {
         let late = "the writes that had begun did not end in time; nothing was changed";
         let pause = self.isolated.wait(late, self.state.fence.pause())?;
         let mut before = Vec::with_capacity(prepared.len());
@@ -242,7 +239,7 @@ impl RestoreJob {
     fn roll_back(&self, before: Vec<Part<'_>>, mut error: StateError) -> StateError {
         // With a deadline of its own: the other one may have passed.
         let deadline = Instant::now() + self.state.settings.restore_timeout;
-        let isolated = self.isolated.until(deadline);
+        let isolated = Isolated::until(deadline);
         let mut is_whole = true;
         // In reverse order, as later participants may depend on earlier ones.
         for (participant, data) in before.into_iter().rev() {
@@ -257,7 +254,7 @@ impl RestoreJob {
         error.with_rolled_back(is_whole)
     }
 
-    fn check_abandoned(&self) -> Result<(), StateError> {
+    fn check_abandoned(&self) -> StateResult<()> {
         match self.gate.is_abandoned() {
             true => Err(StateError::abandoned()),
             false => Ok(()),
@@ -271,31 +268,12 @@ fn difference<'a>(
     others: impl Iterator<Item = &'a str>,
     is_allowed: bool,
     text: &str,
-) -> Result<Vec<String>, StateError> {
+) -> StateResult<Vec<String>> {
     let others: HashSet<_> = others.collect();
     let names = names.filter(|name| !others.contains(name));
     let names: Vec<_> = names.map(str::to_owned).collect();
     match names.first() {
         Some(first) if !is_allowed => Err(ErrorKind::Refused.error(text).with_participant(first)),
         _ => Ok(names),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_decides() {
-        let gate = CommitGate::default();
-        drop(gate.abandon_on_drop());
-        assert!(gate.is_abandoned());
-        assert!(gate.abandon());
-        assert!(!gate.begin_commit());
-
-        let gate = CommitGate::default();
-        assert!(gate.begin_commit());
-        assert!(!gate.abandon());
-        assert!(!gate.is_abandoned());
     }
 }
