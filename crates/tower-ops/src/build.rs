@@ -120,7 +120,7 @@ impl OpsBuilder {
                 let waits = process.clone();
                 builder = builder.on_restored(move || waits.is_restored());
             }
-            add(&mut problems, "state", builder.check());
+            add(&mut problems, "state", builder.validate());
             state = Some(builder);
         } else if self.state_before_ready {
             problems.push(
