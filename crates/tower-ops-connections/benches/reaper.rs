@@ -1,7 +1,7 @@
-//! What the reaper costs, and what a connection pays to be listed:
+//! The cost of a pass of the reaper, and of the registration of a connection:
 //!
 //! ```text
-//! cargo bench -p tower-ops-connections
+//! cargo bench -p tower-ops-connections --features bench
 //! ```
 
 #![allow(clippy::print_stdout, reason = "the table is what it is for")]
@@ -22,7 +22,7 @@ fn main() {
         "records", "median", "worst", "longest lock"
     );
     for count in [10_000, 100_000, 1_000_000] {
-        let records = Records::list(count);
+        let records = Records::register(count);
         // As with the defaults: a pass each second, and each connection is looked at
         // every five to ten.
         let mut passes: Vec<_> = (1..=PASSES)
@@ -37,8 +37,8 @@ fn main() {
             millis(longest.unwrap_or_default()),
         );
     }
-    println!("\nto come and go, beside 100,000 others");
-    let records = Records::list(100_000);
+    println!("\nto register and drop one, beside 100,000 others");
+    let records = Records::register(100_000);
     for threads in [1, 2] {
         let barrier = Barrier::new(threads);
         let took: Duration = thread::scope(|scope| {

@@ -4,40 +4,41 @@
 
 use std::time::{Duration, Instant};
 
-use crate::listed::Listed;
-use crate::reaper::Pass;
-use crate::shards::SHARDS;
+use crate::close::reaper::Pass;
+use crate::connections::registration::Registration;
+use crate::connections::shards::SHARDS;
 use crate::{Connections, Peer};
 
-/// Connections that are only listed.
+/// Connections without a stream.
 #[allow(missing_debug_implementations, reason = "not part of the API")]
 pub struct Records {
     connections: Connections,
-    listed: Vec<Listed>,
+    registrations: Vec<Registration>,
     opened: Duration,
 }
 
 impl Records {
-    /// Lists that many.
+    /// Registers that many.
     ///
     /// # Panics
     ///
-    /// If there is a limit to them.
+    /// If there is a limit.
     #[must_use]
-    pub fn list(count: usize) -> Self {
+    pub fn register(count: usize) -> Self {
         let connections = Connections::builder()
             .first_byte_timeout(None)
+            .max_connections(None)
             .build()
             .expect("valid");
-        let listed = (0..count).map(|_| list_one(&connections)).collect();
+        let registrations = (0..count).map(|_| register_one(&connections)).collect();
         Self {
             opened: connections.shared.clock.now(),
             connections,
-            listed,
+            registrations,
         }
     }
 
-    /// A pass, so long after they were listed; how long it took, and how long the
+    /// Makes a pass, so long after they were registered. Returns how long it took, and how long the
     /// slowest shard, which is locked meanwhile.
     #[must_use]
     pub fn pass(&self, after: Duration) -> (Duration, Duration) {
@@ -52,25 +53,25 @@ impl Records {
         (begun.elapsed(), slowest)
     }
 
-    /// Lists and forgets another one.
+    /// Registers and drops another one.
     pub fn come_and_go(&self) {
-        drop(list_one(&self.connections));
+        drop(register_one(&self.connections));
     }
 
-    /// How many there are.
+    /// Returns how many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.listed.len()
+        self.registrations.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.listed.is_empty()
+        self.registrations.is_empty()
     }
 }
 
-fn list_one(connections: &Connections) -> Listed {
+fn register_one(connections: &Connections) -> Registration {
     let room = crate::Room::for_bench(connections);
     room.admit(&(), Peer::Unknown).expect("no limit")
 }

@@ -3,13 +3,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The time that limits are kept by. The reaper moves it on, sixteen times in each
-/// pass, and whoever notes a moment only reads it: to look at the system's clock
-/// would cost a request more than all else here.
+/// The clock of the limits. The reaper advances it, sixteen times in each pass, and all others only
+/// read it: the system's clock would cost a request more than everything else here.
 ///
-/// It moves by two steps at most, however long the reaper was kept from running. A
-/// process that was stopped or starved has heard of no client meanwhile, and must
-/// not hold that against them.
+/// It advances by two steps at most, however long the reaper did not run. A process that was stopped
+/// or starved has read nothing meanwhile, and clients must not be closed for that.
 #[derive(Debug)]
 pub(crate) struct Clock {
     /// In microseconds.
@@ -20,46 +18,46 @@ pub(crate) struct Clock {
 impl Clock {
     pub(crate) fn new(step: Duration) -> Self {
         let step = micros(step).clamp(1, micros(LONGEST));
-        // Zero stands for no time at all.
+        // Zero means no time.
         Self {
             now: AtomicU64::new(step),
             step,
         }
     }
 
-    /// Now, up to a step late: what is to be judged.
+    /// Returns the time, up to a step late: to judge by.
     pub(crate) fn now(&self) -> Duration {
         from_micros(self.now.load(Ordering::Relaxed))
     }
 
-    /// Now, up to a step early: what is noted, so that no limit is cut short.
+    /// Returns the time, up to a step early: to record, so that no limit is shorter than it was set.
     #[inline]
     pub(crate) fn stamp(&self) -> u64 {
         self.now.load(Ordering::Relaxed) + self.step
     }
 
-    /// The shortest time that can be told from none.
+    /// Returns the shortest time that can be distinguished from none.
     pub(crate) const fn moment(&self) -> u64 {
         2 * self.step
     }
 
-    /// One task moves it on.
+    /// Advances the clock. Called by one reaper at a time.
     pub(crate) fn advance(&self, elapsed: Duration) {
         let moved = micros(elapsed).min(2 * self.step);
         self.now.fetch_add(moved, Ordering::Relaxed);
     }
 }
 
-/// What is longer is for ever.
+/// Longer durations never end.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// The moment that is `limit` after `then`. Takes any limit: one that no clock can
-/// count is far away.
+/// Returns the time that is `limit` after `then`: far in the future for a limit that no clock can
+/// count.
 pub(crate) fn after(then: Instant, limit: Duration) -> Instant {
     then.checked_add(limit).unwrap_or_else(|| then + LONGEST)
 }
 
-/// A limit that others can add to a moment.
+/// Returns a limit that others can add to any time.
 #[cfg(feature = "hyper-util")]
 pub(crate) fn countable(limit: Duration) -> Duration {
     limit.min(LONGEST)

@@ -4,24 +4,22 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::exchange::service::ConnectionService;
 use crate::record::Record;
-use crate::service::ConnectionService;
 use crate::{CloseReason, Peer, Protocol};
 
 thread_local! {
-    // Not an extension of the request: that takes an allocation for each, and few
-    // ask.
+    // Not an extension of the request, which would cost an allocation for each request.
     static CURRENT: Cell<Option<Connection>> = const { Cell::new(None) };
 }
 
-/// One connection. Cheap to clone; stays valid when the connection is closed.
+/// A handle to one connection. Cheap to clone; stays valid when the connection is closed.
 ///
-/// Handlers get theirs by [`Connection::current`], and with the feature `axum` as
-/// an extractor.
+/// Handlers get theirs from [`Connection::current`], and with the feature `axum` as an extractor.
 ///
 /// # Examples
 ///
-/// A WebSocket that says goodbye when the server stops:
+/// A WebSocket that sends a close frame when the server stops:
 ///
 /// ```
 /// use tower_ops_connections::Connection;
@@ -44,70 +42,69 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// The connection of the request that is being served right now on this task.
+    /// Returns the connection of the request that this task is serving.
     ///
-    /// `None` outside of a [`ConnectionService`], and in tasks that a handler
-    /// spawned: give them a clone.
+    /// `None` outside of a [`ConnectionService`], and in tasks that a handler has spawned: give them
+    /// a clone.
     #[must_use]
     pub fn current() -> Option<Self> {
         Self::with_current(Self::clone)
     }
 
-    /// Calls `look` with the connection that [`current`](Self::current) would give,
-    /// without counting a reference.
+    /// Calls `look` with the connection that [`current`](Self::current) returns, without counting a
+    /// reference.
     pub fn with_current<T>(look: impl FnOnce(&Self) -> T) -> Option<T> {
         let taken = Taken(CURRENT.try_with(Cell::take).ok().flatten());
         taken.0.as_ref().map(look)
     }
 
     /// Records that a request of this connection has reached the layer that watches requests, or
-    /// needs none. For [`Connections::unwatched`](crate::Connections::unwatched), which finds out
-    /// where that layer is missing.
+    /// needs none. [`Connections::unwatched`](crate::Connections::unwatched) uses it to find out
+    /// whether that layer is missing.
     #[inline]
     pub fn set_watched(&self) {
         self.record.watched.set(&self.record.shared.watched);
     }
 
-    /// Its number: counted from 1, never used again in this process's
-    /// [`Connections`](crate::Connections).
+    /// Returns its id: counted from 1, and unique among its [`Connections`](crate::Connections).
     #[must_use]
     pub fn id(&self) -> u64 {
         self.record.id
     }
 
-    /// Who is at the other end.
+    /// Returns its peer.
     #[must_use]
     pub fn peer(&self) -> Peer {
         self.record.peer
     }
 
-    /// The name of the listener that accepted it.
+    /// Returns the name of the listener that accepted it.
     #[must_use]
     pub fn listener(&self) -> &str {
         &self.record.listener.name
     }
 
-    /// What it speaks, as far as it is known.
+    /// Returns its protocol, as far as it is known.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
         self.record.protocol()
     }
 
-    /// Returns whether it is encrypted by this server's TLS: known of connections of the
-    /// `Server`, and `None` for those of others, which may do TLS below.
+    /// Returns whether it is encrypted by the TLS of the `Server`. `None` on other servers, which may
+    /// terminate TLS elsewhere.
     #[must_use]
     pub fn is_tls(&self) -> Option<bool> {
-        self.record.is_driven().then(|| self.record.is_tls())
+        self.record.is_managed().then(|| self.record.is_tls())
     }
 
-    /// How long it has been open.
+    /// Returns how long it has been open.
     #[must_use]
     pub fn age(&self) -> Duration {
         self.record.opened_at.elapsed()
     }
 
-    /// How long nothing has been in flight, as of the reaper's last step; zero if
-    /// something is.
+    /// Returns how long nothing has been in flight, as of the reaper's last step; zero if something
+    /// is.
     #[must_use]
     pub fn idle(&self) -> Duration {
         if self.in_flight() > 0 {
@@ -120,40 +117,42 @@ impl Connection {
         self.record.shared.clock.now().saturating_sub(since)
     }
 
-    /// How many exchanges it has had, with those in flight.
+    /// Returns how many exchanges it has had, including those in flight.
     #[must_use]
     pub fn exchanges(&self) -> u64 {
         self.record.exchanges()
     }
 
-    /// How many exchanges are in flight, and [`BusyGuard`]s. On HTTP/2 at least as
-    /// many as streams are open on the wire: also one whose response is over for
-    /// the handler, but not for the client, and a WebSocket.
+    /// Returns how many exchanges are in flight, and [`BusyGuard`]s. On HTTP/2 at least as many as
+    /// streams are open on the wire: also a WebSocket, and a response that the handler has finished
+    /// and the client has not read.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.record.in_flight()
     }
 
-    /// How many bytes came.
+    /// Returns how many bytes were read.
     #[must_use]
     pub fn bytes_read(&self) -> u64 {
         self.record.bytes_read()
     }
 
-    /// How many bytes went out.
+    /// Returns how many bytes were written.
     #[must_use]
     pub fn bytes_written(&self) -> u64 {
         self.record.bytes_written()
     }
 
-    /// Why it is being closed, or was; `None` as long as it is open.
+    /// Returns why it is being closed, or was closed; `None` while it is open.
     #[must_use]
     pub fn close_reason(&self) -> Option<CloseReason> {
-        self.record.state.seen().reason()
+        self.record.state.load().reason()
     }
 
-    /// Keeps the connection from counting as idle, for what is no exchange: a
-    /// WebSocket that is silent for a reason, say.
+    /// Keeps the connection from being idle while the guard lives: for a WebSocket that is silent on
+    /// purpose, for example.
+    ///
+    /// # Examples
     ///
     /// ```
     /// # fn silent(connection: tower_ops_connections::Connection) {
@@ -169,8 +168,8 @@ impl Connection {
         }
     }
 
-    /// Completes when the connection is to be closed, or is closed, with the
-    /// reason. A socket after an upgrade has the grace to say goodbye.
+    /// Completes with the reason when a close was requested, or the connection is closed. After an
+    /// upgrade, the handler has the grace to end the connection in order.
     ///
     /// # Cancel safety
     ///
@@ -179,39 +178,37 @@ impl Connection {
         let record = Arc::clone(&self.record);
         async move {
             loop {
-                let mut told = std::pin::pin!(record.closing.notified());
-                told.as_mut().enable();
-                let seen = record.state.seen();
-                // A request may still take an idle close back.
-                if let Some(reason) = seen.reason()
+                let mut notified = std::pin::pin!(record.closing.notified());
+                notified.as_mut().enable();
+                let state = record.state.load();
+                // A request may still revoke a close for idleness.
+                if let Some(reason) = state.reason()
                     && (reason != CloseReason::Idle
-                        || seen.is_committed()
+                        || state.is_committed()
                         || record.protocol() == Protocol::Upgraded)
                 {
                     return reason;
                 }
-                told.await;
+                notified.await;
             }
         }
     }
 
-    /// Closes it in order: the exchanges in flight come to their end, up to the
-    /// grace.
+    /// Closes it in order, and cuts off what is in flight after the grace.
     pub fn close(&self) {
         self.request_close(CloseReason::Manual);
     }
 
-    /// The service of this connection: tells it of its exchanges, and each exchange
-    /// of its connection.
+    /// Returns the service of this connection, which tracks its exchanges.
     #[must_use]
     pub fn service<S>(&self, inner: S) -> ConnectionService<S> {
         ConnectionService::new(self.clone(), inner)
     }
 }
 
-/// Keeps a connection busy while it lives. Made by [`Connection::busy`].
+/// Keeps a connection from being idle while it lives. Made by [`Connection::busy`].
 #[derive(Debug)]
-#[must_use = "the connection is busy only as long as this lives"]
+#[must_use = "the connection is busy only while this lives"]
 pub struct BusyGuard {
     connection: Connection,
 }
@@ -222,7 +219,7 @@ impl Drop for BusyGuard {
     }
 }
 
-/// The current connection, taken to be looked at; put back also after a panic.
+/// The current connection while it is looked at. Put back also after a panic.
 struct Taken(Option<Connection>);
 
 impl Drop for Taken {
@@ -233,8 +230,8 @@ impl Drop for Taken {
     }
 }
 
-/// Makes a connection the current one, while it lives. Moves the handle to the
-/// thread and back, so that a poll counts no references.
+/// Makes a connection the current one while it lives. Moves the handle to the thread and back, so
+/// that a poll counts no references.
 pub(crate) struct Scope<'a> {
     home: &'a mut Option<Connection>,
     around: Option<Connection>,

@@ -1,20 +1,23 @@
-//! One exchange in flight, in as many hands as there are.
+//! One exchange in flight: a request and its response.
+
+pub(crate) mod metered;
+pub(crate) mod request_body;
+pub(crate) mod service;
 
 use std::sync::Arc;
 
 use crate::Connection;
-use crate::meter::Flow;
+use crate::io::meter::Flow;
 
-/// The response's hold on an exchange, and its way to the connection.
+/// The response's hold on an exchange.
 ///
-/// An exchange is over when all of its holds are gone: this one, that of a request's
-/// body which is not at its end, and on HTTP/2 those of the data which the transport
-/// has taken and not written. As long as there is only this one, it costs no
-/// allocation.
+/// An exchange is over when all of its holds are dropped: this one, that of a request body which
+/// has not ended, and on HTTP/2 those of the data which the transport has taken and not written.
+/// While there is only this one, an exchange allocates nothing.
 pub(crate) struct Exchange {
-    /// Moved to the thread while a poll lasts.
+    /// In the thread-local slot while a poll lasts: see [`Scope`](crate::connection::Scope).
     pub(crate) connection: Option<Connection>,
-    /// Set as soon as there is a second hold.
+    /// Set once there is a second hold.
     shared: Option<Arc<Flow>>,
 }
 
@@ -30,7 +33,7 @@ impl Exchange {
         }
     }
 
-    /// One more hold; `None` if the connection is not known. Allocates once.
+    /// Returns one more hold; `None` if the connection is not known. Allocates the first time.
     pub(crate) fn share(&mut self) -> Option<Arc<Flow>> {
         let connection = self.connection.as_ref()?;
         let shared = self
@@ -39,7 +42,7 @@ impl Exchange {
         Some(Arc::clone(shared))
     }
 
-    /// Leaves an empty one behind.
+    /// Moves the exchange out, and leaves an empty one.
     pub(crate) const fn take(&mut self) -> Self {
         Self {
             connection: self.connection.take(),
@@ -51,7 +54,7 @@ impl Exchange {
 impl Drop for Exchange {
     #[inline]
     fn drop(&mut self) {
-        // A shared one ends with its last hold.
+        // A shared exchange ends with its last hold.
         if self.shared.is_none()
             && let Some(connection) = &self.connection
         {

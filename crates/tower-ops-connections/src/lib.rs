@@ -1,33 +1,33 @@
-//! Connections of a server, tracked, bounded and reaped: on axum, tonic and hyper.
+//! Tracks the connections of a server, bounds them, and closes them in order: on axum, tonic and
+//! hyper.
 //!
 //! # Overview
 //!
-//! A server without limits belongs to whoever opens enough connections: those that say
-//! nothing, send half a head, or never read. And a limit that does not know of requests
-//! cuts off those who mean well. [`Connections`] knows of both: it wraps the stream of
-//! each connection ([`Tracked`]) and its service ([`ConnectionService`]), and one task
-//! looks at all of them.
+//! A server without limits can be blocked by clients that open connections and send nothing, send
+//! half a head, or never read. A limit that does not know of requests also cuts off honest clients.
+//! [`Connections`] knows of both: it wraps the stream of each connection ([`Tracked`]) and its
+//! service ([`ConnectionService`]), and one task looks at all connections.
 //!
-//! | A client | is closed with | after |
+//! | a client | is closed with | after |
 //! |---|---|---|
-//! | connects and says nothing | `first_byte_timeout` | 30 s |
-//! | begins a head, a frame of HTTP/2 or its preface, and does not end it | `header_timeout` | 30 s |
-//! | asks for nothing; HTTP/2 pings do not count | `idle` | 300 s |
-//! | does not read its response, or at a trickle, or stops sending its body | `stalled` | off |
-//! | has been there for long | `max_age` | off, ± 10 % |
-//! | has asked often enough | `max_requests` | off |
+//! | connects and sends nothing | `first_byte_timeout` | 30 s |
+//! | begins a head, an HTTP/2 frame or the preface, and does not complete it | `header_timeout` | 30 s |
+//! | sends no request; HTTP/2 PINGs do not count | `idle` | 300 s |
+//! | does not read its response, or hardly, or stops sending its body | `stalled` | off |
+//! | has been connected for long | `max_age` | off, ± 10 % |
+//! | has sent many requests | `max_requests` | off |
 //! | has vanished, also with a request in flight | `tcp_keep_alive`, `http2_ping_interval` | 60 s, and 30 s or 20 s for an answer |
 //!
-//! Nothing is closed while an exchange is in flight, but for a client that stalls, and at
-//! the deadline of a [drain](Connections::drain). After an upgrade, a connection is idle
-//! when no byte goes either way. All of it is set in the [`ConnectionsBuilder`].
+//! A connection with an exchange in flight is closed only if its client stalls, and at the deadline
+//! of a [drain](Connections::drain). After an upgrade, a connection is idle when no byte moves in
+//! either direction. All of this is set in the [`ConnectionsBuilder`].
 //!
-//! On HTTP/2 the frames are followed on the wire, the same on every server. A stream is in
-//! flight until both sides have ended it: a WebSocket, a response that waits for its reader,
-//! an upload that goes on after its response. If no exchange is in flight, and no stream has
-//! moved bytes for the idle timeout, the connection is idle. A client that keeps the window
-//! of a response closed for the stall timeout does not read it: that stream is reset, and if
-//! nothing else gets on, the connection is closed.
+//! On HTTP/2 the frames are followed on the wire, in the same way on every server. A stream is in
+//! flight until both sides have ended it: a WebSocket, a response that its client has not read, an
+//! upload that continues after its response. If no exchange is in flight, and no stream has moved
+//! bytes for the idle timeout, the connection is idle. If a client keeps the window of a response
+//! closed for the stall timeout, that stream is reset; if no other stream makes progress, the
+//! connection is closed.
 //!
 //! # Example
 //!
@@ -63,46 +63,44 @@
 //! | tonic, `serve_with_incoming` | `connections.incoming(listener)` | `.layer(connections.layer())` |
 //! | hyper by hand | [`Connections::accept`] | [`Connection::service`] |
 //!
-//! The service is outermost. A stream without one is tracked as well; HTTP/2 needs none to
-//! be judged, but on HTTP/1 only bytes show then whether it is idle, and a warning says so.
+//! The service is outermost. A stream without a service is tracked as well. HTTP/2 can be judged
+//! without one; HTTP/1 only by its bytes, and a warning is logged.
 //!
 //! # How a connection is closed
 //!
 //! | | `Server` | elsewhere |
 //! |---|---|---|
 //! | HTTP/1, in flight | `Connection: close`, then the end | the same |
-//! | HTTP/1, between requests, or none yet | one more request is waited for and answered with `Connection: close`; after the [linger](ConnectionsBuilder::linger) of a drain, or else the grace, the end | the same |
+//! | HTTP/1, between requests, or before the first | waits for one more request, which gets `Connection: close`; ends after the [linger](ConnectionsBuilder::linger) of a drain, or else after the grace | the same |
 //! | HTTP/1, idle for the idle timeout | the end | the same |
-//! | HTTP/2 | GOAWAY, a round trip, GOAWAY with the last stream, the end | one GOAWAY for all streams, after the grace the end |
-//! | a TLS handshake | the end; at a drain after the linger, if it was accepted just now | |
-//! | after an upgrade | [`Connection::closing`] completes, after the grace the end | the same |
-//! | at the deadline | the connection's future is dropped, with its handlers | reading and writing fail |
+//! | HTTP/2 | GOAWAY, a round trip, GOAWAY with the last stream, the end | one GOAWAY for all streams, the end after the grace |
+//! | a TLS handshake | the end; at a drain after the linger, if it was just accepted | |
+//! | after an upgrade | [`Connection::closing`] completes; the end after the grace | the same |
+//! | at the deadline | the connection's future is dropped, with its handlers | reads and writes fail |
 //!
-//! A request that begins before an idle close was carried out takes it back.
+//! A request that begins before a close for idleness is carried out revokes it.
 //!
 //! # What a client can make the server hold
 //!
-//! On HTTP/1, what the transport buffers. On HTTP/2, clients say how much they would take,
-//! and hyper takes that much of every body, with some 300 bytes for each frame. So bodies
-//! are polled only as fast as they are written: a stream holds up to 128 KiB that were not,
-//! and all streams of a connection together up to 384 KiB, with 512 bytes for each frame, and
-//! up to one chunk more. [`ConnectionService`] has the details. A client that opens 200
-//! streams and never reads costs one to two mebibytes, on each of the servers below.
+//! On HTTP/1, what the transport buffers. On HTTP/2 the client sets the windows, and hyper takes that
+//! much of every body, with some 300 bytes for each frame. So bodies are polled only as fast as they
+//! are written: a stream holds up to 128 KiB of unwritten data, and all streams of a connection up to
+//! 384 KiB, including 512 bytes for each frame, and up to one chunk more. [`ConnectionService`] has
+//! the details. A client that opens 200 streams and never reads costs one to two mebibytes, on each
+//! of the servers above.
 //!
-//! # What it costs
+//! # Cost
 //!
-//! Half a kibibyte for each connection, on HTTP/2 as much again and 64 bytes for each stream
-//! that is open, and about 900 instructions for each request, of which some 130 are the
-//! runtime's for having a timer at all; no allocation, but one for a request with a body, and
-//! one for a response on HTTP/2. axum and tonic want bodies and bytes of their own, which costs
-//! one for each of both, and on HTTP/2 one for each frame. One pass over
-//! a million connections takes some 10 ms (`cargo bench -p tower-ops-connections`). Limits
-//! are kept up to one pass late.
+//! - Memory: half a kibibyte for each connection; on HTTP/2 as much again, and 64 bytes for each open
+//!   stream.
+//! - CPU: about 900 instructions for each request, of which some 130 are the runtime's for a timer.
+//!   A pass over a million connections takes some 10 ms
+//!   (`cargo bench -p tower-ops-connections --features bench`).
+//! - Allocations: one for a request with a body, and one for a response on HTTP/2. axum and tonic
+//!   want bodies and bytes of their own: one more for each of the two bodies, and on HTTP/2 one for
+//!   each frame.
 //!
-//! # Other resources
-//!
-//! [`Registry`] closes anything else that lives long and is not used: exactly once, and
-//! never while it is in use.
+//! Limits apply up to one pass late.
 //!
 //! # Features
 //!
@@ -112,113 +110,73 @@
 //! | `tonic` | incoming streams and a layer for tonic's server |
 //! | `hyper-util` | `Server`, an accept loop |
 //! | `tls` | TLS by rustls in `Server`, with certificates that are renewed while it runs |
-//! | `service` | `/connections`: what is open, and closing one by hand |
+//! | `service` | `/connections`: lists open connections, and closes one by hand |
 //!
 //! # Limits
 //!
-//! - hyper takes a body's bytes before they are sent. On HTTP/1, a response that waits in the
-//!   kernel counts as over; it is then the write that waits that keeps the connection from
-//!   being idle, and the stall timeout that ends it. On HTTP/2 it is over when the transport
-//!   has written it.
-//! - A request's body that does not come is seen on HTTP/1 only: a stream of HTTP/2 may be
-//!   silent by right, as gRPC's are. Give handlers a timeout.
-//! - The bounds on HTTP/2 are for bodies. What is written into a stream after an extended
-//!   CONNECT is out of reach: hyper holds up to its `max_send_buf_size` of each.
-//! - Below TLS that is not ours (tonic's own) no frame can be followed: there only what the
-//!   service notes counts, and a connection ends without a GOAWAY.
-//! - What a client pipelines behind a request is a head only once that request is answered.
+//! - hyper takes the bytes of a body before they are sent. On HTTP/1 a response that is in the
+//!   kernel's buffer counts as over. Then the pending write keeps the connection from being idle, and
+//!   the stall timeout ends it. On HTTP/2 a response is over when the transport has written it.
+//! - A request body that does not come is detected on HTTP/1 only: a stream of HTTP/2 may be silent
+//!   on purpose, as gRPC's are. Give handlers a timeout.
+//! - The bounds on HTTP/2 are for bodies. hyper holds up to its `max_send_buf_size` of what is
+//!   written to a stream after an extended CONNECT.
+//! - Below TLS that this crate does not terminate (tonic's own) frames cannot be followed. There only
+//!   the service tracks exchanges, and a connection ends without GOAWAY.
+//! - A pipelined request counts as a head only once the request before it is answered.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod accept;
-#[cfg(feature = "axum")]
-mod axum;
+#[cfg(feature = "bench")]
 #[doc(hidden)]
 #[allow(missing_docs, reason = "not part of the API")]
 pub mod bench;
-mod builder;
 mod clock;
-mod closing;
-mod connect_info;
+mod close;
 mod connection;
 mod connections;
-mod descriptors;
-mod drain;
-mod duty;
-#[cfg(feature = "service")]
-mod endpoint;
 mod event;
-mod event_gate;
 mod exchange;
 mod http2;
-mod keep_alive;
-mod limits;
-mod listed;
-#[cfg(all(test, tower_ops_loom))]
-mod loom_models;
-mod meter;
-mod metered;
+mod io;
 mod metrics;
 mod peer;
 mod protocol;
-mod reaper;
-mod reason;
 mod record;
-mod registry;
-mod request_body;
-#[cfg(feature = "hyper-util")]
-mod server;
-mod service;
-mod shards;
-mod shared;
-mod snapshot;
-mod stall;
-mod state;
-mod sync;
-#[cfg(feature = "tls")]
-mod tls;
-#[cfg(feature = "tonic")]
-mod tonic;
-mod tracked;
-#[cfg(unix)]
-mod unix;
-mod watched;
+mod serve;
 
-pub use self::accept::{Acceptor, Listener};
-#[cfg(feature = "axum")]
-pub use self::axum::{
-    AxumFuture, AxumService, MakeAxumFuture, MakeAxumService, NoConnection, TrackedListener,
-};
-pub use self::builder::ConnectionsBuilder;
+pub use self::close::drain::DrainReport;
+pub use self::close::reason::CloseReason;
 pub use self::connection::{BusyGuard, Connection};
-pub use self::connections::{Connections, Room};
-pub use self::drain::DrainReport;
-#[cfg(feature = "service")]
-pub use self::endpoint::ConnectionsService;
+pub use self::connections::Connections;
+pub use self::connections::builder::ConnectionsBuilder;
+pub use self::connections::limits::{Http2Close, OnLimit, Upgraded};
+pub use self::connections::room::Room;
+pub use self::connections::snapshot::ConnectionSnapshot;
 pub use self::event::{ConnectionEvent, RejectReason};
-pub use self::limits::{Http2Close, OnLimit, Upgraded};
-pub use self::metered::{BytesBody, MeteredData};
+pub use self::exchange::metered::{BytesBody, MeteredData};
+#[cfg(feature = "hyper-util")]
+pub use self::exchange::request_body::RequestBody;
+pub use self::exchange::request_body::TrackedBody;
+pub use self::exchange::service::{ConnectionService, ResponseBody, ResponseFuture};
+pub use self::io::tracked::Tracked;
 pub use self::peer::Peer;
 pub use self::protocol::Protocol;
-pub use self::reason::CloseReason;
-pub use self::registry::{
-    CloseAllReport, CloseOutcome, Guard, Registry, RegistryBuilder, RegistryCloseReason,
-    ResourceId, ResourceSnapshot, UseError,
+pub use self::serve::accept::{Acceptor, Listener};
+#[cfg(feature = "axum")]
+pub use self::serve::axum::{
+    AxumFuture, AxumService, MakeAxumFuture, MakeAxumService, NoConnection, TrackedListener,
 };
+#[cfg(feature = "service")]
+pub use self::serve::endpoint::ConnectionsService;
 #[cfg(feature = "hyper-util")]
-pub use self::request_body::RequestBody;
-pub use self::request_body::TrackedBody;
-#[cfg(feature = "hyper-util")]
-pub use self::server::Server;
-pub use self::service::{ConnectionService, ResponseBody, ResponseFuture};
-pub use self::snapshot::ConnectionSnapshot;
+pub use self::serve::server::Server;
 #[cfg(feature = "tls")]
-pub use self::tls::{Tls, TlsError};
+pub use self::serve::tls::{Tls, TlsError};
 #[cfg(feature = "tonic")]
-pub use self::tonic::{ConnectionLayer, LayeredFuture, LayeredService, TrackedConnectInfo};
-pub use self::tracked::Tracked;
+pub use self::serve::tonic::{ConnectionLayer, LayeredFuture, LayeredService, TrackedConnectInfo};
 #[cfg(unix)]
-pub use self::unix::UnixSocket;
+pub use self::serve::unix::UnixSocket;
 pub use tower_ops_core::config::{ConfigError, StartError};
 
 // Its first example is of the accept loop.

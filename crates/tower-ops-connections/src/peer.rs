@@ -1,7 +1,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// Who is at the other end.
+/// The peer of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Peer {
@@ -9,12 +9,12 @@ pub enum Peer {
     Tcp(SocketAddr),
     /// A process on this machine, over a Unix socket.
     Unix,
-    /// Nobody told.
+    /// Not known.
     Unknown,
 }
 
 impl Peer {
-    /// The socket address of a TCP client.
+    /// Returns the socket address of a TCP client.
     #[must_use]
     pub const fn addr(self) -> Option<SocketAddr> {
         match self {
@@ -23,8 +23,8 @@ impl Peer {
         }
     }
 
-    /// What the limit per address counts by. Whoever has one IPv6 address has a
-    /// whole /64 of them.
+    /// Returns the address that `max_per_ip` counts by: of IPv6 the /64, since a client with one
+    /// address has all of those.
     pub(crate) fn network(self) -> Option<IpAddr> {
         match self.addr()?.ip().to_canonical() {
             IpAddr::V4(ip) => Some(ip.into()),

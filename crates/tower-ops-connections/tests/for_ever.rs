@@ -6,7 +6,6 @@
     reason = "clippy exempts the tests themselves, not their helpers"
 )]
 
-use std::future::{pending, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,9 +13,7 @@ use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
-use tower_ops_connections::{
-    CloseOutcome, CloseReason, Connections, ConnectionsBuilder, Peer, Registry, RegistryBuilder,
-};
+use tower_ops_connections::{CloseReason, Connections, ConnectionsBuilder, Peer};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -146,34 +143,5 @@ async fn a_server_may_wait_for_ever() {
         stop.send(()).unwrap();
         let report = timeout(60 * SECOND, serving).await.unwrap().unwrap();
         assert_eq!(report.forced, 0, "{long:?}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_registry_may_wait_for_ever() {
-    let settings: [Setting<RegistryBuilder<()>>; 3] = [
-        ("health_check_interval", |b, it| b.health_check_interval(it)),
-        ("idle_timeout", |b, it| b.idle_timeout(it)),
-        ("close_timeout", |b, it| b.close_timeout(it)),
-    ];
-    for long in LONG {
-        for (name, set) in settings {
-            let builder = Registry::builder().health_check(|_| ready(Ok::<_, &str>(())));
-            let registry = set(builder, long).build().unwrap();
-            let id = registry.register_connection((), name, async |()| {});
-            registry.register_connection((), name, async |()| {});
-            sleep(100 * SECOND).await;
-            assert_eq!(registry.len(), 2, "{name} {long:?}");
-            assert_eq!(
-                registry.close(id).await,
-                Ok(CloseOutcome::Closed),
-                "{name} {long:?}"
-            );
-            let hangs = registry.register_connection((), name, async |()| pending::<()>().await);
-            let closing = timeout(100 * SECOND, registry.close(hangs)).await;
-            assert_eq!(closing.is_err(), name == "close_timeout", "{name} {long:?}");
-            let report = registry.close_all(long).await;
-            assert_eq!(report.closed, 1, "{name} {long:?}: {report}");
-        }
     }
 }

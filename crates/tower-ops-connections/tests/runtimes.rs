@@ -9,14 +9,13 @@
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use tokio::io::duplex;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
-use tower_ops_connections::{CloseOutcome, CloseReason, Connection, Connections, Peer, Registry};
+use tower_ops_connections::{CloseReason, Connection, Connections, Peer};
 
 const MILLI: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(30);
@@ -82,20 +81,14 @@ fn connections_are_reaped_when_the_runtime_that_accepted_first_is_not_driven() {
 fn the_gauges_go_back_when_a_runtime_is_gone() {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
-    let recorder = Arc::new(recorder);
     let connections = Connections::builder()
         .check_interval(10 * MILLI)
-        .recorder(recorder.clone())
-        .build()
-        .unwrap();
-    let registry = Registry::<()>::builder()
-        .recorder(recorder)
+        .recorder(Arc::new(recorder))
         .build()
         .unwrap();
     let runtime = threads();
     runtime.block_on(async {
         open(connections.clone()).await;
-        registry.register_connection((), "gone", async |()| {});
         // Many passes, which set the gauge of those that are idle.
         sleep(300 * MILLI).await;
     });
@@ -104,46 +97,9 @@ fn the_gauges_go_back_when_a_runtime_is_gone() {
     assert_eq!(
         gauges(&snapshotter),
         [
-            ("registry_connections".to_owned(), 1.0),
             ("server_active_connections".to_owned(), 0.0),
             ("server_idle_connections".to_owned(), 0.0),
         ]
         .into()
     );
-    let report = threads().block_on(registry.close_all(LONG));
-    assert_eq!(report.failed[0].1, CloseOutcome::Dropped, "{report}");
-    // A look takes what it sees.
-    assert_eq!(gauges(&snapshotter)["registry_connections"], -1.0);
-}
-
-#[test]
-fn the_registry_goes_on_when_the_runtime_that_registered_first_is_gone() {
-    let (first, second) = (threads(), threads());
-    let registry = Registry::<()>::builder()
-        .idle_timeout(100 * MILLI)
-        .health_check_interval(50 * MILLI)
-        .build()
-        .unwrap();
-    let closed = Arc::new(AtomicUsize::new(0));
-    {
-        let _first = first.enter();
-        registry.register_connection((), "first", async |()| {});
-    }
-    {
-        let _second = second.enter();
-        let closed = Arc::clone(&closed);
-        registry.register_connection((), "second", async move |()| {
-            closed.fetch_add(1, Ordering::SeqCst);
-        });
-    }
-    drop(first);
-    second.block_on(async {
-        timeout(LONG, async {
-            while closed.load(Ordering::SeqCst) == 0 {
-                sleep(10 * MILLI).await;
-            }
-        })
-        .await
-        .expect("closed for idleness");
-    });
 }

@@ -73,7 +73,7 @@ async fn a_live_socket_stays() {
     // As main prints it.
     let boxed: Box<dyn std::error::Error> = error.into();
     let sentence = format!(
-        "cannot listen on {}: somebody listens there",
+        "cannot listen on {}: another process listens on it",
         path.display()
     );
     assert_eq!(format!("{boxed:?}"), sentence);

@@ -101,7 +101,7 @@ impl OpsBuilder {
         if let Some(requests) = &self.requests {
             add(&mut problems, "requests", requests.validate());
         }
-        add(&mut problems, "connections", self.connections.check());
+        add(&mut problems, "connections", self.connections.validate());
         let process = Process::default();
         let mut state = None;
         let mut lifecycle = self.lifecycle;

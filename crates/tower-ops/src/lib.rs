@@ -41,6 +41,7 @@
 //! | [`connections`] | tower-ops-connections | connections, tracked, bounded and reaped |
 //! | [`request_id`] | tower-ops-request-id | request ids |
 //! | [`requests`] | tower-ops-requests | what is in flight, and what ended |
+//! | [`resources`] | tower-ops-resources | long-lived resources, closed when nobody uses them |
 //! | [`metrics`] | tower-ops-metrics | server metrics |
 //! | [`trace`] | tower-ops-trace | spans |
 //! | [`health`] | tower-ops-health | checks and probes |
@@ -116,6 +117,7 @@ pub use tower_ops_metrics as metrics;
 pub use tower_ops_observe as observe;
 pub use tower_ops_request_id as request_id;
 pub use tower_ops_requests as requests;
+pub use tower_ops_resources as resources;
 pub use tower_ops_state as state;
 pub use tower_ops_trace as trace;
 

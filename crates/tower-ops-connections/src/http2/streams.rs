@@ -1,22 +1,25 @@
-//! The streams that are open on the wire, and which of them wait for the client.
+//! The open streams of one connection, and which of them wait for the client.
 
-/// Both windows begin with that (RFC 9113, section 6.9.2).
+#[cfg(test)]
+mod tests;
+
+/// The initial size of both windows (RFC 9113, section 6.9.2).
 const INITIAL_WINDOW: i64 = 65_535;
 
-/// How many streams are followed at once. h2 holds as many as its own limit allows,
-/// each of them larger; more than these are only not counted.
+/// How many streams are followed at once. h2 has a limit of its own; streams above this one are
+/// only not counted.
 const MOST: usize = 16 * 1024;
 
 /// When a peer that keeps a window closed has stalled. Times are in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Patience {
+pub(crate) struct StallLimit {
     pub(crate) limit: u64,
     /// What has to move within the limit, in bytes.
     pub(crate) enough: u64,
 }
 
-/// How long a window has been closed, but for moments: a trickle opens it again and
-/// again, by a byte each time.
+/// How long a window has been closed, except for moments: a trickle opens it again and again, by a
+/// byte each time.
 #[derive(Clone, Copy, Debug, Default)]
 struct Blocked {
     waiting: bool,
@@ -27,14 +30,14 @@ struct Blocked {
 }
 
 impl Blocked {
-    fn set(&mut self, waiting: bool, now: u64, sent: u64, patience: Patience) {
+    fn set(&mut self, waiting: bool, now: u64, sent: u64, stall_limit: StallLimit) {
         if waiting == self.waiting {
             return;
         }
         self.waiting = waiting;
         if !waiting {
             self.freed = now;
-        } else if self.since == 0 || now.saturating_sub(self.freed) > patience.limit / 4 {
+        } else if self.since == 0 || now.saturating_sub(self.freed) > stall_limit.limit / 4 {
             self.restart(now, sent);
         }
     }
@@ -44,12 +47,12 @@ impl Blocked {
         self.mark = sent;
     }
 
-    fn is_stalled(&mut self, now: u64, sent: u64, patience: Patience) -> bool {
-        if !self.waiting || now.saturating_sub(self.since) < patience.limit {
+    fn is_stalled(&mut self, now: u64, sent: u64, stall_limit: StallLimit) -> bool {
+        if !self.waiting || now.saturating_sub(self.since) < stall_limit.limit {
             return false;
         }
         let moved = sent.saturating_sub(self.mark);
-        if moved >= patience.enough {
+        if moved >= stall_limit.enough {
             self.restart(now, sent);
             return false;
         }
@@ -60,13 +63,13 @@ impl Blocked {
 #[derive(Debug)]
 struct Stream {
     id: u32,
-    /// What the server may still send; below zero after the client made it smaller.
+    /// How many bytes the server may still send; negative after the client has reduced it.
     window: i64,
     sent: u64,
-    /// Of what was sent, how much the client has made up for.
+    /// How much of `sent` the client has credited.
     credited: u64,
     blocked: Blocked,
-    /// The head of the response has gone out.
+    /// The head of the response was sent.
     answered: bool,
     client_ended: bool,
     server_ended: bool,
@@ -80,24 +83,24 @@ impl Stream {
     }
 }
 
-/// What there is to do about streams whose client does not read.
+/// The streams whose client does not read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Stalled {
     None,
-    /// These; others get on, or have not been answered yet.
+    /// These; others make progress, or have no response yet.
     Some(Vec<u32>),
-    /// All that there are.
+    /// All streams.
     All,
 }
 
 /// The open streams of one connection.
 #[derive(Debug)]
 pub(crate) struct Streams {
-    /// By their number, smallest first.
+    /// In the order of their ids.
     open: Vec<Stream>,
-    /// The highest number that there was.
+    /// The highest id so far.
     highest: u32,
-    /// The highest that the server serves.
+    /// The highest id that the server serves.
     last: u32,
     initial_window: i64,
     /// The connection's.
@@ -106,14 +109,13 @@ pub(crate) struct Streams {
     blocked: Blocked,
     responding: u32,
     unanswered: u32,
-    patience: Option<Patience>,
-    /// No later than the earliest moment since when anything is blocked; zero if
-    /// nothing is.
+    stall_limit: Option<StallLimit>,
+    /// A lower bound of the time since when anything is blocked; zero if nothing is.
     blocked_since: u64,
 }
 
 impl Streams {
-    pub(crate) const fn new(patience: Option<Patience>) -> Self {
+    pub(crate) const fn new(stall_limit: Option<StallLimit>) -> Self {
         Self {
             open: Vec::new(),
             highest: 0,
@@ -129,7 +131,7 @@ impl Streams {
             },
             responding: 0,
             unanswered: 0,
-            patience,
+            stall_limit,
             blocked_since: 0,
         }
     }
@@ -138,7 +140,7 @@ impl Streams {
         self.open.len()
     }
 
-    /// How many have no response yet.
+    /// Returns how many streams have no response yet.
     pub(crate) const fn unanswered(&self) -> u32 {
         self.unanswered
     }
@@ -156,19 +158,19 @@ impl Streams {
     }
 
     fn find(&self, id: u32) -> Option<usize> {
-        // Most often the last one.
+        // Usually the last one.
         match self.open.last() {
             Some(last) if last.id == id => Some(self.open.len() - 1),
             _ => self.open.binary_search_by_key(&id, |it| it.id).ok(),
         }
     }
 
-    /// The client sent a header block: a request, or its trailers.
+    /// Records a header block of the client's: a request, or its trailers.
     pub(crate) fn client_headers(&mut self, id: u32, ends: bool, now: u64) {
         if ends && self.find(id).is_some() {
             self.client_ends(id, now);
         }
-        // A client's streams have odd numbers, each higher than the last.
+        // A client's streams have odd ids, each higher than the last.
         if id <= self.highest || id.is_multiple_of(2) || self.open.len() >= MOST {
             return;
         }
@@ -209,7 +211,7 @@ impl Streams {
         }
     }
 
-    /// The server sends DATA of that length.
+    /// Records DATA of that length from the server.
     pub(crate) fn server_data(&mut self, id: u32, length: u32, now: u64) {
         self.window -= i64::from(length);
         self.sent += u64::from(length);
@@ -244,14 +246,14 @@ impl Streams {
         }
     }
 
-    /// Either side has reset it.
+    /// Records that either side has reset the stream.
     pub(crate) fn reset(&mut self, id: u32, now: u64) {
         if let Some(at) = self.find(id) {
             self.remove(at, now);
         }
     }
 
-    /// The server serves no stream above `last`.
+    /// Records that the server serves no stream above `last`.
     pub(crate) fn refuse_above(&mut self, last: u32, now: u64) {
         self.last = self.last.min(last);
         while self.open.last().is_some_and(|stream| stream.id > last) {
@@ -272,7 +274,7 @@ impl Streams {
         self.look_at_connection(now);
     }
 
-    /// The client allows that much more; on stream zero, of all together.
+    /// Records a WINDOW_UPDATE; on stream zero, of the connection.
     pub(crate) fn add_window(&mut self, id: u32, more: u32, now: u64) {
         if id == 0 {
             self.window += i64::from(more);
@@ -284,8 +286,8 @@ impl Streams {
         }
     }
 
-    /// The client has set the window that streams begin with, which also moves those
-    /// that are open (RFC 9113, section 6.9.2).
+    /// Records the client's initial window for streams, which also changes the windows of open
+    /// streams (RFC 9113, section 6.9.2).
     pub(crate) fn set_initial_window(&mut self, size: u32, now: u64) {
         let change = i64::from(size) - self.initial_window;
         self.initial_window = i64::from(size);
@@ -298,12 +300,12 @@ impl Streams {
     }
 
     fn look_at(&mut self, at: usize, now: u64) {
-        let Some(patience) = self.patience else {
+        let Some(stall_limit) = self.stall_limit else {
             return;
         };
         let stream = &mut self.open[at];
         let waiting = stream.is_responding() && stream.window <= 0 && !stream.condemned;
-        stream.blocked.set(waiting, now, stream.sent, patience);
+        stream.blocked.set(waiting, now, stream.sent, stall_limit);
         if waiting {
             let since = stream.blocked.since;
             self.note_blocked(since);
@@ -311,11 +313,11 @@ impl Streams {
     }
 
     fn look_at_connection(&mut self, now: u64) {
-        let Some(patience) = self.patience else {
+        let Some(stall_limit) = self.stall_limit else {
             return;
         };
         let waiting = self.window <= 0 && self.responding > 0;
-        self.blocked.set(waiting, now, self.sent, patience);
+        self.blocked.set(waiting, now, self.sent, stall_limit);
         if waiting {
             self.note_blocked(self.blocked.since);
         }
@@ -327,21 +329,21 @@ impl Streams {
         }
     }
 
-    /// What has stalled. Those of `Some` will be [`reset`](Self::reset), and are not
-    /// given again.
+    /// Returns what has stalled. The caller will [`reset`](Self::reset) the streams of `Some`; they
+    /// are not returned again.
     pub(crate) fn stalled(&mut self, now: u64) -> Stalled {
-        let Some(patience) = self.patience else {
+        let Some(stall_limit) = self.stall_limit else {
             return Stalled::None;
         };
-        // The connection's window is closed by whoever holds of it; another one that
-        // only suffers gets it when these are gone.
-        let blocked = self.blocked.is_stalled(now, self.sent, patience);
+        // The streams with uncredited bytes keep the connection's window closed. The others get it
+        // when these are gone.
+        let blocked = self.blocked.is_stalled(now, self.sent, stall_limit);
         let holds = |stream: &Stream| stream.is_responding() && stream.sent > stream.credited;
         let any_holds = self.open.iter().any(holds);
         let mut stalled = Vec::new();
         let mut all = true;
         for stream in &mut self.open {
-            let alone = stream.blocked.is_stalled(now, stream.sent, patience);
+            let alone = stream.blocked.is_stalled(now, stream.sent, stall_limit);
             let starved = blocked && stream.is_responding();
             all &= alone || starved || stream.condemned;
             if !stream.condemned && (alone || (starved && (!any_holds || holds(stream)))) {
@@ -370,217 +372,5 @@ impl Streams {
         } else {
             Stalled::Some(stalled)
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: u64 = 1_000_000;
-    const PATIENCE: Patience = Patience {
-        limit: 10 * SECOND,
-        enough: 2_400,
-    };
-
-    fn streams() -> Streams {
-        Streams::new(Some(PATIENCE))
-    }
-
-    /// A request without a body, and the head of its response.
-    fn answered(streams: &mut Streams, id: u32) {
-        streams.client_headers(id, true, SECOND);
-        streams.server_headers(id, false, SECOND);
-    }
-
-    fn counts(streams: &Streams) -> (usize, u32, u32) {
-        (streams.len(), streams.unanswered, streams.responding)
-    }
-
-    #[test]
-    fn a_stream_is_over_when_both_sides_are() {
-        let mut streams = streams();
-        streams.client_headers(1, false, SECOND);
-        assert_eq!(counts(&streams), (1, 1, 0));
-        streams.server_headers(1, false, SECOND);
-        assert_eq!(counts(&streams), (1, 0, 1));
-        streams.server_ends(1, SECOND);
-        assert_eq!(counts(&streams), (1, 0, 0), "the upload goes on");
-        streams.client_ends(1, SECOND);
-        assert_eq!(counts(&streams), (0, 0, 0));
-        // As above with trailers, and the other way round.
-        streams.client_headers(3, false, SECOND);
-        streams.client_headers(3, true, SECOND);
-        assert_eq!(counts(&streams), (1, 1, 0));
-        streams.server_headers(3, true, SECOND);
-        assert_eq!(counts(&streams), (0, 0, 0));
-    }
-
-    #[test]
-    fn resets_and_goaway_end_streams_and_unknown_ones_are_ignored() {
-        let mut streams = streams();
-        for id in [1, 3, 5, 7] {
-            answered(&mut streams, id);
-        }
-        streams.client_headers(4, true, SECOND);
-        streams.client_headers(3, true, SECOND);
-        streams.server_data(9, 10, SECOND);
-        streams.add_window(9, 10, SECOND);
-        assert_eq!(counts(&streams), (4, 0, 4));
-        streams.reset(3, SECOND);
-        streams.reset(3, SECOND);
-        streams.refuse_above(5, SECOND);
-        assert_eq!(counts(&streams), (2, 0, 2));
-        assert!(streams.contains(1) && streams.contains(5));
-        streams.client_headers(3, true, SECOND);
-        assert_eq!(counts(&streams), (2, 0, 2), "a number is used once");
-    }
-
-    #[test]
-    fn a_window_that_stays_closed_is_a_stall() {
-        let mut streams = streams();
-        streams.set_initial_window(0, SECOND);
-        answered(&mut streams, 1);
-        assert_eq!(streams.blocked_since(), SECOND);
-        assert_eq!(streams.stalled(10 * SECOND), Stalled::None);
-        assert_eq!(streams.stalled(11 * SECOND), Stalled::All);
-    }
-
-    #[test]
-    fn an_open_window_is_none_and_neither_is_a_handler_at_work() {
-        let mut streams = streams();
-        answered(&mut streams, 1);
-        streams.set_initial_window(0, SECOND);
-        streams.set_initial_window(10, SECOND);
-        streams.client_headers(3, true, SECOND);
-        assert_eq!(streams.stalled(100 * SECOND), Stalled::None);
-        assert_eq!(streams.blocked_since(), 0);
-    }
-
-    #[test]
-    fn a_trickle_is_a_stall_and_enough_is_not() {
-        for (piece, expected) in [(1, Stalled::All), (2_400, Stalled::None)] {
-            let mut streams = streams();
-            streams.set_initial_window(1, SECOND);
-            answered(&mut streams, 1);
-            streams.server_data(1, 1, SECOND);
-            for second in 2..11 {
-                streams.add_window(0, piece, second * SECOND);
-                streams.add_window(1, piece, second * SECOND);
-                streams.server_data(1, piece, second * SECOND);
-            }
-            assert_eq!(streams.stalled(11 * SECOND), expected);
-        }
-    }
-
-    #[test]
-    fn moments_far_apart_are_no_stall() {
-        let mut streams = streams();
-        streams.set_initial_window(1, SECOND);
-        answered(&mut streams, 1);
-        for minute in 1..10 {
-            let now = minute * 60 * SECOND;
-            streams.server_data(1, 1, now);
-            assert_eq!(streams.stalled(now), Stalled::None);
-            streams.add_window(1, 1, now + SECOND);
-        }
-    }
-
-    #[test]
-    fn one_that_is_not_read_goes_and_the_others_stay() {
-        let mut streams = streams();
-        streams.add_window(0, 1 << 20, SECOND);
-        for id in [1, 3] {
-            answered(&mut streams, id);
-        }
-        streams.server_data(1, 65_535, SECOND);
-        assert_eq!(streams.stalled(12 * SECOND), Stalled::Some(vec![1]));
-        assert_eq!(streams.stalled(13 * SECOND), Stalled::None, "once");
-        streams.reset(1, 13 * SECOND);
-        streams.server_data(3, 65_535, 13 * SECOND);
-        assert_eq!(streams.stalled(23 * SECOND), Stalled::All);
-    }
-
-    #[test]
-    fn the_connections_window_is_held_by_those_that_are_not_read() {
-        let mut streams = streams();
-        for id in [1, 3] {
-            answered(&mut streams, id);
-        }
-        streams.client_headers(5, true, SECOND);
-        streams.set_initial_window(1 << 20, SECOND);
-        streams.server_data(1, 65_535, SECOND);
-        // The third one is not answered yet; the second one only suffers.
-        assert_eq!(streams.stalled(11 * SECOND), Stalled::Some(vec![1]));
-        streams.reset(1, 11 * SECOND);
-        assert_eq!(streams.stalled(20 * SECOND), Stalled::None);
-        streams.server_headers(5, false, 20 * SECOND);
-        assert_eq!(streams.stalled(21 * SECOND), Stalled::All, "nobody gets on");
-    }
-
-    #[test]
-    fn the_windows_add_up_in_whatever_order() {
-        use proptest::prelude::*;
-
-        #[derive(Clone, Copy, Debug)]
-        enum Step {
-            Open,
-            Answer(u32),
-            Data(u32, u32),
-            Update(u32, u32),
-            Initial(u32),
-            EndServer(u32),
-            EndClient(u32),
-            Reset(u32),
-        }
-        let id = (0..8_u32).prop_map(|n| 2 * n + 1);
-        let step = prop_oneof![
-            Just(Step::Open),
-            id.clone().prop_map(Step::Answer),
-            (id.clone(), 0..40_000_u32).prop_map(|(id, n)| Step::Data(id, n)),
-            (0..16_u32, 0..40_000_u32).prop_map(|(id, n)| Step::Update(id, n)),
-            (0..80_000_u32).prop_map(Step::Initial),
-            id.clone().prop_map(Step::EndServer),
-            id.clone().prop_map(Step::EndClient),
-            id.prop_map(Step::Reset),
-        ];
-        let steps = proptest::collection::vec(step, 0..200);
-        proptest!(|(steps in steps)| {
-            let mut streams = streams();
-            let mut next = 1;
-            for (now, step) in (1..).zip(steps) {
-                let now = now * SECOND;
-                match step {
-                    Step::Open => {
-                        streams.client_headers(next, false, now);
-                        next += 2;
-                    }
-                    Step::Answer(id) => streams.server_headers(id, false, now),
-                    Step::Data(id, n) => streams.server_data(id, n, now),
-                    Step::Update(id, n) => streams.add_window(id, n, now),
-                    Step::Initial(n) => streams.set_initial_window(n, now),
-                    Step::EndServer(id) => streams.server_ends(id, now),
-                    Step::EndClient(id) => streams.client_ends(id, now),
-                    Step::Reset(id) => streams.reset(id, now),
-                }
-                let count = |by: fn(&Stream) -> bool| {
-                    u32::try_from(streams.open.iter().filter(|it| by(it)).count()).unwrap()
-                };
-                prop_assert_eq!(streams.unanswered, count(|it| !it.answered));
-                prop_assert_eq!(streams.responding, count(Stream::is_responding));
-                for stream in &streams.open {
-                    let own = streams.initial_window + i64::try_from(stream.credited).unwrap()
-                        - i64::try_from(stream.sent).unwrap();
-                    prop_assert_eq!(stream.window, own);
-                    let waiting = stream.is_responding() && stream.window <= 0;
-                    prop_assert_eq!(stream.blocked.waiting, waiting);
-                    if waiting {
-                        prop_assert!(streams.blocked_since <= stream.blocked.since);
-                        prop_assert!(streams.blocked_since > 0);
-                    }
-                }
-                prop_assert!(streams.open.is_sorted_by_key(|it| it.id));
-            }
-        });
     }
 }
