@@ -78,7 +78,7 @@ pub(crate) struct Record {
 /// In the byte of the protocol: the connection has ended.
 const ENDED: u8 = 0x80;
 
-/// Set once and never cleared, except for the last one.
+/// Set once and never cleared, except for `rest_of_body`.
 #[derive(Default)]
 pub(crate) struct Flags {
     managed: AtomicBool,
@@ -93,6 +93,8 @@ pub(crate) struct Flags {
     followed: AtomicBool,
     /// The next bytes may be the rest of a body that was not read to its end.
     pub(crate) rest_of_body: AtomicBool,
+    /// A drain has counted the connection.
+    reported: AtomicBool,
 }
 
 impl Record {
@@ -268,6 +270,12 @@ impl Record {
         }
     }
 
+    /// Returns `true` once. A connection is counted once in the reports of drains: as lost, or as cut
+    /// off.
+    pub(crate) fn is_to_be_reported(&self) -> bool {
+        !self.flags.reported.swap(true, Ordering::AcqRel)
+    }
+
     /// Returns how many exchanges were in flight when the connection failed or was forced.
     pub(crate) fn broken(&self) -> u32 {
         self.broken.load(Ordering::Relaxed)
@@ -286,6 +294,7 @@ impl Record {
         from_micros(self.idle_since.load(Ordering::Relaxed))
     }
 
+    /// Returns when the close was requested, once it was.
     pub(crate) fn closing_since(&self) -> Duration {
         from_micros(self.closing_since.load(Ordering::Relaxed))
     }

@@ -144,12 +144,6 @@ impl<O: Observe> Life<O> {
     /// Takes a frame of the response's body.
     #[inline]
     pub(crate) fn frame<D: Buf>(&mut self, frame: &Frame<D>) {
-        if let (_, State { deadline, .. }) = self.parts()
-            && deadline.is_some()
-        {
-            // After the call's status, a deadline would add another.
-            deadline.take_if(|deadline| deadline.is_last(frame));
-        }
         if let Some(data) = frame.data_ref() {
             self.data(data);
         } else if let Some(trailers) = frame.trailers_ref() {
@@ -176,6 +170,10 @@ impl<O: Observe> Life<O> {
         if let Some(web) = &mut state.web {
             web.read(data);
             state.grpc = web.code().or(state.grpc);
+            if web.has_begun() {
+                // A deadline would add a second status.
+                state.deadline = None;
+            }
         }
         let bytes = state.length.cut(state.bytes_sent, data.remaining());
         state.bytes_sent += bytes as u64;
@@ -187,6 +185,7 @@ impl<O: Observe> Life<O> {
     /// The last frame.
     fn trailers(&mut self, trailers: &HeaderMap) {
         let (_, state) = self.parts();
+        state.deadline = None;
         if state.facts.is_grpc()
             && let Some(code) = GrpcCode::from_headers(trailers)
         {
@@ -282,13 +281,13 @@ impl<O: Observe> State<O> {
         }
         self.status = Some(status);
         self.head_at = Some(now);
-        // A call with a deadline may be cut short, and then there is more than was announced.
-        if self.deadline.is_none() {
-            self.facts.response_size = response.body().size_hint().exact();
-        }
         self.caught_panic = CaughtPanic::is_in(response);
         if self.facts.is_grpc() {
             self.grpc_head(watch, response.headers());
+        }
+        // A call with a deadline may be cut short, and then there is more than was announced.
+        if self.deadline.is_none() {
+            self.facts.response_size = response.body().size_hint().exact();
         }
         watch
             .observer
@@ -347,6 +346,8 @@ impl<O: Observe> State<O> {
         self.grpc = GrpcCode::from_headers(headers);
         if self.grpc.is_none() {
             self.web = WebStatus::of(protocol).map(Box::new);
+        } else {
+            self.deadline = None;
         }
         if let Rpc::Claimed(method) = &mut self.facts.rpc {
             let known = method

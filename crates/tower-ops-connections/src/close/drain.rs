@@ -12,6 +12,9 @@ use crate::clock::after;
 use crate::connections::shared::Shared;
 use crate::{CloseReason, Connection, ConnectionSnapshot};
 
+#[cfg(test)]
+mod tests;
+
 /// How many connections a report lists.
 const LISTED: usize = 100;
 
@@ -73,15 +76,11 @@ impl Shared {
             took: Duration::ZERO,
         };
         let ended = timeout_at(after(begun, timeout), self.empty()).await;
-        {
-            let lost = self.lost.lock();
-            report.lost = lost.count;
-            report.broken.clone_from(&lost.listed);
-        }
         if ended.is_err() {
             for connection in self.shards.all() {
                 // A connection that only waits for one more request loses nothing.
-                if !connection.record.lingers() {
+                let record = &connection.record;
+                if !record.lingers() && record.is_to_be_reported() {
                     report.forced += 1;
                     if report.cut.len() < LISTED {
                         report.cut.push(ConnectionSnapshot::of(&connection));
@@ -89,6 +88,14 @@ impl Shared {
                 }
                 connection.force();
             }
+        }
+        {
+            // After the loop: what was not reported there has been counted here by now.
+            let lost = self.lost.lock();
+            report.lost = lost.count;
+            report.broken.clone_from(&lost.listed);
+        }
+        if ended.is_err() {
             let _ = timeout_at(Instant::now() + FORCED, self.empty()).await;
         }
         report.left = self.open();
@@ -104,6 +111,9 @@ impl Shared {
             return;
         }
         let mut lost = self.lost.lock();
+        if !connection.record.is_to_be_reported() {
+            return;
+        }
         lost.count += 1;
         if lost.listed.len() < LISTED {
             // The exchanges have been dropped by now.

@@ -48,7 +48,7 @@ pub(crate) struct View {
     pub(crate) idle_since: Duration,
     /// When the last byte moved; `None` where bytes do not decide.
     pub(crate) last_byte: Option<Duration>,
-    /// When the close was requested; zero if it was not, or only just.
+    /// When the close was requested; zero if it was not.
     pub(crate) closing_since: Duration,
     /// Whether bytes wait to be written.
     pub(crate) write_blocked: bool,
@@ -243,10 +243,8 @@ impl Limits {
         let unwritten = view.write_blocked
             && view.protocol == Protocol::Http1
             && state.reason() != Some(CloseReason::Manual);
-        // Another thread may have set the reason just now, and the time not yet.
-        let just_closing = view.closing_since.is_zero();
         let in_grace = now.saturating_sub(view.grace_since()) < self.grace;
-        if just_ended || unwritten || just_closing || in_grace {
+        if just_ended || unwritten || in_grace {
             Verdict::Leave
         } else if !self.is_in_use(state, view.http2.as_ref(), view.idle_since, now) {
             Verdict::ForceIdle

@@ -189,7 +189,9 @@ impl Pass {
 fn carry_out(shared: &Shared, connection: &Connection, verdict: Verdict) {
     match verdict {
         Verdict::Leave => {}
-        Verdict::CloseIdle => connection.close_idle(),
+        Verdict::CloseIdle => {
+            connection.close_idle();
+        }
         Verdict::Close(reason) => {
             connection.request_close(reason);
             // A peer that does not read does not read a GOAWAY either.

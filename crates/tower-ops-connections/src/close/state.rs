@@ -59,6 +59,11 @@ impl StateWord {
         self.0 & FORCED != 0
     }
 
+    /// Returns whether a request for a close may change anything.
+    pub(crate) fn may_be_closed(self) -> bool {
+        self.is_open() || self.is_revocable()
+    }
+
     /// Returns whether a request that begins now revokes the close.
     fn is_revocable(self) -> bool {
         !self.is_committed() && self.reason() == Some(CloseReason::Idle)

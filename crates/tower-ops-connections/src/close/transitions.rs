@@ -4,6 +4,9 @@ use std::sync::atomic::{Ordering, fence};
 
 use crate::{CloseReason, Connection, ConnectionEvent, Protocol};
 
+#[cfg(test)]
+mod tests;
+
 impl Connection {
     /// Begins an exchange: its head is complete.
     #[inline]
@@ -65,29 +68,40 @@ impl Connection {
         }
     }
 
-    /// Requests a close for idleness, if nothing is in flight.
-    pub(crate) fn close_idle(&self) {
-        if self.record.state.close_idle() {
-            self.begin_close(CloseReason::Idle);
+    /// Requests a close for idleness, if nothing is in flight. Returns whether it did.
+    pub(crate) fn close_idle(&self) -> bool {
+        self.note_closing();
+        let closes = self.record.state.close_idle();
+        if closes {
+            self.publish_closing(CloseReason::Idle);
         }
+        closes
     }
 
     /// Requests a close in order. Returns whether this request was the first.
     pub(crate) fn request_close(&self, reason: CloseReason) -> bool {
+        self.note_closing();
         let first = self.record.state.close(reason);
         if first {
-            self.begin_close(reason);
+            self.publish_closing(reason);
         }
         first
     }
 
-    fn begin_close(&self, reason: CloseReason) {
+    /// Records the time before the state has its reason: whoever reads the reason also reads a time
+    /// that is not an earlier close's.
+    fn note_closing(&self) {
         let record = &*self.record;
-        record
-            .closing_since
-            .store(record.stamp(), Ordering::Relaxed);
+        // Before the state is read: no later than a close that another thread requests meanwhile.
+        let now = record.stamp();
+        if record.state.load().may_be_closed() {
+            record.closing_since.fetch_max(now, Ordering::Relaxed);
+        }
+    }
+
+    fn publish_closing(&self, reason: CloseReason) {
         self.wake();
-        let events = &record.shared.events;
+        let events = &self.record.shared.events;
         events.publish(self, |it| ConnectionEvent::Closing(it, reason));
     }
 

@@ -212,7 +212,7 @@ impl ConnectionsBuilder {
     }
 
     /// Sets how often every connection is looked at: limits apply up to one interval late. By default a
-    /// tenth of the shortest limit, at least 250 ms and at most 60 s.
+    /// tenth of the shortest limit, at least 250 ms and at most 60 s. Less than 32 ms counts as 32 ms.
     pub fn check_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.limits.check_interval = interval.into();
         self

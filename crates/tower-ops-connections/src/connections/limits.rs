@@ -71,6 +71,8 @@ impl Limits {
     pub(crate) fn pass(&self) -> Duration {
         const SHORTEST: Duration = Duration::from_millis(250);
         const LONGEST: Duration = Duration::from_secs(60);
+        // A timer cannot wait for a step of less, and the clock would fall behind.
+        const FLOOR: Duration = Duration::from_millis(32);
         // A longer interval would only delay the metrics.
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         let limits = [
@@ -84,7 +86,7 @@ impl Limits {
         let smallest = limits.into_iter().flatten().min().unwrap_or(LONGEST);
         self.check_interval
             .unwrap_or_else(|| (smallest / 10).clamp(SHORTEST, LONGEST))
-            .min(DAY)
+            .clamp(FLOOR, DAY)
     }
 
     /// Returns when an HTTP/2 client that does not read has stalled.

@@ -66,9 +66,8 @@ impl Drop for Registration {
             record.state.break_off();
         }
         record.state.commit();
-        // What a drain cuts off at its deadline is reported as that.
-        let cut = forced && record.state.load().reason() == Some(CloseReason::Drain);
-        if lost > 0 && !cut {
+        // Unless a drain has reported it as cut off.
+        if lost > 0 {
             record.shared.note_lost(&self.connection, lost);
         }
         if record.watched.is_missing() {

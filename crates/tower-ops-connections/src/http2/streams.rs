@@ -174,6 +174,10 @@ impl Streams {
         if id <= self.highest || id.is_multiple_of(2) || self.open.len() >= MOST {
             return;
         }
+        // The server does not answer it, and the client may never end it.
+        if id > self.last {
+            return;
+        }
         self.highest = id;
         self.unanswered += 1;
         self.open.push(Stream {

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::{Body, Frame};
 use tokio::time::{Sleep, sleep};
@@ -39,14 +39,6 @@ impl Deadline {
         let answer: Response<()> =
             (self.protocol).trailers_only(GrpcCode::DeadlineExceeded, MESSAGE);
         answer.map(|()| NoBody)
-    }
-
-    /// Whether this frame has the call's status: another must not come after it.
-    pub(crate) fn is_last<D: Buf>(&self, frame: &Frame<D>) -> bool {
-        let is_web = self.protocol != GrpcProtocol::Grpc;
-        frame
-            .data_ref()
-            .is_none_or(|data| is_web && is_status(data))
     }
 
     /// The last frame of a call whose head is out.
@@ -107,18 +99,6 @@ fn parse(value: &[u8]) -> Option<Duration> {
         b'n' => Duration::from_nanos(number),
         _ => return None,
     })
-}
-
-/// Whether the data begins with the flag of gRPC-Web's trailers, as bytes or as text.
-///
-/// A message of gRPC never begins so: its flag is 0 or 1.
-fn is_status(data: &impl Buf) -> bool {
-    const TRAILERS: u8 = 0x80;
-    /// The first letter of a byte from 0x80 on, up to 0x83, in base64.
-    const TEXT: u8 = b'g';
-    data.chunk()
-        .first()
-        .is_some_and(|first| matches!(*first, TRAILERS | TEXT))
 }
 
 /// The body of an answer in the service's place.

@@ -251,15 +251,6 @@ fn closing_connections() {
             100 + GRACE,
             ForceIdle,
         ),
-        Row(
-            "just requested, by another thread",
-            View {
-                closing_since: Duration::ZERO,
-                ..closing(http1(), Drain, 0)
-            },
-            LONG,
-            Leave,
-        ),
         // Its last response may have gone out without `Connection: close`.
         Row(
             "HTTP/1, an exchange ended later",

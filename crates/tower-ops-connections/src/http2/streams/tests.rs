@@ -60,6 +60,28 @@ fn resets_and_goaway_end_streams_and_unknown_ones_are_ignored() {
 }
 
 #[test]
+fn a_stream_opened_above_the_last_one_is_not_served_and_not_counted() {
+    let mut streams = streams();
+    answered(&mut streams, 1);
+    // The highest possible stream: whatever comes is served.
+    streams.refuse_above((1 << 31) - 1, SECOND);
+    answered(&mut streams, 3);
+    streams.refuse_above(3, SECOND);
+    // A later one cannot be higher.
+    streams.refuse_above(9, SECOND);
+    for id in [5, 7] {
+        streams.client_headers(id, false, SECOND);
+        streams.client_headers(id, true, SECOND);
+    }
+    assert_eq!(counts(&streams), (2, 0, 2));
+    assert!(!streams.contains(5) && !streams.contains(7));
+    for id in [1, 3] {
+        streams.server_ends(id, SECOND);
+    }
+    assert_eq!(counts(&streams), (0, 0, 0));
+}
+
+#[test]
 fn a_window_that_stays_closed_is_a_stall() {
     let mut streams = streams();
     streams.set_initial_window(0, SECOND);
