@@ -35,17 +35,6 @@ const REQUESTED: &[Outcome] = &[Outcome::OK, Outcome::FAILED, Outcome::UNAUTHORI
 
 /// Who sent a request, for the audit. Insert it into the extensions of the request, in a layer that
 /// knows the client. Without it the audit has no peer.
-///
-/// # Examples
-///
-/// ```
-/// # use http::Request;
-/// use tower_ops_state::Peer;
-///
-/// # let mut request = Request::new(());
-/// # let address = std::net::SocketAddr::from(([192, 0, 2, 7], 4711));
-/// request.extensions_mut().insert(Peer::new(address));
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer(Arc<str>);
 

@@ -1,5 +1,4 @@
-use std::collections::HashSet;
-use std::collections::hash_map::RandomState;
+use std::collections::{HashSet, hash_map::RandomState};
 use std::env;
 use std::ffi::OsStr;
 use std::fmt;
@@ -352,13 +351,11 @@ impl Problems {
     }
 }
 
+/// Without the tokens and the key.
 impl fmt::Debug for StateBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.settings.participants.iter().map(|it| it.name());
-        // Neither the tokens nor the key.
         f.debug_struct("StateBuilder")
             .field("application", &self.settings.application)
-            .field("participants", &names.collect::<Vec<_>>())
             .field("file", &self.settings.file)
             .finish_non_exhaustive()
     }

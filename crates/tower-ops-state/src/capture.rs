@@ -13,7 +13,7 @@ use crate::envelope::{END, Entry, Head, Nesting, hex};
 use crate::error::{ErrorKind, StateError, StateResult};
 use crate::fence::Pause;
 use crate::participant::{Data, Isolated, Snapshot};
-use crate::restore::CommitGate;
+use crate::restore::{AbandonOnDrop, CommitGate};
 use crate::state::{Permit, StateInner, spawn};
 
 /// The state of one moment, to be written wherever it is needed. Made by
@@ -115,25 +115,23 @@ impl StateInner {
     ) -> StateResult<Captured> {
         self.check_participants()?;
         let gate = CommitGate::default();
-        let deadline = Instant::now() + self.settings.capture_timeout;
-        let _abandon = gate.abandon_on_drop();
-        let (inner, waits) = (Arc::clone(self), gate.clone());
-        let isolated = Isolated::until(deadline);
+        let allowed = self.settings.capture_timeout;
+        let deadline = Instant::now() + allowed;
+        let _abandon = AbandonOnDrop(gate.clone());
+        let (inner, isolated) = (Arc::clone(self), Isolated::until(deadline));
         let running = spawn(move || {
             let pause = hand_over.then(|| inner.pause_writes(&isolated));
             let pause = pause.transpose()?;
-            let capture = inner.capture_isolated(&isolated, hand_over, &waits)?;
+            let capture = inner.capture_isolated(&isolated, hand_over, &gate)?;
             let hand_over = HandOver {
                 pause,
                 _permit: permit,
             };
             Ok(Captured { capture, hand_over })
         })?;
-        let allowed = self.settings.capture_timeout;
-        let late =
-            || ErrorKind::TimedOut.error(format!("the capture took longer than {allowed:?}"));
-        let captured = timeout_at(deadline, running).await.map_err(|_| late())?;
-        captured.map_err(StateError::internal)?
+        timeout_at(deadline, running).await.unwrap_or_else(|_| {
+            Err(ErrorKind::TimedOut.error(format!("the capture took longer than {allowed:?}")))
+        })
     }
 
     fn pause_writes(&self, isolated: &Isolated) -> StateResult<Pause> {
@@ -198,10 +196,9 @@ impl StateInner {
 /// will have.
 pub(crate) struct Measure<'a> {
     digest: Sha256,
+    /// How long the envelope is until here.
     length: u64,
-    /// What may still be written.
-    room: u64,
-    max_size: usize,
+    limit: usize,
     nesting: Nesting,
     gate: &'a CommitGate,
     stopped: Option<StateError>,
@@ -212,21 +209,20 @@ impl<'a> Measure<'a> {
     pub(crate) fn of(
         data: &dyn Snapshot,
         before: u64,
-        max_size: usize,
+        limit: usize,
         gate: &'a CommitGate,
     ) -> StateResult<(u64, String)> {
         let mut measure = Self {
             digest: Sha256::new(),
-            length: 0,
-            room: (max_size as u64).saturating_sub(before),
-            max_size,
+            length: before,
+            limit,
             nesting: Nesting::default(),
             gate,
             stopped: None,
         };
         // Serialising runs code of the application.
         let problem = match panic::catch(|| data.write(&mut measure)) {
-            Ok(Ok(())) => return Ok((measure.length, hex(measure.digest))),
+            Ok(Ok(())) => return Ok((measure.length - before, hex(measure.digest))),
             Ok(Err(error)) => error.to_string(),
             Err(panic) => format!("serialising panicked: {}", panic::text(&*panic)),
         };
@@ -238,8 +234,8 @@ impl<'a> Measure<'a> {
 impl Write for Measure<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.length = self.length.saturating_add(bytes.len() as u64);
-        self.stopped = if self.length > self.room {
-            Some(StateError::too_large(self.max_size))
+        self.stopped = if self.length > self.limit as u64 {
+            Some(StateError::too_large(self.limit))
         } else if !self.nesting.accepts(bytes) {
             let text = "its data is nested too deeply, and could not be restored";
             Some(ErrorKind::Refused.error(text))

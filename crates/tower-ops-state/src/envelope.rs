@@ -230,8 +230,7 @@ impl SigningKey {
 
     pub(crate) fn new(key: &[u8]) -> Option<Self> {
         // HMAC takes keys of every length, which the type does not express.
-        let mac = Hmac::new_from_slice(key).ok()?;
-        Some(Self { mac })
+        Hmac::new_from_slice(key).ok().map(|mac| Self { mac })
     }
 
     fn sign(&self, head: &[u8]) -> String {

@@ -117,13 +117,13 @@ impl StateError {
 
     /// Only for logs: nobody waits for the result.
     pub(crate) fn abandoned() -> Self {
-        let text = "it was abandoned before anything was changed";
-        ErrorKind::TimedOut.error(text)
+        ErrorKind::TimedOut.error("it was abandoned before anything was changed")
     }
 
     pub(crate) fn too_large(limit: usize) -> Self {
-        let message = format!("the state is larger than the limit of {limit} bytes");
-        ErrorKind::TooLarge.error(message)
+        ErrorKind::TooLarge.error(format!(
+            "the state is larger than the limit of {limit} bytes"
+        ))
     }
 
     pub(crate) fn internal(error: impl fmt::Display) -> Self {

@@ -17,18 +17,6 @@ pub use self::layer::{FenceLayer, FenceService, ResponseBody, ResponseFuture};
 /// Every write of the application goes through it: those of requests by a [layer](Self::layer),
 /// those of a worker by [`enter`](Self::enter). A hand-over closes the fence, waits for the writes
 /// that have begun, and only then captures. A restore keeps it closed until it ends.
-///
-/// # Examples
-///
-/// ```
-/// # use tower_ops_state::{Fence, Fenced};
-/// # fn take_a_job() {}
-/// fn work(fence: &Fence) -> Result<(), Fenced> {
-///     let _writing = fence.enter()?;
-///     take_a_job();
-///     Ok(())
-/// }
-/// ```
 #[derive(Clone)]
 pub struct Fence {
     shared: Arc<FenceShared>,

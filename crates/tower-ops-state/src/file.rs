@@ -25,7 +25,7 @@ impl StateInner {
         let captured = self.capture(permit, false).await?;
         entry.set_contents(captured.capture.size(), captured.capture.digest());
         let generation = self.fence.generation();
-        run(move || {
+        spawn(move || {
             if let Some(newer) = newer_generation(&path, generation)? {
                 let text = format!("{} already has generation {newer}", path.display());
                 return Err(ErrorKind::Generation.error(text));
@@ -36,7 +36,7 @@ impl StateInner {
                 captured.capture.write_to(out)
             };
             file::replace(&path, write).map_err(|error| about(&path, &error))
-        })
+        })?
         .await
     }
 
@@ -51,12 +51,12 @@ impl StateInner {
         self.check_restore(how)?;
         let deadline = Instant::now() + self.settings.restore_timeout;
         let (from, limit) = (path.clone(), self.settings.max_size);
-        let read = run(move || {
+        let read = spawn(move || {
             file::remove_leftovers(&from);
             let file = open(&from)?;
             let read = |file| Segments::read_from(file, limit, |error| about(&from, &error));
             file.map(read).transpose()
-        });
+        })?;
         let restored = match read.await {
             Ok(None) => return Ok(None),
             Ok(Some(envelope)) => {
@@ -68,32 +68,25 @@ impl StateInner {
         };
         match restored {
             Err(error) if is_about_contents(&error) => {
-                run(move || Err(keep_aside(&path, error))).await
+                spawn(move || Err(keep_aside(&path, error)))?.await
             }
             restored => restored.map(Some),
         }
     }
 
     fn file_path(&self) -> StateResult<PathBuf> {
-        self.settings.file.clone().ok_or_else(|| {
-            let text = "no file is configured for the state";
-            ErrorKind::Unavailable.error(text)
-        })
+        let path = self.settings.file.clone();
+        path.ok_or_else(|| ErrorKind::Unavailable.error("no file is configured for the state"))
     }
 
     async fn wait_for_permit(&self) -> StateResult<Permit> {
         let permit = Arc::clone(&self.permits).acquire_owned();
-        match timeout(self.settings.capture_timeout, permit).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(StateError::busy()),
-        }
+        let permit = timeout(self.settings.capture_timeout, permit).await;
+        permit
+            .ok()
+            .and_then(Result::ok)
+            .ok_or_else(StateError::busy)
     }
-}
-
-async fn run<T: Send + 'static>(
-    work: impl FnOnce() -> StateResult<T> + Send + 'static,
-) -> StateResult<T> {
-    spawn(work)?.await.map_err(StateError::internal)?
 }
 
 fn about(path: &Path, error: &io::Error) -> StateError {

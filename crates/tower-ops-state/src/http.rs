@@ -4,7 +4,6 @@ mod capture_body;
 mod request;
 
 use std::convert::Infallible;
-use std::fmt;
 use std::future::ready;
 use std::io;
 use std::pin::{Pin, pin};
@@ -63,7 +62,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// The future and the body of a response may be dropped at any time. A capture stops. A restore
 /// stops unless the first participant already commits; then it goes on to its end without the
 /// client.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct StateService {
     state: Arc<StateInner>,
 }
@@ -96,14 +95,6 @@ where
                 Box::pin(ready(Ok(response.map(StateBody::new))))
             }
         }
-    }
-}
-
-impl fmt::Debug for StateService {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StateService")
-            .field("application", &self.state.settings.application)
-            .finish_non_exhaustive()
     }
 }
 

@@ -4,19 +4,10 @@ mod job;
 
 use serde::Serialize;
 
+pub(crate) use self::job::{AbandonOnDrop, CommitGate};
 use crate::audit::Operation;
 
-pub(crate) use self::job::CommitGate;
-
 /// How to restore. As strictly as possible by default.
-///
-/// # Examples
-///
-/// ```
-/// use tower_ops_state::Restore;
-///
-/// let how = Restore::new().dry_run(true).allow_unknown(true);
-/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Restore {
     pub(crate) dry_run: bool,
@@ -57,16 +48,14 @@ impl Restore {
         self
     }
 
-    /// Sets whether the envelope may lack participants, which then keep their state. Off by
-    /// default.
+    /// Sets whether participants may be missing; they keep their state. Off by default.
     #[must_use]
     pub const fn allow_missing(mut self, allow: bool) -> Self {
         self.allow_missing = allow;
         self
     }
 
-    /// Sets whether the envelope may have unknown participants, whose data is then dropped. Off by
-    /// default.
+    /// Sets whether participants may be unknown; their data is dropped. Off by default.
     #[must_use]
     pub const fn allow_unknown(mut self, allow: bool) -> Self {
         self.allow_unknown = allow;

@@ -28,7 +28,7 @@ use crate::restore::{Restore, Restored};
 /// # Panics
 ///
 /// All `async` methods panic outside of a tokio runtime with a clock.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct State {
     pub(crate) inner: Arc<StateInner>,
 }
@@ -89,8 +89,6 @@ impl State {
     /// If another capture or restore is running; if the envelope is broken, too large, of another
     /// application or of an older generation; if a participant refuses; if
     /// [`restore_when`](StateBuilder::restore_when) does not allow it; if it takes too long.
-    /// [`StateError::rolled_back`] returns whether participants had been changed and were rolled
-    /// back.
     ///
     /// # Cancel safety
     ///
@@ -122,12 +120,9 @@ impl State {
         entry.watch(restore).await
     }
 
-    /// Writes the state into the [file](StateBuilder::file), at shutdown or periodically. Writes
-    /// into a file beside it, which takes its place once it is on the disk: at every moment the
-    /// file has the old state or the new one.
-    ///
-    /// If another capture is running, waits for it, for at most the
-    /// [`capture_timeout`](StateBuilder::capture_timeout).
+    /// Writes the state into the [file](StateBuilder::file), at shutdown or periodically. At every
+    /// moment the file has the old state or the new one. Waits for another capture or restore, for
+    /// at most the [`capture_timeout`](StateBuilder::capture_timeout).
     ///
     /// # Errors
     ///
@@ -172,17 +167,6 @@ impl State {
     }
 }
 
-impl fmt::Debug for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.inner.settings.participants.iter().map(|it| it.name());
-        f.debug_struct("State")
-            .field("application", &self.inner.settings.application)
-            .field("participants", &names.collect::<Vec<_>>())
-            .field("fence", &self.inner.fence)
-            .finish_non_exhaustive()
-    }
-}
-
 pub(crate) type Condition = Box<dyn Fn() -> bool + Send + Sync>;
 pub(crate) type Callback = Box<dyn Fn() + Send + Sync>;
 
@@ -200,6 +184,16 @@ pub(crate) struct StateInner {
     pub(crate) signing_key: Option<SigningKey>,
     pub(crate) fence: Fence,
     pub(crate) permits: Arc<Semaphore>,
+}
+
+/// Without the tokens and the key.
+impl fmt::Debug for StateInner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StateInner")
+            .field("application", &self.settings.application)
+            .field("fence", &self.fence)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What is configured. [`StateBuilder`] documents it.
@@ -238,11 +232,11 @@ impl StateInner {
     }
 
     pub(crate) fn check_participants(&self) -> StateResult<()> {
-        if self.settings.participants.is_empty() {
-            return Err(ErrorKind::Unavailable
-                .error("no participant is registered: there is nothing to capture or restore"));
-        }
-        Ok(())
+        let text = "no participant is registered: there is nothing to capture or restore";
+        let is_any = !self.settings.participants.is_empty();
+        is_any
+            .then_some(())
+            .ok_or_else(|| ErrorKind::Unavailable.error(text))
     }
 
     /// Checks what a restore needs before the body is read.
@@ -262,22 +256,11 @@ impl StateInner {
             "this instance serves: restore before it is ready or while it is drained, or by force",
         ))
     }
-
-    /// Notifies the application that this instance has its state.
-    pub(crate) fn notify_restored(&self) {
-        call_all(&self.settings.on_restored);
-    }
-
-    /// Notifies the application that this instance may have parts of two states.
-    pub(crate) fn notify_inconsistent(&self) {
-        tracing::error!("a rollback failed: participants may have parts of two states");
-        call_all(&self.settings.on_inconsistent);
-    }
 }
 
-fn call_all(callbacks: &[Callback]) {
+/// Calls what is notified of a result, which a panic cannot undo.
+pub(crate) fn call_all(callbacks: &[Callback]) {
     for callback in callbacks {
-        // The result stands already: a panic cannot undo it.
         let _ = panic::catch(callback);
     }
 }
@@ -287,8 +270,8 @@ fn call_all(callbacks: &[Callback]) {
 /// It does not use the blocking pool. A runtime waits for that pool when it ends, and with it the
 /// process would wait for however long a getter or a file system hangs.
 pub(crate) fn spawn<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> StateResult<oneshot::Receiver<T>> {
+    work: impl FnOnce() -> StateResult<T> + Send + 'static,
+) -> StateResult<impl Future<Output = StateResult<T>> + Send> {
     let (sender, receiver) = oneshot::channel();
     let runtime = Handle::current();
     let thread = thread::Builder::new().name("state".into());
@@ -297,5 +280,6 @@ pub(crate) fn spawn<T: Send + 'static>(
         // Whoever waited may be gone.
         let _ = sender.send(work());
     });
-    spawned.map(|_| receiver).map_err(StateError::internal)
+    spawned.map_err(StateError::internal)?;
+    Ok(async { receiver.await.map_err(StateError::internal)? })
 }

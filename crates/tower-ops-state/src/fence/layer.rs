@@ -100,7 +100,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Some(inner) = this.inner.as_pin_mut() else {
-            return Poll::Ready(Ok(closed(*this.grpc).map(ResponseBody::answer)));
+            let inner = None;
+            let answer = closed(*this.grpc).map(|answer| ResponseBody { inner, answer });
+            return Poll::Ready(Ok(answer));
         };
         let response = ready!(inner.poll(cx));
         *this.guard = None;
@@ -134,18 +136,9 @@ pin_project! {
 }
 
 impl<B> ResponseBody<B> {
-    const fn answer(answer: AnswerBody) -> Self {
-        Self {
-            inner: None,
-            answer,
-        }
-    }
-
     fn inner(body: B) -> Self {
-        Self {
-            inner: Some(body),
-            answer: AnswerBody::default(),
-        }
+        let (inner, answer) = (Some(body), AnswerBody::default());
+        Self { inner, answer }
     }
 }
 

@@ -58,7 +58,11 @@ impl CaptureBody {
             let written = panic::catch(|| write(&capture, gzip, &mut writer));
             drop(capture);
             let failure = match written {
-                Ok(Ok(())) => writer.finish(hand_over).err().and(writer.failure),
+                Ok(Ok(())) => {
+                    let last = std::mem::take(&mut writer.filling).into();
+                    let sent = writer.send(Chunk::Last(last, hand_over));
+                    sent.err().and(writer.failure)
+                }
                 Ok(Err(_)) | Err(_) => Some(writer.failure.unwrap_or(Outcome::FAILED)),
             };
             if let Some(failure) = failure {
@@ -90,22 +94,14 @@ struct ChunkWriter {
 
 impl ChunkWriter {
     fn send(&mut self, chunk: Chunk) -> io::Result<()> {
-        let sending = self.sender.send(chunk);
-        let sent = self
-            .runtime
-            .block_on(async { timeout(self.idle, sending).await });
-        self.failure = match sent {
+        let sending = async { timeout(self.idle, self.sender.send(chunk)).await };
+        self.failure = match self.runtime.block_on(sending) {
             Ok(Ok(())) => return Ok(()),
             // The body was dropped.
             Ok(Err(_)) => Some(Outcome::CANCELLED),
             Err(_) => Some(Outcome::TIMED_OUT),
         };
         Err(io::Error::other("the client no longer reads"))
-    }
-
-    fn finish(&mut self, hand_over: HandOver) -> io::Result<()> {
-        let last = std::mem::take(&mut self.filling).into();
-        self.send(Chunk::Last(last, hand_over))
     }
 }
 

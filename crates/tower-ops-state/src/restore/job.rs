@@ -6,6 +6,7 @@
 //! goes on to its end, and after an error the participants that committed get back what they had.
 
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 
 use tokio::time::{Instant, timeout, timeout_at};
@@ -13,10 +14,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Restore, Restored, RestoredParticipant};
 use crate::audit::AuditEntry;
 use crate::capture::Measure;
-use crate::envelope::{Entry, Envelope, Head, Received, Segments};
+use crate::envelope::{Entry, Envelope, Received, Segments};
 use crate::error::{ErrorKind, StateError, StateResult};
 use crate::participant::{Data, ErasedParticipant, Isolated, Snapshot};
-use crate::state::{Permit, StateInner, spawn};
+use crate::state::{Permit, StateInner, call_all, spawn};
 
 /// Decides one race: either whoever waits abandons the operation, or it begins to commit. Never
 /// both.
@@ -32,21 +33,18 @@ impl CommitGate {
         !self.commits.get_or_init(|| false)
     }
 
-    /// Begins to commit. Returns `false` if the operation was abandoned.
-    pub(super) fn begin_commit(&self) -> bool {
-        *self.commits.get_or_init(|| true)
+    /// Begins to commit, unless the operation was abandoned.
+    pub(super) fn begin_commit(&self) -> StateResult<()> {
+        let commits = *self.commits.get_or_init(|| true);
+        commits.then_some(()).ok_or_else(StateError::abandoned)
     }
 
     pub(crate) fn is_abandoned(&self) -> bool {
         self.commits.get() == Some(&false)
     }
-
-    pub(crate) fn abandon_on_drop(&self) -> AbandonOnDrop {
-        AbandonOnDrop(self.clone())
-    }
 }
 
-pub(crate) struct AbandonOnDrop(CommitGate);
+pub(crate) struct AbandonOnDrop(pub(crate) CommitGate);
 
 impl Drop for AbandonOnDrop {
     fn drop(&mut self) {
@@ -66,7 +64,7 @@ impl StateInner {
         entry: &AuditEntry,
     ) -> StateResult<Restored> {
         let gate = CommitGate::default();
-        let _abandon = gate.abandon_on_drop();
+        let _abandon = AbandonOnDrop(gate.clone());
         let job = RestoreJob {
             state: Arc::clone(self),
             how,
@@ -74,7 +72,7 @@ impl StateInner {
             isolated: Isolated::until(deadline),
             entry: entry.clone(),
         };
-        let mut running = spawn(move || {
+        let running = spawn(move || {
             let result = job.run(envelope);
             // An abandoned attempt was already published by whoever waited.
             if !job.gate.is_abandoned() {
@@ -88,17 +86,18 @@ impl StateInner {
             let text = format!("the restore took longer than {allowed:?}; {text}");
             Err(ErrorKind::TimedOut.error(text))
         };
+        let mut running = pin!(running);
         if let Ok(result) = timeout_at(deadline, &mut running).await {
-            return result.map_err(StateError::internal)?;
+            return result;
         }
         if gate.abandon() {
             return late("nothing was changed");
         }
         // It commits or rolls back within that time, unless a participant blocks its thread.
-        match timeout(allowed, running).await {
-            Ok(result) => result.map_err(StateError::internal)?,
-            Err(_) => late("a participant is still committing, and the result is not known"),
-        }
+        let unknown = || late("a participant is still committing, and the result is not known");
+        timeout(allowed, running)
+            .await
+            .unwrap_or_else(|_| unknown())
     }
 }
 
@@ -121,20 +120,27 @@ impl RestoreJob {
         let Envelope { head, data } = Envelope::open(envelope, self.state.signing_key.as_ref())?;
         let digest = head.digest();
         self.entry.set_contents(size, &digest);
-        self.check_head(&head)?;
+        if head.application != settings.application {
+            return Err(ErrorKind::Refused.error("the envelope is of another application"));
+        }
+        let (theirs, ours) = (head.generation, self.state.fence.generation());
+        if theirs < ours && !self.how.force {
+            let text = format!("the envelope has generation {theirs}, and this instance {ours}");
+            return Err(ErrorKind::Generation.error(text));
+        }
 
-        let ours = || settings.participants.iter().map(|it| it.name());
-        let theirs = || head.participants.iter().map(|it| &*it.name);
+        let known = || settings.participants.iter().map(|it| it.name());
+        let given = || head.participants.iter().map(|it| &*it.name);
         let is_allowed = self.how.allow_missing || settings.allow_missing;
         let text = "it is not in the envelope; ?allow_missing=1 keeps its state as it is";
-        let missing = difference(ours(), theirs(), is_allowed, text)?;
+        let missing = difference(known(), given(), is_allowed, text)?;
         let is_allowed = self.how.allow_unknown || settings.allow_unknown;
         let text = "it is unknown to this instance; ?allow_unknown=1 drops its data";
-        let unknown = difference(theirs(), ours(), is_allowed, text)?;
+        let unknown = difference(given(), known(), is_allowed, text)?;
 
         let mut restored = Restored {
             dry_run: self.how.dry_run,
-            generation: head.generation.max(self.state.fence.generation()),
+            generation: theirs.max(ours),
             application_version: head.application_version,
             instance: head.instance,
             created: head.created,
@@ -147,21 +153,9 @@ impl RestoreJob {
         if self.how.dry_run {
             self.compare(&prepared, &mut restored)?;
         } else {
-            restored.generation = self.commit(prepared, head.generation)?;
+            restored.generation = self.commit(prepared, theirs)?;
         }
         Ok(restored)
-    }
-
-    fn check_head(&self, head: &Head) -> StateResult<()> {
-        if head.application != self.state.settings.application {
-            return Err(ErrorKind::Refused.error("the envelope is of another application"));
-        }
-        let (theirs, ours) = (head.generation, self.state.fence.generation());
-        if theirs < ours && !self.how.force {
-            let text = format!("the envelope has generation {theirs}, and this instance {ours}");
-            return Err(ErrorKind::Generation.error(text));
-        }
-        Ok(())
     }
 
     fn prepare(
@@ -221,9 +215,7 @@ impl RestoreJob {
         }
         // Checked again: the instance may have become ready while the body was received.
         self.state.check_time(self.how)?;
-        if !self.gate.begin_commit() {
-            return Err(StateError::abandoned());
-        }
+        self.gate.begin_commit()?;
         for (at, (participant, data)) in prepared.into_iter().enumerate() {
             if let Err(error) = participant.commit(&self.isolated, data) {
                 // With the one that failed, as it may have committed a part.
@@ -232,7 +224,7 @@ impl RestoreJob {
             }
         }
         let generation = pause.take(generation);
-        self.state.notify_restored();
+        call_all(&self.state.settings.on_restored);
         Ok(generation)
     }
 
@@ -249,16 +241,15 @@ impl RestoreJob {
             }
         }
         if !is_whole {
-            self.state.notify_inconsistent();
+            tracing::error!("a rollback failed: participants may have parts of two states");
+            call_all(&self.state.settings.on_inconsistent);
         }
         error.with_rolled_back(is_whole)
     }
 
     fn check_abandoned(&self) -> StateResult<()> {
-        match self.gate.is_abandoned() {
-            true => Err(StateError::abandoned()),
-            false => Ok(()),
-        }
+        let is_wanted = !self.gate.is_abandoned();
+        is_wanted.then_some(()).ok_or_else(StateError::abandoned)
     }
 }
 
