@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use metrics::Recorder;
 use tower_ops_core::config::ConfigError;
+use tower_ops_core::recorder::{RecorderHandle, SharedRecorder};
 
 use crate::check::Check;
 use crate::details::Details;
@@ -49,7 +49,7 @@ pub struct HealthBuilder {
     stalled_after: Duration,
     blocked_after: Option<Duration>,
     callbacks: Vec<Callback>,
-    recorder: Option<Arc<dyn Recorder + Send + Sync>>,
+    recorder: Option<SharedRecorder>,
 }
 
 impl HealthBuilder {
@@ -145,7 +145,7 @@ impl HealthBuilder {
     }
 
     /// Measures with this recorder, and not with the process's one.
-    pub fn recorder(mut self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
+    pub fn recorder(mut self, recorder: SharedRecorder) -> Self {
         self.recorder = Some(recorder);
         self
     }
@@ -165,9 +165,7 @@ impl HealthBuilder {
             details: self.details.unwrap_or_default(),
             degraded: StatusCode::from_u16(self.degraded).unwrap_or(StatusCode::OK),
             jitter: self.jitter,
-            meters: Meters {
-                recorder: self.recorder,
-            },
+            meters: Meters::new(RecorderHandle::new(self.recorder)),
             listeners: Listeners::new(self.callbacks),
             slots: self.concurrency,
         };

@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::result::{CheckResult, Gauge};
+use crate::meters::Gauge;
+use crate::result::CheckResult;
 use crate::status::Kind;
 
 /// Looks whether something that a service needs works.
@@ -147,8 +148,7 @@ pub struct Check {
     pub(crate) success_threshold: u32,
     pub(crate) stale_after: Option<Duration>,
     pub(crate) routes: Vec<Arc<str>>,
-    /// What the recorder is told before each run.
-    pub(crate) gauges: Option<Arc<dyn Fn() -> Vec<Gauge> + Send + Sync>>,
+    pub(crate) gauge: Option<Gauge>,
     /// What the check's own builder found wrong.
     pub(crate) problems: Vec<String>,
 }
@@ -223,7 +223,7 @@ impl Check {
             success_threshold: 1,
             stale_after: None,
             routes: Vec::new(),
-            gauges: None,
+            gauge: None,
             problems: Vec::new(),
         }
     }
@@ -311,18 +311,28 @@ impl Check {
         self
     }
 
-    #[allow(dead_code, reason = "for the checks behind features")]
-    pub(crate) fn with_problems(mut self, problems: Vec<String>) -> Self {
-        self.problems = problems;
+    /// Sets a gauge before each run, with the labels `name`, which is the check's, and `state`.
+    /// For crates of ready-made checks.
+    ///
+    /// `values` returns each state and its value. It is called where checks run: it must not block.
+    pub fn gauge(
+        mut self,
+        name: &'static str,
+        help: &'static str,
+        values: impl Fn() -> Vec<(&'static str, f64)> + Send + Sync + 'static,
+    ) -> Self {
+        self.gauge = Some(Gauge {
+            name,
+            help,
+            values: Arc::new(values),
+        });
         self
     }
 
-    #[allow(dead_code, reason = "for the checks behind features")]
-    pub(crate) fn with_gauges(
-        mut self,
-        gauges: impl Fn() -> Vec<Gauge> + Send + Sync + 'static,
-    ) -> Self {
-        self.gauges = Some(Arc::new(gauges));
+    /// Adds problems of the settings that this check was made from: building the
+    /// [`Health`](crate::Health) returns them with all others. For crates of ready-made checks.
+    pub fn problems(mut self, problems: impl IntoIterator<Item = String>) -> Self {
+        self.problems.extend(problems);
         self
     }
 

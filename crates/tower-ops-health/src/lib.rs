@@ -129,15 +129,15 @@
 //! |---|---|
 //! | `axum` | routes from `MatchedPath` for [`ShedLayer`] |
 //! | `grpc` | `Health::grpc`: `grpc.health.v1` with Check, Watch and List, for tonic |
-//! | `http`, `tcp`, `dns`, `tls`, `disk`, `memory`, `file`, `runtime`, `sqlx`, `redis` | the ready-made [`checks`] of these names |
+//!
+//! Ready-made checks, of HTTP servers, disks, sqlx pools and more, are a crate of their own:
+//! tower-ops-health-checks.
 //!
 //! # Limits
 //!
 //! - Without a [watch](Health::watch), liveness says that the runtime which serves it still answers,
 //!   no more. If every worker of that runtime is blocked, the probe times out, which the kubelet
 //!   counts as a failure as well.
-//! - Names of hosts are resolved by the system's resolver, on a blocking thread that a timeout
-//!   does not end: where that hangs for long, give addresses, or the `dns` check's own resolver.
 //! - A check that spawns work and leaves it behind when it is dropped can pile that work up: only
 //!   what it awaits, or does in [`Check::blocking`], is kept from running twice.
 //! - Failing readiness does not stop traffic at once: keep serving for some seconds after
@@ -154,7 +154,6 @@
 mod accept;
 mod builder;
 mod check;
-pub mod checks;
 mod details;
 mod entry;
 mod error;

@@ -47,26 +47,6 @@ pub struct Observed {
     pub unit: Cow<'static, str>,
 }
 
-/// What a check tells the recorder before each of its runs.
-#[derive(Clone, Debug)]
-pub(crate) struct Gauge {
-    pub(crate) name: &'static str,
-    pub(crate) state: &'static str,
-    pub(crate) value: f64,
-}
-
-impl Gauge {
-    #[allow(dead_code, reason = "for the checks behind features")]
-    #[expect(clippy::cast_precision_loss, reason = "so much is not counted")]
-    pub(crate) const fn new(name: &'static str, state: &'static str, number: usize) -> Self {
-        Self {
-            name,
-            state,
-            value: number as f64,
-        }
-    }
-}
-
 impl CheckResult {
     const fn new(status: Status) -> Self {
         Self {
@@ -75,6 +55,12 @@ impl CheckResult {
             error: None,
             value: None,
         }
+    }
+
+    /// Returns the status that it has found.
+    #[must_use]
+    pub const fn status(&self) -> Status {
+        self.status
     }
 
     /// All is well.

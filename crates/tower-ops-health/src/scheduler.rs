@@ -154,8 +154,8 @@ async fn run_once(weak: &Weak<Shared>, entry: &Arc<Entry>, slot: OwnedSemaphoreP
         return overrun(weak, entry, entry.check.timeout).await;
     };
     // Before the run, which is not a part of what is measured.
-    if let (Some(gauges), Some(shared)) = (&entry.check.gauges, weak.upgrade()) {
-        shared.meters.gauges(&entry.check.name, &gauges());
+    if let (Some(gauge), Some(shared)) = (&entry.check.gauge, weak.upgrade()) {
+        shared.meters.gauge(&entry.check.name, gauge);
     }
     let joinable = Joinable::begin(entry);
     let started = Instant::now();

@@ -28,10 +28,10 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
-use tower_ops_health::checks::{
+use tower_ops_health::{Check, Health, Report, Status};
+use tower_ops_health_checks::{
     Disk, Dns, FileAge, Http, Memory, Pool, QueueDepth, Redis, RuntimeLag, Tcp, Tls,
 };
-use tower_ops_health::{Check, Health, Report, Status};
 
 /// Runs a check once.
 async fn run(check: Check) -> Report {
@@ -94,39 +94,39 @@ async fn http_judges_status_and_body() {
     let url = |path: &str| format!("{base}{path}");
     let http = |path: &str| Http::get(url(path));
 
-    let report = run(http("/ok").check("http")).await;
+    let report = run(http("/ok").into_check("http")).await;
     assert_eq!(report.status, Status::Ok);
     assert_eq!(report.last.unwrap().detail.unwrap(), "200 OK");
     assert_eq!(
-        error(&run(http("/no").check("http")).await),
+        error(&run(http("/no").into_check("http")).await),
         "the status is 404 Not Found"
     );
     assert_eq!(
-        run(http("/teapot").expect_status(400..500).check("http"))
+        run(http("/teapot").expect_status(400..500).into_check("http"))
             .await
             .status,
         Status::Ok
     );
     assert_eq!(
-        run(http("/teapot").expect_status(418..=418).check("http"))
+        run(http("/teapot").expect_status(418..=418).into_check("http"))
             .await
             .status,
         Status::Ok
     );
-    error(&run(http("/ok").expect_status(418..=418).check("http")).await);
+    error(&run(http("/ok").expect_status(418..=418).into_check("http")).await);
 
     assert_eq!(
-        run(http("/ok").expect_body("is well").check("http"))
+        run(http("/ok").expect_body("is well").into_check("http"))
             .await
             .status,
         Status::Ok
     );
-    let wrong = run(http("/ok").expect_body("is bad").check("http")).await;
+    let wrong = run(http("/ok").expect_body("is bad").into_check("http")).await;
     assert_eq!(
         error(&wrong),
         "the first 11 bytes are not what was expected"
     );
-    let far = run(http("/long").expect_body("end").check("http")).await;
+    let far = run(http("/long").expect_body("end").into_check("http")).await;
     assert_eq!(
         error(&far),
         "the first 65536 bytes are not what was expected"
@@ -134,7 +134,7 @@ async fn http_judges_status_and_body() {
     let far = run(http("/long")
         .expect_body("end")
         .max_body(100_003)
-        .check("http"))
+        .into_check("http"))
     .await;
     assert_eq!(far.status, Status::Ok);
 
@@ -143,24 +143,26 @@ async fn http_judges_status_and_body() {
         .header("x-key", "k")
         .body("ping");
     assert_eq!(
-        run(posted.expect_body("pong").check("http")).await.status,
+        run(posted.expect_body("pong").into_check("http"))
+            .await
+            .status,
         Status::Ok
     );
 
-    error(&run(http("/there").check("http")).await);
+    error(&run(http("/there").into_check("http")).await);
     let followed = http("/there").redirects(1).expect_body("all is well");
-    assert_eq!(run(followed.check("http")).await.status, Status::Ok);
+    assert_eq!(run(followed.into_check("http")).await.status, Status::Ok);
     assert_eq!(
-        error(&run(http("/loop").redirects(3).check("http")).await),
+        error(&run(http("/loop").redirects(3).into_check("http")).await),
         "more than 3 redirects"
     );
 
     let brief = |check: Check| check.timeout(Duration::from_millis(100));
     assert_eq!(
-        error(&run(brief(http("/hangs").check("http"))).await),
+        error(&run(brief(http("/hangs").into_check("http"))).await),
         "no answer within 100ms"
     );
-    let refused = Http::get(format!("http://{}/", nobody())).check("http");
+    let refused = Http::get(format!("http://{}/", nobody())).into_check("http");
     assert!(error(&run(refused).await).contains("refused"));
 }
 
@@ -179,7 +181,9 @@ async fn http_keeps_headers_from_strangers_and_https_from_http() {
         .header("authorization", "Bearer x")
         .redirects(1);
     assert_eq!(
-        run(check.expect_body("nothing").check("http")).await.status,
+        run(check.expect_body("nothing").into_check("http"))
+            .await
+            .status,
         Status::Ok
     );
 }
@@ -200,18 +204,25 @@ async fn tcp_connects_and_listens() {
             });
         }
     });
-    assert_eq!(run(Tcp::new(&addr).check("tcp")).await.status, Status::Ok);
-    let ping = || Tcp::new(&addr).send("PING");
     assert_eq!(
-        run(ping().expect("+PONG\r\n").check("tcp")).await.status,
+        run(Tcp::new(&addr).into_check("tcp")).await.status,
         Status::Ok
     );
-    let wrong = run(ping().expect("+PANG").check("tcp")).await;
+    let ping = || Tcp::new(&addr).send("PING");
+    assert_eq!(
+        run(ping().expect("+PONG\r\n").into_check("tcp"))
+            .await
+            .status,
+        Status::Ok
+    );
+    let wrong = run(ping().expect("+PANG").into_check("tcp")).await;
     assert_eq!(
         error(&wrong),
         "the connection ended before what was expected came"
     );
-    assert!(error(&run(Tcp::new(nobody().to_string()).check("tcp")).await).contains("refused"));
+    assert!(
+        error(&run(Tcp::new(nobody().to_string()).into_check("tcp")).await).contains("refused")
+    );
 }
 
 /// Answers each question about `db.test` with 10.0.0.7, and others with "no such name".
@@ -256,18 +267,18 @@ fn resolver(addr: SocketAddr) -> TokioResolver {
 async fn dns_resolves() {
     let addr = dns_server().await;
     let dns = |name: &str| Dns::new(name).resolver(resolver(addr));
-    let found = run(dns("db.test.").check("dns")).await;
+    let found = run(dns("db.test.").into_check("dns")).await;
     assert_eq!((found.status, value(&found)), (Status::Ok, 1.0));
     let expected = dns("db.test.").expect("10.0.0.7".parse().unwrap());
-    assert_eq!(run(expected.check("dns")).await.status, Status::Ok);
+    assert_eq!(run(expected.into_check("dns")).await.status, Status::Ok);
     let other = dns("db.test.").expect("10.0.0.8".parse().unwrap());
-    let other = run(other.check("dns")).await;
+    let other = run(other.into_check("dns")).await;
     assert_eq!(error(&other), "10.0.0.8 is not among the addresses");
-    error(&run(dns("no.test.").check("dns")).await);
+    error(&run(dns("no.test.").into_check("dns")).await);
     // A server that says nothing.
     let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let silent = Dns::new("db.test.").resolver(resolver(silent.local_addr().unwrap()));
-    let silent = silent.check("dns").timeout(Duration::from_millis(200));
+    let silent = silent.into_check("dns").timeout(Duration::from_millis(200));
     error(&run(silent).await);
 }
 
@@ -342,22 +353,22 @@ async fn tls_tells_how_long_a_certificate_is_valid() {
         let authority = certificate(valid);
         let addr = tls_server(&authority).await;
         let tls = Tls::new(addr.to_string()).config(trusting(&authority));
-        let report = run(tls.check("tls")).await;
+        let report = run(tls.into_check("tls")).await;
         assert_eq!(report.status, status, "{report:?}");
         let days = valid.as_secs_f64() / DAY.as_secs_f64();
         assert!((value(&report) - days).abs() < 0.2, "{report:?}");
         let named = Tls::new(addr.to_string()).server_name("other.test");
-        error(&run(named.config(trusting(&authority)).check("tls")).await);
+        error(&run(named.config(trusting(&authority)).into_check("tls")).await);
     }
     // One whom nobody vouches for, and one that is over.
     let (one, another) = (certificate(DAY), certificate(DAY));
     let addr = tls_server(&one).await;
     let stranger = Tls::new(addr.to_string()).config(trusting(&another));
-    error(&run(stranger.check("tls")).await);
+    error(&run(stranger.into_check("tls")).await);
     let stranger = Tls::new(addr.to_string());
-    error(&run(stranger.check("tls")).await);
+    error(&run(stranger.into_check("tls")).await);
     let nobody = Tls::new(nobody().to_string()).config(trusting(&one));
-    error(&run(nobody.check("tls")).await);
+    error(&run(nobody.into_check("tls")).await);
 }
 
 #[tokio::test]
@@ -372,7 +383,7 @@ async fn an_expired_certificate_is_down() {
     let authority = Authority { certificate, key };
     let addr = tls_server(&authority).await;
     let tls = Tls::new(addr.to_string()).config(trusting(&authority));
-    let report = run(tls.check("tls")).await;
+    let report = run(tls.into_check("tls")).await;
     assert!(error(&report).contains("expired"), "{report:?}");
 }
 
@@ -382,20 +393,20 @@ async fn http_over_tls() {
     let addr = tls_server(&authority).await;
     let url = format!("https://{addr}/");
     let trusted = Http::get(&url).tls(trusting(&authority));
-    assert_eq!(run(trusted.check("http")).await.status, Status::Ok);
+    assert_eq!(run(trusted.into_check("http")).await.status, Status::Ok);
     error(
         &run(Http::get(&url)
             .tls(trusting(&certificate(DAY)))
-            .check("http"))
+            .into_check("http"))
         .await,
     );
     // Not down to plain HTTP.
-    error(&run(Http::get(format!("http://{addr}/")).check("http")).await);
+    error(&run(Http::get(format!("http://{addr}/")).into_check("http")).await);
 }
 
 #[tokio::test]
 async fn disk_memory_and_runtime_of_this_machine() {
-    let report = run(Disk::new("/").degraded_at(1.0).check("disk")).await;
+    let report = run(Disk::new("/").degraded_at(1.0).into_check("disk")).await;
     assert!(
         (0.0..=100.0).contains(&value(&report)) && value(&report) > 0.0,
         "{report:?}"
@@ -403,13 +414,13 @@ async fn disk_memory_and_runtime_of_this_machine() {
     let full = run(Disk::new("/")
         .degraded_at(0.0001)
         .down_at(0.0002)
-        .check("disk"))
+        .into_check("disk"))
     .await;
     assert!(error(&full).contains("MiB free"));
-    let missing = run(Disk::new("/no/such/path").check("disk")).await;
+    let missing = run(Disk::new("/no/such/path").into_check("disk")).await;
     assert!(error(&missing).contains("No such file"));
 
-    let report = run(Memory::new().degraded_at(1.0).check("memory")).await;
+    let report = run(Memory::new().degraded_at(1.0).into_check("memory")).await;
     assert!(
         (0.0..100.0).contains(&value(&report)) && value(&report) > 0.0,
         "{report:?}"
@@ -417,13 +428,13 @@ async fn disk_memory_and_runtime_of_this_machine() {
     let full = run(Memory::new()
         .degraded_at(0.0001)
         .down_at(0.0002)
-        .check("memory"))
+        .into_check("memory"))
     .await;
     assert!(error(&full).contains(" MiB of the "));
 
     let report = run(RuntimeLag::new()
         .degraded_after(Duration::from_secs(5))
-        .check("lag"))
+        .into_check("lag"))
     .await;
     assert_eq!(report.status, Status::Ok);
     assert!(value(&report) < 5_000.0);
@@ -438,7 +449,7 @@ async fn a_file_gets_old() {
         FileAge::new(&path)
             .degraded_after(hour)
             .down_after(hour * 2)
-            .check("backup")
+            .into_check("backup")
     };
     assert!(error(&run(check()).await).contains("No such file"));
     std::fs::write(&path, "").unwrap();
@@ -460,11 +471,11 @@ async fn a_file_gets_old() {
 async fn a_queue_gets_long() {
     for (depth, status) in [(9, Status::Ok), (10, Status::Degraded), (20, Status::Down)] {
         let queue = QueueDepth::new(move || depth).degraded_at(10).down_at(20);
-        let report = run(queue.check("queue")).await;
+        let report = run(queue.into_check("queue")).await;
         assert_eq!((report.status, value(&report)), (status, depth as f64));
     }
     let queue = QueueDepth::from_async(|| async { Err::<u64, _>("unreachable") }).down_at(1);
-    assert_eq!(error(&run(queue.check("queue")).await), "unreachable");
+    assert_eq!(error(&run(queue.into_check("queue")).await), "unreachable");
 }
 
 #[tokio::test]
@@ -473,7 +484,7 @@ async fn a_pool_of_sqlite_answers_and_is_counted() {
     let handle = recorder.handle();
     let options = sqlx::pool::PoolOptions::<sqlx::Sqlite>::new().max_connections(2);
     let pool = options.connect("sqlite::memory:").await.unwrap();
-    let check = Pool::new(&pool).check("db").critical();
+    let check = Pool::new(&pool).into_check("db").critical();
     let check = check
         .period(Duration::from_millis(50))
         .timeout(Duration::from_millis(50));
@@ -518,53 +529,55 @@ fn what_is_wrong_is_told_with_all_else() {
         redis::aio::ConnectionManager::new_lazy_with_config(client, Default::default()).unwrap();
     let bad: Vec<(Check, &str, &str)> = vec![
         (
-            Http::get("ftp://a/").check("c"),
+            Http::get("ftp://a/").into_check("c"),
             "url:",
             "http:// or https://",
         ),
         (
-            Http::get("/ready").check("c"),
+            Http::get("/ready").into_check("c"),
             "url:",
             "http:// or https://",
         ),
-        (Http::get("http://").check("c"), "url:", "is not one"),
+        (Http::get("http://").into_check("c"), "url:", "is not one"),
         (
-            Http::get("http://a:0/").check("c"),
+            Http::get("http://a:0/").into_check("c"),
             "url:",
             "port from 1 to 65535",
         ),
         (
-            Http::get("http://a:70000/").check("c"),
+            Http::get("http://a:70000/").into_check("c"),
             "url:",
             "port from 1 to 65535",
         ),
         (
-            Http::get("http://me:pass@a/").check("c"),
+            Http::get("http://me:pass@a/").into_check("c"),
             "url:",
             "belongs into a header",
         ),
         (
-            Http::get("http://a/").method("BAD METHOD").check("c"),
+            Http::get("http://a/").method("BAD METHOD").into_check("c"),
             "method:",
             "BAD METHOD",
         ),
         (
-            Http::get("http://a/").method("CONNECT").check("c"),
+            Http::get("http://a/").method("CONNECT").into_check("c"),
             "method:",
             "CONNECT",
         ),
         (
-            Http::get("http://a/").header("a b", "c").check("c"),
+            Http::get("http://a/").header("a b", "c").into_check("c"),
             "header:",
             "a b",
         ),
         (
-            Http::get("http://a/").expect_status(600..=700).check("c"),
+            Http::get("http://a/")
+                .expect_status(600..=700)
+                .into_check("c"),
             "expect_status:",
             "600 to 700",
         ),
         (
-            Http::get("http://a/").max_body(0).check("c"),
+            Http::get("http://a/").max_body(0).into_check("c"),
             "max_body: 0",
             "between",
         ),
@@ -572,65 +585,81 @@ fn what_is_wrong_is_told_with_all_else() {
             Http::get("http://a/")
                 .expect_body("abc")
                 .max_body(2)
-                .check("c"),
+                .into_check("c"),
             "expect_body:",
             "2 bytes",
         ),
         (
-            Http::get("http://a/").redirects(99).check("c"),
+            Http::get("http://a/").redirects(99).into_check("c"),
             "redirects: 99",
             "10",
         ),
-        (Tcp::new("localhost").check("c"), "address:", "a port"),
-        (Tcp::new("localhost:0").check("c"), "address:", "1 to 65535"),
-        (Tcp::new("::1:80").check("c"), "address:", "a host"),
-        (Tls::new("localhost:x").check("c"), "address:", "a port"),
+        (Tcp::new("localhost").into_check("c"), "address:", "a port"),
         (
-            Tls::new("a:1").server_name("a b").check("c"),
+            Tcp::new("localhost:0").into_check("c"),
+            "address:",
+            "1 to 65535",
+        ),
+        (Tcp::new("::1:80").into_check("c"), "address:", "a host"),
+        (
+            Tls::new("localhost:x").into_check("c"),
+            "address:",
+            "a port",
+        ),
+        (
+            Tls::new("a:1").server_name("a b").into_check("c"),
             "server_name:",
             "a b",
         ),
-        (Dns::new("").check("c"), "name:", "host's name"),
-        (Disk::new("").check("c"), "path:", "empty"),
+        (Dns::new("").into_check("c"), "name:", "host's name"),
+        (Disk::new("").into_check("c"), "path:", "empty"),
         (
-            Disk::new("/").degraded_at(1.5).check("c"),
+            Disk::new("/").degraded_at(1.5).into_check("c"),
             "degraded_at, down_at: 1.5",
             "more than 1",
         ),
         (
-            Disk::new("/").degraded_at(0.9).down_at(0.5).check("c"),
+            Disk::new("/").degraded_at(0.9).down_at(0.5).into_check("c"),
             "degraded_at: 90",
             "50",
         ),
         (
-            Memory::new().degraded_at(f64::NAN).check("c"),
+            Memory::new().degraded_at(f64::NAN).into_check("c"),
             "degraded_at:",
             "above 0",
         ),
-        (FileAge::new("/x").check("c"), "degraded_after:", "neither"),
         (
-            FileAge::new("").down_after(hour).check("c"),
+            FileAge::new("/x").into_check("c"),
+            "degraded_after:",
+            "neither",
+        ),
+        (
+            FileAge::new("").down_after(hour).into_check("c"),
             "path:",
             "empty",
         ),
-        (QueueDepth::new(|| 0).check("c"), "degraded_at:", "neither"),
         (
-            QueueDepth::new(|| 0).degraded_at(0).check("c"),
+            QueueDepth::new(|| 0).into_check("c"),
+            "degraded_at:",
+            "neither",
+        ),
+        (
+            QueueDepth::new(|| 0).degraded_at(0).into_check("c"),
             "degraded_at: 0",
             "above 0",
         ),
         (
-            Redis::new(lazy.clone()).degraded_at(5).check("c"),
+            Redis::new(lazy.clone()).degraded_at(5).into_check("c"),
             "degraded_at, down_at:",
             "no list",
         ),
         (
-            Redis::new(lazy.clone()).list("").check("c"),
+            Redis::new(lazy.clone()).list("").into_check("c"),
             "list:",
             "empty",
         ),
         (
-            Redis::new(lazy).list("jobs").check("c"),
+            Redis::new(lazy).list("jobs").into_check("c"),
             "degraded_at:",
             "neither",
         ),
@@ -649,7 +678,7 @@ fn what_is_wrong_is_told_with_all_else() {
     // A secret that is not valid is not quoted.
     let secret = Http::get("http://a/")
         .header("authorization", "s3cret\n")
-        .check("c");
+        .into_check("c");
     let error = Health::builder()
         .check(secret)
         .build()
@@ -660,9 +689,9 @@ fn what_is_wrong_is_told_with_all_else() {
     let http = Http::get("ftp://a/")
         .method("")
         .max_body(0)
-        .check("a")
+        .into_check("a")
         .failure_threshold(0);
-    let disk = Disk::new("").degraded_at(2.0).check("b");
+    let disk = Disk::new("").degraded_at(2.0).into_check("b");
     let error = Health::builder()
         .check(http)
         .check(disk)

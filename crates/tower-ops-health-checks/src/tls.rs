@@ -8,28 +8,28 @@ use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tower_ops_health::{Check, CheckResult};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::check::Check;
-use crate::result::CheckResult;
+use crate::addr;
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// How long the certificates of a TLS server are valid: degraded when the first of them expires
-/// soon, down when one has expired, or the handshake fails for another reason.
+/// Checks how long the certificates of a TLS server are valid.
 ///
-/// Makes a handshake each time: give it a period of minutes. rustls with ring; the system's
-/// roots unless told otherwise.
+/// Degraded when the first of them expires soon; down when one has expired, or when the handshake
+/// fails for another reason. Each run makes a handshake: give it a period of minutes. Uses rustls
+/// with ring, and the system's roots by default.
 ///
 /// # Examples
 ///
 /// ```
 /// use std::time::Duration;
-/// use tower_ops_health::checks::Tls;
+/// use tower_ops_health_checks::Tls;
 ///
 /// let check = Tls::new("shop.example:443")
 ///     .warn_before(Duration::from_secs(14 * 24 * 60 * 60))
-///     .check("certificate")
+///     .into_check("certificate")
 ///     .period(Duration::from_secs(600));
 /// # let _ = check;
 /// ```
@@ -43,7 +43,7 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// A host and a port: `shop.example:443`.
+    /// Checks a host and a port: `shop.example:443`.
     pub fn new(addr: impl Into<String>) -> Self {
         Self {
             addr: addr.into(),
@@ -53,31 +53,30 @@ impl Tls {
         }
     }
 
-    /// The name that the certificate has to be for, where it is not the host's.
+    /// Sets the name that the certificate has to be for. Default: the host.
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
         self
     }
 
-    /// How long before the end of its validity it is degraded. 21 days by default.
+    /// Sets how long before a certificate expires the check is degraded. Default: 21 days.
     pub const fn warn_before(mut self, time: Duration) -> Self {
         self.warn_before = time;
         self
     }
 
-    /// Trusts as this configuration does, and not the system's roots.
+    /// Uses this configuration. Default: the system's roots are trusted.
     pub fn config(mut self, config: Arc<ClientConfig>) -> Self {
         self.config = Some(config);
         self
     }
 
     /// Makes the check.
-    pub fn check(self, name: impl Into<Arc<str>>) -> Check {
-        let mut problems = Vec::new();
-        problems.extend(addr_problem(&self.addr));
+    pub fn into_check(self, name: impl Into<Arc<str>>) -> Check {
+        let mut problems: Vec<_> = addr::problem(&self.addr).into_iter().collect();
         let host = match &self.server_name {
             Some(name) => name.clone(),
-            None => host_of(&self.addr).to_owned(),
+            None => addr::host(&self.addr).to_owned(),
         };
         let host = ServerName::try_from(host.clone())
             .map_err(|_| problems.push(format!("server_name: {host:?} is not a host's name")));
@@ -99,11 +98,11 @@ impl Tls {
                 }
             }
         });
-        check.with_problems(problems)
+        check.problems(problems)
     }
 }
 
-/// When the first of the server's certificates expires, in seconds since 1970.
+/// Returns when the first of the server's certificates expires, in seconds since 1970.
 async fn expiry(
     addr: &str,
     host: ServerName<'static>,
@@ -124,12 +123,11 @@ fn first_expiry(certificates: &[CertificateDer<'_>]) -> Option<i64> {
     ends.min()
 }
 
-#[expect(clippy::cast_precision_loss, reason = "to a tenth of a day")]
 fn judge(expiry: i64, now: SystemTime, warn_before: Duration) -> CheckResult {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let left = expiry.saturating_sub(i64::try_from(now).unwrap_or(i64::MAX));
-    let days = (left as f64 / DAY as f64 * 10.0).floor() / 10.0;
     let warn = i64::try_from(warn_before.as_secs()).unwrap_or(i64::MAX);
+    let days = days(left);
     let result = if left <= 0 {
         CheckResult::down("a certificate has expired")
     } else if left <= warn {
@@ -140,16 +138,21 @@ fn judge(expiry: i64, now: SystemTime, warn_before: Duration) -> CheckResult {
     result.value(days, "days")
 }
 
-/// Trusts what the system trusts.
+#[expect(clippy::cast_precision_loss, reason = "to a tenth of a day")]
+fn days(seconds: i64) -> f64 {
+    (seconds as f64 / DAY as f64 * 10.0).floor() / 10.0
+}
+
+/// Makes a configuration that trusts the system's roots.
 pub(crate) fn system_config() -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
-    // One that cannot be read is no reason to trust none.
+    // A root that cannot be read is skipped.
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         return Err(match found.errors.first() {
             Some(error) => format!("config: the system's roots cannot be read: {error}"),
-            None => "config: the system trusts nobody; give a configuration of your own".into(),
+            None => "config: the system has no roots; give a configuration of your own".into(),
         });
     }
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -160,23 +163,12 @@ pub(crate) fn system_config() -> Result<Arc<ClientConfig>, String> {
     Ok(Arc::new(config))
 }
 
-/// The same without resumption: a session that is resumed is not verified again, and shows the
-/// certificates of the first.
+/// Turns resumption off: a resumed session is not verified again, and has the certificates of the
+/// first one.
 pub(crate) fn without_resumption(config: &ClientConfig) -> Arc<ClientConfig> {
     let mut config = config.clone();
     config.resumption = Resumption::disabled();
     Arc::new(config)
-}
-
-fn host_of(addr: &str) -> &str {
-    let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host);
-    host.trim_start_matches('[').trim_end_matches(']')
-}
-
-fn addr_problem(addr: &str) -> Option<String> {
-    let port = addr.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
-    let is_good = matches!(port, Some(Ok(1..))) && !host_of(addr).is_empty();
-    (!is_good).then(|| format!("address: {addr:?} is not a host, ':' and a port from 1 to 65535"))
 }
 
 impl fmt::Debug for Tls {
@@ -191,8 +183,9 @@ impl fmt::Debug for Tls {
 
 #[cfg(test)]
 mod tests {
+    use tower_ops_health::Status;
+
     use super::*;
-    use crate::Status;
 
     #[test]
     fn judges_by_what_is_left() {
@@ -203,10 +196,10 @@ mod tests {
             (0, Status::Down),
             (86_400, Status::Degraded),
         ] {
-            assert_eq!(judge(1_000_000 + left, now, warn).status, status);
+            assert_eq!(judge(1_000_000 + left, now, warn).status(), status);
         }
         let result = judge(1_000_000 + 86_400 * 3 / 2, now, warn);
-        assert_eq!(result.status, Status::Ok);
-        assert_eq!(result.value.unwrap().value, 1.5);
+        assert_eq!(result.status(), Status::Ok);
+        assert_eq!(days(86_400 * 3 / 2), 1.5);
     }
 }

@@ -5,37 +5,35 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{HOST, LOCATION, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::rt::{Read, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
-
-use crate::check::Check;
-use crate::result::CheckResult;
+use tokio::task::JoinSet;
+use tower_ops_health::{Check, CheckResult};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How much of a body is read unless told otherwise, in bytes.
+/// How much of a body is read by default, in bytes.
 const DEFAULT_MAX_BODY: usize = 64 * 1_024;
 
-/// Whether an HTTP server answers as it should.
+/// Checks that an HTTP server answers as it should.
 ///
-/// Over HTTP/1.1, on a new connection each time, so that the whole way is tried. The body is read
-/// only where something has to be in it. Names are resolved by the system. `https` takes the
-/// feature `tls`: rustls with ring, and the system's roots unless told otherwise.
+/// Uses HTTP/1.1, on a new connection each time, so that the whole way is checked. The body is read
+/// only if something is expected in it. Names are resolved by the system. `https` needs the feature
+/// `tls`: rustls with ring, and the system's roots by default.
 ///
 /// # Examples
 ///
 /// ```
-/// use tower_ops_health::checks::Http;
+/// use tower_ops_health_checks::Http;
 ///
 /// let check = Http::get("http://payments.internal:8080/ready")
 ///     .header("x-caller", "orders")
 ///     .expect_body("\"ok\"")
-///     .check("payments");
+///     .into_check("payments");
 /// # let _ = check;
 /// ```
 #[derive(Clone)]
@@ -55,7 +53,7 @@ pub struct Http {
 }
 
 impl Http {
-    /// Gets a URL.
+    /// Checks GET of a URL.
     pub fn get(url: impl Into<String>) -> Self {
         Self {
             method: Method::GET,
@@ -72,7 +70,7 @@ impl Http {
         }
     }
 
-    /// With another method.
+    /// Sets the method. Default: GET.
     pub fn method(mut self, method: &str) -> Self {
         match Method::from_bytes(method.as_bytes()) {
             Ok(method) if method != Method::CONNECT => self.method = method,
@@ -83,7 +81,7 @@ impl Http {
         self
     }
 
-    /// With a header. May be called several times.
+    /// Adds a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         let parsed = (
             HeaderName::from_bytes(name.as_bytes()),
@@ -95,7 +93,7 @@ impl Http {
                 value.set_sensitive(true);
                 self.headers.append(name, value);
             }
-            // Nor is a wrong one quoted.
+            // An invalid value may be a secret too.
             _ => self
                 .problems
                 .push(format!("header: {name:?} or its value is not valid")),
@@ -103,13 +101,13 @@ impl Http {
         self
     }
 
-    /// With a body.
+    /// Sets the body. Default: empty.
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// Which statuses are good. May be called several times; 200 to 299 unless it is.
+    /// Adds statuses that are good. Default: 200 to 299.
     pub fn expect_status(mut self, statuses: impl RangeBounds<u16>) -> Self {
         let first = match statuses.start_bound() {
             Bound::Included(first) => *first,
@@ -125,27 +123,28 @@ impl Http {
         self
     }
 
-    /// What has to stand in the body, in as much of it as is read.
+    /// Sets what has to be in the body, in the part of it that is read. Default: nothing.
     pub fn expect_body(mut self, part: impl Into<Vec<u8>>) -> Self {
         self.contains = Some(part.into());
         self
     }
 
-    /// How much of the body is read, in bytes, if something has to be in it. 64 KiB by default.
+    /// Sets how much of the body is read, in bytes, if something has to be in it. Default: 64 KiB.
     pub const fn max_body(mut self, bytes: usize) -> Self {
         self.max_body = bytes;
         self
     }
 
-    /// How many redirects are followed. None by default: then one is judged as it is.
+    /// Sets how many redirects are followed. Default: none, a redirect is judged by its status.
     ///
-    /// Headers go along to the same host and port only. From `https` to `http` none is followed.
+    /// Headers and body are sent on to the same scheme, host and port only. A redirect from `https`
+    /// to `http` is not followed.
     pub const fn redirects(mut self, most: usize) -> Self {
         self.redirects = most;
         self
     }
 
-    /// Trusts as this configuration does, and not the system's roots.
+    /// Uses this configuration of TLS. Default: the system's roots are trusted.
     #[cfg(feature = "tls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
     pub fn tls(mut self, config: Arc<tokio_rustls::rustls::ClientConfig>) -> Self {
@@ -154,7 +153,7 @@ impl Http {
     }
 
     /// Makes the check.
-    pub fn check(mut self, name: impl Into<Arc<str>>) -> Check {
+    pub fn into_check(mut self, name: impl Into<Arc<str>>) -> Check {
         let url = self.settle();
         let problems = std::mem::take(&mut self.problems);
         let this = Arc::new(self);
@@ -168,7 +167,7 @@ impl Http {
                 }
             }
         });
-        check.with_problems(problems)
+        check.problems(problems)
     }
 
     fn settle(&mut self) -> Option<Uri> {
@@ -208,8 +207,8 @@ impl Http {
             // Redirects may lead to https, too.
             let needs = url.scheme_str() == Some("https") || self.redirects > 0;
             if needs {
-                let config = self.tls.take().map_or_else(super::tls::system_config, Ok)?;
-                self.tls = Some(super::tls::without_resumption(&config));
+                let config = self.tls.take().map_or_else(crate::tls::system_config, Ok)?;
+                self.tls = Some(crate::tls::without_resumption(&config));
             }
             Ok(url)
         });
@@ -222,7 +221,7 @@ impl Http {
         for _ in 0..=self.redirects {
             let mut request = Request::new(Full::new(body.clone()));
             *request.method_mut() = method.clone();
-            // Dropped with the answer: the connection ends with the check.
+            // Dropped with the answer, which ends the connection.
             let (response, _connection) = self.ask(&url, &headers, request).await?;
             let follow = self.redirects > 0 && response.status().is_redirection();
             let Some(location) = response.headers().get(LOCATION).filter(|_| follow) else {
@@ -269,7 +268,7 @@ impl Http {
         url: &Uri,
         headers: &HeaderMap,
         mut request: Request<Full<Bytes>>,
-    ) -> Result<(Response<Incoming>, AbortOnDrop), BoxError> {
+    ) -> Result<(Response<Incoming>, JoinSet<()>), BoxError> {
         let host = url.host().unwrap_or_default();
         let name = host.trim_start_matches('[').trim_end_matches(']');
         let https = url.scheme_str() == Some("https");
@@ -299,7 +298,7 @@ impl Http {
             exchange(TokioIo::new(stream), request).await
         }
         #[cfg(not(feature = "tls"))]
-        Err("https takes the feature \"tls\"".into())
+        Err("https needs the feature \"tls\"".into())
     }
 }
 
@@ -307,32 +306,25 @@ const MOST_BODY: usize = 16 * 1_024 * 1_024;
 const MOST_REDIRECTS: usize = 10;
 const AGENT: &str = concat!("tower-ops-health/", env!("CARGO_PKG_VERSION"));
 
-struct AbortOnDrop(JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 async fn exchange<I>(
     io: I,
     request: Request<Full<Bytes>>,
-) -> Result<(Response<Incoming>, AbortOnDrop), BoxError>
+) -> Result<(Response<Incoming>, JoinSet<()>), BoxError>
 where
     I: Read + Write + Unpin + Send + 'static,
 {
     let (mut sender, connection) = http1::handshake(io).await?;
-    let connection = AbortOnDrop(tokio::spawn(async move {
-        // What goes wrong with it is the request's error.
+    // Dropping the set aborts the connection.
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        // Its error is the request's error too.
         let _ = connection.await;
-    }));
-    Ok((sender.send_request(request).await?, connection))
+    });
+    Ok((sender.send_request(request).await?, task))
 }
 
-/// As much of a body as may be read.
-async fn read(body: Incoming, most: usize) -> Result<Vec<u8>, BoxError> {
-    let mut body = Limited::new(body, usize::MAX);
+/// Reads the first bytes of a body.
+async fn read(mut body: Incoming, most: usize) -> Result<Vec<u8>, BoxError> {
     let mut seen = Vec::new();
     while seen.len() < most {
         let Some(frame) = body.frame().await else {
@@ -369,7 +361,7 @@ fn parse(url: &str) -> Result<Uri, String> {
     match uri.scheme_str() {
         Some("http") => {}
         Some("https") if cfg!(feature = "tls") => {}
-        Some("https") => return Err(wrong("is https, which takes the feature \"tls\"")),
+        Some("https") => return Err(wrong("is https, which needs the feature \"tls\"")),
         _ => return Err(wrong("does not begin with http:// or https://")),
     }
     let Some(authority) = uri.authority() else {

@@ -3,26 +3,26 @@ use std::sync::Arc;
 
 use redis::RedisError;
 use redis::aio::ConnectionLike;
+use tower_ops_health::{Check, CheckResult};
 
-use crate::check::Check;
-use crate::checks::limits::Limits;
-use crate::result::CheckResult;
+use crate::limits::Limits;
 
-/// Whether Redis answers, over a connection that the service has anyway.
+/// Checks that Redis answers, over a connection that the service has anyway.
 ///
-/// Sends `PING`, or asks for the length of a list. Give it a `ConnectionManager`, which connects
-/// again by itself; a `MultiplexedConnection` that broke stays broken, and so does the check. A
-/// manager waits longer and longer between attempts, seconds in the end: its `set_max_delay` bounds
-/// how late requests, and the check, notice that Redis is back.
+/// Sends `PING`, or asks for the length of a list. Give it a `ConnectionManager`, which reconnects:
+/// a `MultiplexedConnection` that broke stays broken, and the check stays down. A manager waits
+/// longer and longer between attempts, up to seconds. Its `set_max_delay` bounds how late requests,
+/// and the check, detect that Redis is back.
 ///
 /// # Examples
 ///
 /// ```
-/// use tower_ops_health::checks::Redis;
+/// use tower_ops_health_checks::Redis;
 ///
 /// # fn example(connection: redis::aio::ConnectionManager) {
-/// let ping = Redis::new(connection.clone()).check("redis");
-/// let jobs = Redis::new(connection).list("jobs").degraded_at(1_000).check("jobs");
+/// let ping = Redis::new(connection.clone()).into_check("redis");
+/// let jobs = Redis::new(connection).list("jobs").degraded_at(1_000);
+/// let jobs = jobs.into_check("jobs");
 /// # }
 /// ```
 #[derive(Clone)]
@@ -34,7 +34,7 @@ pub struct Redis<C> {
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> Redis<C> {
-    /// Over clones of that connection.
+    /// Checks over clones of that connection.
     pub const fn new(connection: C) -> Self {
         Self {
             connection,
@@ -46,20 +46,20 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Redis<C> {
         }
     }
 
-    /// Asks for the length of this list, and for nothing else.
+    /// Asks for the length of this list in place of `PING`.
     pub fn list(mut self, key: impl Into<String>) -> Self {
         self.list = Some(key.into());
         self
     }
 
-    /// From which length on the list makes it degraded.
+    /// Sets the length of the list from which on it is degraded. Default: never.
     #[expect(clippy::cast_precision_loss, reason = "of no weight in so long a list")]
     pub const fn degraded_at(mut self, length: u64) -> Self {
         self.limits.degraded = Some(length as f64);
         self
     }
 
-    /// From which length on the list makes it down. Never, unless told.
+    /// Sets the length of the list from which on it is down. Default: never.
     #[expect(clippy::cast_precision_loss, reason = "of no weight in so long a list")]
     pub const fn down_at(mut self, length: u64) -> Self {
         self.limits.down = Some(length as f64);
@@ -67,7 +67,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Redis<C> {
     }
 
     /// Makes the check.
-    pub fn check(self, name: impl Into<Arc<str>>) -> Check {
+    pub fn into_check(self, name: impl Into<Arc<str>>) -> Check {
         let problems = match (&self.list, self.limits.degraded.or(self.limits.down)) {
             (Some(key), _) if key.is_empty() => vec!["list: the key is empty".to_owned()],
             (Some(_), _) => self.limits.problems("degraded_at", "down_at"),
@@ -85,8 +85,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Redis<C> {
             async move {
                 let list = list.as_deref();
                 match ask(&mut connection, list, &limits).await {
-                    // Redis was restarted, it may be: a manager notices that by an error, and
-                    // connects again for the next command.
+                    // Redis may have been restarted: a manager detects that by an error, and
+                    // reconnects for the next command.
                     Err(error)
                         if error.is_connection_dropped() || error.is_unrecoverable_error() =>
                     {
@@ -96,7 +96,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Redis<C> {
                 }
             }
         });
-        check.with_problems(problems)
+        check.problems(problems)
     }
 }
 

@@ -1,22 +1,24 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::check::Check;
-use crate::checks::limits::Limits;
-use crate::result::CheckResult;
+use tower_ops_health::{Check, CheckResult};
 
-/// Whether the file system that holds a path has room left, for bytes and for files.
+use crate::limits::Limits;
+
+/// Checks that the file system of a path has space and inodes left.
 ///
-/// Asks about the path itself, so that it is always the right mount. What only root may use
-/// does not count as free. Runs on a thread of its own: a network's file system may
-/// hang.
+/// Asks about the path itself, so that it is always the right mount. What is reserved for root
+/// does not count as free. Runs on a thread of its own, since a network file system may hang.
 ///
 /// # Examples
 ///
 /// ```
-/// use tower_ops_health::checks::Disk;
+/// use tower_ops_health_checks::Disk;
 ///
-/// let check = Disk::new("/var/lib/orders").degraded_at(0.8).down_at(0.98).check("disk");
+/// let check = Disk::new("/var/lib/orders")
+///     .degraded_at(0.8)
+///     .down_at(0.98)
+///     .into_check("disk");
 /// # let _ = check;
 /// ```
 #[derive(Clone, Debug)]
@@ -27,47 +29,33 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Of the file system that holds that path. Degraded from 90 % on.
+    /// Checks the file system of that path. It is degraded when 90 % are used.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
-            limits: Limits {
-                degraded: Some(90.0),
-                down: None,
-            },
+            limits: Limits::degraded_at(90.0),
         }
     }
 
-    /// From which used part on it is degraded, 0.0 to 1.0. 0.9 by default.
+    /// Sets the used part from which on it is degraded, 0.0 to 1.0. Default: 0.9.
     pub const fn degraded_at(mut self, used: f64) -> Self {
         self.limits.degraded = Some(used * 100.0);
         self
     }
 
-    /// From which used part on it is down, 0.0 to 1.0. Never, unless told.
+    /// Sets the used part from which on it is down, 0.0 to 1.0. Default: never.
     pub const fn down_at(mut self, used: f64) -> Self {
         self.limits.down = Some(used * 100.0);
         self
     }
 
     /// Makes the check.
-    pub fn check(self, name: impl Into<Arc<str>>) -> Check {
-        let mut problems = self.limits.problems("degraded_at", "down_at");
-        for limit in [self.limits.degraded, self.limits.down]
-            .into_iter()
-            .flatten()
-        {
-            if limit > 100.0 {
-                problems.push(format!(
-                    "degraded_at, down_at: {} is more than 1",
-                    limit / 100.0
-                ));
-            }
-        }
+    pub fn into_check(self, name: impl Into<Arc<str>>) -> Check {
+        let mut problems = self.limits.part_problems();
         if self.path.as_os_str().is_empty() {
             problems.push("path: is empty".to_owned());
         }
-        Check::blocking(name, move || self.look()).with_problems(problems)
+        Check::blocking(name, move || self.look()).problems(problems)
     }
 
     fn look(&self) -> std::io::Result<CheckResult> {
@@ -81,16 +69,12 @@ impl Disk {
             (blocks, "% of space")
         };
         let free = found.f_bavail.saturating_mul(found.f_frsize) / (1_024 * 1_024);
-        let detail = format!("{used} {unit} used, {free} MiB free");
-        let judged = self.limits.judge(used, unit);
-        Ok(match judged.status {
-            crate::Status::Down => CheckResult::down(detail).value(used, unit),
-            _ => judged.detail(detail),
-        })
+        let text = format!("{used} {unit} used, {free} MiB free");
+        Ok(self.limits.judge_part(used, unit, text))
     }
 }
 
-/// To a tenth. Of nothing, which file systems without inodes have, nothing is used.
+/// Returns the used part to a tenth of a per cent. A file system without inodes has none in use.
 #[expect(clippy::cast_precision_loss, reason = "to a tenth of a per cent")]
 fn used_percent(total: u64, free: u64) -> f64 {
     if total == 0 {

@@ -3,26 +3,26 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::check::Check;
-use crate::checks::limits::Limits;
-use crate::result::CheckResult;
+use tower_ops_health::{Check, CheckResult};
+
+use crate::limits::Limits;
 
 type Depth = Pin<Box<dyn Future<Output = Result<u64, CheckResult>> + Send>>;
 
-/// Whether a queue, or anything else that is counted, stays short.
+/// Checks that a queue, or anything else that is counted, stays short.
 ///
 /// # Examples
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
 /// use std::sync::Arc;
-/// use tower_ops_health::checks::QueueDepth;
+/// use tower_ops_health_checks::QueueDepth;
 ///
 /// let queued = Arc::new(AtomicU64::new(0));
 /// let depth = Arc::clone(&queued);
 /// let check = QueueDepth::new(move || depth.load(Ordering::Relaxed))
 ///     .degraded_at(1_000)
-///     .check("jobs");
+///     .into_check("jobs");
 /// # let _ = check;
 /// ```
 #[derive(Clone)]
@@ -33,12 +33,12 @@ pub struct QueueDepth {
 }
 
 impl QueueDepth {
-    /// Of a number that is at hand.
+    /// Checks a number that is at hand. Needs at least one of the two limits.
     pub fn new(depth: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         Self::from_fn(Arc::new(move || Box::pin(std::future::ready(Ok(depth())))))
     }
 
-    /// Of a number that has to be asked for.
+    /// Checks a number that has to be awaited. An error is down.
     pub fn from_async<F, Fut, E>(depth: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
@@ -58,7 +58,7 @@ impl QueueDepth {
         }
     }
 
-    /// From which depth on it is degraded.
+    /// Sets the depth from which on it is degraded. Default: never.
     #[expect(
         clippy::cast_precision_loss,
         reason = "of no weight in so long a queue"
@@ -68,7 +68,7 @@ impl QueueDepth {
         self
     }
 
-    /// From which depth on it is down. Never, unless told.
+    /// Sets the depth from which on it is down. Default: never.
     #[expect(
         clippy::cast_precision_loss,
         reason = "of no weight in so long a queue"
@@ -79,7 +79,7 @@ impl QueueDepth {
     }
 
     /// Makes the check.
-    pub fn check(self, name: impl Into<Arc<str>>) -> Check {
+    pub fn into_check(self, name: impl Into<Arc<str>>) -> Check {
         let Self { depth, limits } = self;
         let problems = limits.problems("degraded_at", "down_at");
         let check = Check::new(name, move || {
@@ -92,7 +92,7 @@ impl QueueDepth {
                 }
             }
         });
-        check.with_problems(problems)
+        check.problems(problems)
     }
 }
 

@@ -26,8 +26,8 @@ use sqlx::postgres::PgPoolOptions;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, interval, sleep};
-use tower_ops_health::checks::{Pool, Redis};
 use tower_ops_health::{Check, Health, Status};
+use tower_ops_health_checks::{Pool, Redis};
 use tower_ops_testing::{RawHttp1, Server};
 
 const PERIOD: Duration = Duration::from_secs(1);
@@ -301,7 +301,7 @@ async fn postgres_stopped_frozen_and_restarted() {
         .connect(&variable("DATABASE_URL"))
         .await
         .unwrap();
-    let check = Pool::new(&pool).check("postgres");
+    let check = Pool::new(&pool).into_check("postgres");
     stop_freeze_restart(Database::new("POSTGRES"), check).await;
 }
 
@@ -313,7 +313,7 @@ async fn redis_stopped_frozen_and_restarted() {
     let config = ConnectionManagerConfig::new().set_max_delay(Duration::from_millis(100));
     let connection = ConnectionManager::new_with_config(client.clone(), config);
     let connection = connection.await.unwrap();
-    let check = Redis::new(connection).check("redis");
+    let check = Redis::new(connection).into_check("redis");
     stop_freeze_restart(Database::new("REDIS"), check).await;
 
     let config = ConnectionManagerConfig::new();
@@ -329,7 +329,10 @@ async fn redis_stopped_frozen_and_restarted() {
         .list("jobs")
         .degraded_at(2)
         .down_at(3);
-    let health = Health::builder().check(list.check("jobs")).build().unwrap();
+    let health = Health::builder()
+        .check(list.into_check("jobs"))
+        .build()
+        .unwrap();
     tokio::spawn(health.run());
     while health.check_now("jobs").await.is_err() {
         tokio::task::yield_now().await;

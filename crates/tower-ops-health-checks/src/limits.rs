@@ -1,6 +1,6 @@
-use crate::result::CheckResult;
+use tower_ops_health::CheckResult;
 
-/// From which number on something is degraded, and from which on it is down.
+/// The values from which on a check is degraded, and down. Greater is worse.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Limits {
     pub(crate) degraded: Option<f64>,
@@ -8,19 +8,49 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Says what it thinks of `value`, of which more is worse.
+    /// Degraded from `value` on.
+    #[cfg(any(feature = "disk", feature = "memory", feature = "runtime"))]
+    pub(crate) const fn degraded_at(value: f64) -> Self {
+        Self {
+            degraded: Some(value),
+            down: None,
+        }
+    }
+
     pub(crate) fn judge(&self, value: f64, unit: &'static str) -> CheckResult {
+        self.judge_with(value, unit, |limit| {
+            format!("{value} {unit}, and the limit is {limit}")
+        })
+    }
+
+    /// The same with a text of the caller, which is a remark while it is ok.
+    #[cfg(any(feature = "disk", feature = "memory"))]
+    pub(crate) fn judge_part(&self, value: f64, unit: &'static str, text: String) -> CheckResult {
+        let result = self.judge_with(value, unit, |_| text.clone());
+        match result.status() {
+            tower_ops_health::Status::Ok => result.detail(text),
+            _ => result,
+        }
+    }
+
+    fn judge_with(
+        &self,
+        value: f64,
+        unit: &'static str,
+        text: impl Fn(f64) -> String,
+    ) -> CheckResult {
         let reached = |limit: Option<f64>| limit.filter(|limit| value >= *limit);
         let result = if let Some(limit) = reached(self.down) {
-            CheckResult::down(format!("{value} {unit}, and {limit} are too many"))
+            CheckResult::down(text(limit))
         } else if let Some(limit) = reached(self.degraded) {
-            CheckResult::degraded(format!("{value} {unit}, and {limit} are many"))
+            CheckResult::degraded(text(limit))
         } else {
             CheckResult::ok()
         };
         result.value(value, unit)
     }
 
+    /// Returns what is wrong with them. `degraded` and `down` are the names of their setters.
     pub(crate) fn problems(&self, degraded: &str, down: &str) -> Vec<String> {
         let mut problems = Vec::new();
         for (name, limit) in [(degraded, self.degraded), (down, self.down)] {
@@ -37,15 +67,28 @@ impl Limits {
         }
         problems
     }
+
+    /// The same of per cents, which were set as parts.
+    #[cfg(any(feature = "disk", feature = "memory"))]
+    pub(crate) fn part_problems(&self) -> Vec<String> {
+        let mut problems = self.problems("degraded_at", "down_at");
+        let limits = [self.degraded, self.down].into_iter().flatten();
+        for limit in limits.filter(|limit| *limit > 100.0) {
+            let part = limit / 100.0;
+            problems.push(format!("degraded_at, down_at: {part} is more than 1"));
+        }
+        problems
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use tower_ops_health::Status;
+
     use super::*;
-    use crate::Status;
 
     #[test]
-    fn judges_by_the_worst_limit_that_is_reached() {
+    fn the_worst_limit_that_is_reached_decides() {
         let limits = Limits {
             degraded: Some(10.0),
             down: Some(20.0),
@@ -56,7 +99,7 @@ mod tests {
             (19.9, Status::Degraded),
             (20.0, Status::Down),
         ] {
-            assert_eq!(limits.judge(value, "jobs").status, expected);
+            assert_eq!(limits.judge(value, "jobs").status(), expected);
         }
         assert!(limits.problems("a", "b").is_empty());
     }

@@ -3,21 +3,20 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hickory_resolver::TokioResolver;
+use tower_ops_health::{Check, CheckResult};
 
-use crate::check::Check;
-use crate::result::CheckResult;
-
-/// Whether a name resolves, and to what it should.
+/// Checks that a name resolves, and to the right addresses.
 ///
-/// By hickory, which waits on sockets and not on threads: a resolver that does not answer costs
-/// nothing but the check's timeout. Nothing is cached.
+/// Uses hickory, which blocks no thread: a resolver that does not answer costs the check's timeout
+/// and nothing else. Nothing is cached.
 ///
 /// # Examples
 ///
 /// ```
-/// use tower_ops_health::checks::Dns;
+/// use tower_ops_health_checks::Dns;
 ///
-/// let check = Dns::new("db.internal.example").expect("10.0.0.7".parse()?).check("dns");
+/// let dns = Dns::new("db.internal.example").expect("10.0.0.7".parse()?);
+/// let check = dns.into_check("dns");
 /// # Ok::<_, std::net::AddrParseError>(())
 /// ```
 #[derive(Clone)]
@@ -29,7 +28,7 @@ pub struct Dns {
 }
 
 impl Dns {
-    /// Of that name, by the system's resolvers. Down if it has no address.
+    /// Checks that name, by the system's resolvers. Down if it has no address.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -38,20 +37,20 @@ impl Dns {
         }
     }
 
-    /// An address that has to be among the answers. May be called several times.
+    /// Adds an address that has to be among the answers.
     pub fn expect(mut self, addr: IpAddr) -> Self {
         self.expect.push(addr);
         self
     }
 
-    /// Asks this resolver, with its cache, and not the system's.
+    /// Uses this resolver, with its cache, in place of the system's.
     pub fn resolver(mut self, resolver: TokioResolver) -> Self {
         self.resolver = Some(resolver);
         self
     }
 
     /// Makes the check.
-    pub fn check(self, name: impl Into<Arc<str>>) -> Check {
+    pub fn into_check(self, name: impl Into<Arc<str>>) -> Check {
         let Self {
             name: host,
             expect,
@@ -80,14 +79,14 @@ impl Dns {
                 }
             }
         });
-        check.with_problems(problems)
+        check.problems(problems)
     }
 }
 
 fn system() -> Result<TokioResolver, String> {
     let text = |error: hickory_resolver::net::NetError| error.to_string();
     let mut builder = TokioResolver::builder_tokio().map_err(text)?;
-    // An answer from a cache says nothing about now.
+    // A cached answer would hide a failure.
     builder.options_mut().cache_size = 0;
     builder.build().map_err(text)
 }

@@ -2,23 +2,23 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tower_ops_health::{Check, CheckResult};
 
-use crate::check::Check;
-use crate::result::CheckResult;
+use crate::addr;
 
-/// What is read at most while the expected is looked for.
+/// How many bytes are read at most while the expected ones are looked for.
 const MOST_READ: usize = 64 * 1_024;
 
-/// Whether a TCP port takes connections, and says what it should.
+/// Checks that a TCP port accepts connections, and sends what it should.
 ///
-/// A new connection each time. Names are resolved by the system.
+/// Makes a new connection each time. Names are resolved by the system.
 ///
 /// # Examples
 ///
 /// ```
-/// use tower_ops_health::checks::Tcp;
+/// use tower_ops_health_checks::Tcp;
 ///
-/// let check = Tcp::new("mail.internal:25").expect("220 ").check("smtp");
+/// let check = Tcp::new("mail.internal:25").expect("220 ").into_check("smtp");
 /// # let _ = check;
 /// ```
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub struct Tcp {
 }
 
 impl Tcp {
-    /// A host and a port: `db.internal:5432`, `10.0.0.7:25`, `[::1]:80`.
+    /// Checks a host and a port: `db.internal:5432`, `10.0.0.7:25`, `[::1]:80`.
     pub fn new(addr: impl Into<String>) -> Self {
         Self {
             addr: addr.into(),
@@ -39,22 +39,21 @@ impl Tcp {
         }
     }
 
-    /// What to send first.
+    /// Sets what is sent first. Default: nothing.
     pub fn send(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.send = bytes.into();
         self
     }
 
-    /// What has to come, somewhere in the first 64 KiB.
+    /// Sets what has to come, somewhere in the first 64 KiB. Default: nothing.
     pub fn expect(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.expect = bytes.into();
         self
     }
 
     /// Makes the check.
-    pub fn check(self, name: impl Into<Arc<str>>) -> Check {
-        let mut problems = Vec::new();
-        problems.extend(addr_problem(&self.addr));
+    pub fn into_check(self, name: impl Into<Arc<str>>) -> Check {
+        let mut problems: Vec<_> = addr::problem(&self.addr).into_iter().collect();
         if self.expect.len() > MOST_READ {
             problems.push(format!("expect: is more than {MOST_READ} bytes"));
         }
@@ -63,7 +62,7 @@ impl Tcp {
             let this = Arc::clone(&this);
             async move { this.look().await }
         });
-        check.with_problems(problems)
+        check.problems(problems)
     }
 
     async fn look(&self) -> CheckResult {
@@ -92,15 +91,4 @@ impl Tcp {
 
 fn contains(seen: &[u8], expected: &[u8]) -> bool {
     expected.is_empty() || seen.windows(expected.len()).any(|part| part == expected)
-}
-
-/// What is wrong with a host and a port, if anything is.
-pub(crate) fn addr_problem(addr: &str) -> Option<String> {
-    let parts = addr.rsplit_once(':');
-    let is_good = parts.is_some_and(|(host, port)| {
-        let port = port.parse::<u16>().is_ok_and(|port| port > 0);
-        let bracketed = host.starts_with('[') && host.ends_with(']');
-        port && !host.is_empty() && (bracketed || !host.contains(':'))
-    });
-    (!is_good).then(|| format!("address: {addr:?} is not a host, ':' and a port from 1 to 65535"))
 }

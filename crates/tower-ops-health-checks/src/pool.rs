@@ -2,24 +2,24 @@ use std::fmt;
 use std::sync::Arc;
 
 use sqlx::{Connection, Database};
+use tower_ops_health::Check;
 
-use crate::check::Check;
-use crate::result::Gauge;
-
-/// Whether a database answers, over a pool that the service has anyway: sqlx's of any database.
+/// Checks that a database answers, over a pool of sqlx that the service has anyway.
 ///
-/// Takes a connection out of the pool and pings it: one that is broken is replaced on the way, as
-/// for a request. If all are in use and none comes back within the check's timeout, it is down,
-/// as the service is then. Before each run the gauge `db_pool_connections{name,state}` is told how
-/// many are `idle` and `used`, and the `max`.
+/// Takes a connection out of the pool and pings it. A broken connection is replaced on the way, as
+/// for a request. If all are in use and none comes back within the check's timeout, the check is
+/// down, as the service is then.
+///
+/// Before each run the gauge `db_pool_connections{name,state}` gets how many connections are
+/// `idle` and `used`, and the `max`.
 ///
 /// # Examples
 ///
 /// ```
-/// use tower_ops_health::checks::Pool;
+/// use tower_ops_health_checks::Pool;
 ///
 /// # fn example(pool: &sqlx::PgPool) {
-/// let check = Pool::new(pool).check("postgres").critical();
+/// let check = Pool::new(pool).into_check("postgres").critical();
 /// # }
 /// ```
 #[derive(Clone)]
@@ -29,30 +29,34 @@ pub struct Pool<DB: Database> {
 }
 
 impl<DB: Database> Pool<DB> {
-    /// Of that pool.
+    /// Checks that pool.
     pub fn new(pool: &sqlx::Pool<DB>) -> Self {
         Self { pool: pool.clone() }
     }
 
     /// Makes the check.
-    pub fn check(self, name: impl Into<Arc<str>>) -> Check {
+    pub fn into_check(self, name: impl Into<Arc<str>>) -> Check {
         let pool = self.pool.clone();
         let check = Check::new(name, move || {
             let pool = pool.clone();
             async move { pool.acquire().await?.ping().await }
         });
         let pool = self.pool;
-        check.with_gauges(move || {
+        check.gauge(NAME, HELP, move || {
             let (size, idle) = (pool.size(), pool.num_idle());
             // Read one after the other: they may not quite fit.
             let used = (size as usize).saturating_sub(idle);
             let max = pool.options().get_max_connections() as usize;
+            #[expect(clippy::cast_precision_loss, reason = "of no weight in so many")]
             [("idle", idle), ("used", used), ("max", max)]
-                .map(|(state, number)| Gauge::new("db_pool_connections", state, number))
+                .map(|(state, number)| (state, number as f64))
                 .into()
         })
     }
 }
+
+const NAME: &str = "db_pool_connections";
+const HELP: &str = "Connections of a database pool by state";
 
 impl<DB: Database> fmt::Debug for Pool<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,24 +1,25 @@
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::check::Check;
-use crate::checks::limits::Limits;
-use crate::result::CheckResult;
+use tower_ops_health::{Check, CheckResult};
 
-/// Whether a file is written often enough: a backup, a heartbeat, an export.
+use crate::limits::Limits;
+
+/// Checks that a file is written often enough: a backup, a heartbeat, an export.
 ///
-/// Down if the file is not there. Runs on a thread of its own: a file system may hang.
+/// Down if the file is missing. Runs on a thread of its own, since a file system may hang.
 ///
 /// # Examples
 ///
 /// ```
 /// use std::time::Duration;
-/// use tower_ops_health::checks::FileAge;
+/// use tower_ops_health_checks::FileAge;
 ///
 /// let check = FileAge::new("/var/backups/orders.dump")
 ///     .degraded_after(Duration::from_secs(26 * 60 * 60))
-///     .check("backup");
+///     .into_check("backup");
 /// # let _ = check;
 /// ```
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ pub struct FileAge {
 }
 
 impl FileAge {
-    /// Of the file at that path.
+    /// Checks the file at that path. Needs at least one of the two limits.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -37,31 +38,31 @@ impl FileAge {
         }
     }
 
-    /// From which age on it is degraded.
+    /// Sets the age from which on it is degraded. Default: never.
     pub const fn degraded_after(mut self, age: Duration) -> Self {
         self.limits.degraded = Some(age.as_secs_f64());
         self
     }
 
-    /// From which age on it is down.
+    /// Sets the age from which on it is down. Default: never.
     pub const fn down_after(mut self, age: Duration) -> Self {
         self.limits.down = Some(age.as_secs_f64());
         self
     }
 
     /// Makes the check.
-    pub fn check(self, name: impl Into<Arc<str>>) -> Check {
+    pub fn into_check(self, name: impl Into<Arc<str>>) -> Check {
         let mut problems = self.limits.problems("degraded_after", "down_after");
         if self.path.as_os_str().is_empty() {
             problems.push("path: is empty".to_owned());
         }
         let Self { path, limits } = self;
-        Check::blocking(name, move || {
+        Check::blocking(name, move || -> io::Result<CheckResult> {
             let written = std::fs::metadata(&path)?.modified()?;
-            // One from the future is as new as can be.
+            // A time in the future is an age of 0.
             let age = written.elapsed().unwrap_or_default();
-            std::io::Result::<CheckResult>::Ok(limits.judge(age.as_secs_f64().round(), "s"))
+            Ok(limits.judge(age.as_secs_f64().round(), "s"))
         })
-        .with_problems(problems)
+        .problems(problems)
     }
 }

@@ -2,22 +2,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::check::Check;
-use crate::checks::limits::Limits;
-use crate::result::CheckResult;
+use tower_ops_health::{Check, CheckResult};
 
-/// How much of the memory that this process may use is used: of the tightest limit among its
-/// cgroup (v2, v1) and those around it, or else of the machine.
+use crate::limits::Limits;
+
+/// Checks how much of the memory that this process may use is used.
 ///
-/// Page cache that can be dropped does not count as used, as for `kubectl top`. Linux only:
-/// elsewhere the check is down, and says so.
+/// Looks at the tightest limit among the process's cgroup (v2, v1) and those around it, or else at
+/// the machine. Page cache that can be dropped does not count as used, as in `kubectl top`. Linux
+/// only: on other systems the check is down.
 ///
 /// # Examples
 ///
 /// ```
-/// use tower_ops_health::checks::Memory;
+/// use tower_ops_health_checks::Memory;
 ///
-/// let check = Memory::new().degraded_at(0.85).check("memory");
+/// let check = Memory::new().degraded_at(0.85).into_check("memory");
 /// # let _ = check;
 /// ```
 #[derive(Clone, Debug)]
@@ -28,59 +28,40 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Degraded from 90 % on.
+    /// Makes a check that is degraded when 90 % are used.
     pub fn new() -> Self {
         Self {
             root: PathBuf::from("/"),
-            limits: Limits {
-                degraded: Some(90.0),
-                down: None,
-            },
+            limits: Limits::degraded_at(90.0),
         }
     }
 
-    /// From which used part on it is degraded, 0.0 to 1.0. 0.9 by default.
+    /// Sets the used part from which on it is degraded, 0.0 to 1.0. Default: 0.9.
     pub const fn degraded_at(mut self, used: f64) -> Self {
         self.limits.degraded = Some(used * 100.0);
         self
     }
 
-    /// From which used part on it is down, 0.0 to 1.0. Never, unless told.
+    /// Sets the used part from which on it is down, 0.0 to 1.0. Default: never.
     pub const fn down_at(mut self, used: f64) -> Self {
         self.limits.down = Some(used * 100.0);
         self
     }
 
     /// Makes the check.
-    pub fn check(self, name: impl Into<Arc<str>>) -> Check {
-        let mut problems = self.limits.problems("degraded_at", "down_at");
-        for limit in [self.limits.degraded, self.limits.down]
-            .into_iter()
-            .flatten()
-        {
-            if limit > 100.0 {
-                problems.push(format!(
-                    "degraded_at, down_at: {} is more than 1",
-                    limit / 100.0
-                ));
-            }
-        }
-        Check::blocking(name, move || self.look()).with_problems(problems)
+    pub fn into_check(self, name: impl Into<Arc<str>>) -> Check {
+        let problems = self.limits.part_problems();
+        Check::blocking(name, move || self.look()).problems(problems)
     }
 
     fn look(&self) -> CheckResult {
         let Some(usage) = usage(&self.root) else {
-            return CheckResult::down("neither a cgroup nor /proc/meminfo tells of memory");
+            return CheckResult::down("neither a cgroup nor /proc/meminfo can be read");
         };
-        let percent = usage.percent();
         let of = if usage.of_cgroup { "cgroup" } else { "machine" };
         let (used, total) = (usage.used / MIB, usage.total / MIB);
-        let detail = format!("{used} of {total} MiB of the {of} are used");
-        let judged = self.limits.judge(percent, "%");
-        match judged.status {
-            crate::Status::Down => CheckResult::down(detail).value(percent, "%"),
-            _ => judged.detail(detail),
-        }
+        let text = format!("{used} of {total} MiB of the {of} are used");
+        self.limits.judge_part(usage.percent(), "%", text)
     }
 }
 
@@ -109,7 +90,7 @@ impl Usage {
 fn usage(root: &Path) -> Option<Usage> {
     let machine = machine(root);
     let total = machine.map_or(u64::MAX, |machine| machine.total);
-    // A limit above what there is, which is how v1 says "none", limits nothing.
+    // v1 writes "none" as a limit above what the machine has.
     let cgroup = cgroups(root)
         .into_iter()
         .filter(|usage| usage.total < total)
@@ -117,7 +98,7 @@ fn usage(root: &Path) -> Option<Usage> {
     cgroup.or(machine)
 }
 
-/// What each cgroup that this process is in, and those around it, may use.
+/// Returns the usage of each cgroup that this process is in, and of those around it.
 fn cgroups(root: &Path) -> Vec<Usage> {
     let text = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let mut found = Vec::new();
@@ -135,8 +116,8 @@ fn cgroups(root: &Path) -> Vec<Usage> {
             }
             false => continue,
         };
-        // Inside of a container, the path may be the host's, which is not mounted there; the
-        // container's own stands at the top.
+        // In a container the path may be the host's, which is not mounted there. The container's
+        // own cgroup is at the top.
         let own = top.join(path.trim_start_matches('/'));
         let around = own.ancestors().take_while(|dir| dir.starts_with(&top));
         found.extend(around.filter_map(|dir| cgroup(dir, v2)));
@@ -157,7 +138,7 @@ fn cgroup(dir: &Path, v2: bool) -> Option<Usage> {
         let text = fs::read_to_string(dir.join(file)).ok()?;
         text.trim().parse::<u64>().ok()
     };
-    // "max" is no number, and no limit.
+    // "max" is not a number: there is no limit.
     let total = number(limit)?;
     let stat = fs::read_to_string(dir.join("memory.stat")).unwrap_or_default();
     let cache = field(&stat, cache).unwrap_or(0);
@@ -205,7 +186,7 @@ mod tests {
     );
 
     #[test]
-    fn the_machine_where_nothing_limits() {
+    fn without_a_limit_the_machine_counts() {
         let root = tree(&[
             MEMINFO,
             ("proc/self/cgroup", "0::/user\n"),
@@ -251,13 +232,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_to_be_nothing() {
+    fn nothing_to_read_is_down() {
         let root = tree(&[("proc/self/cgroup", "garbage\n1\n::\n")]);
         assert_eq!(usage(root.path()), None);
         let memory = Memory {
             root: root.path().to_owned(),
             ..Memory::new()
         };
-        assert_eq!(memory.look().status, crate::Status::Down);
+        assert_eq!(memory.look().status(), tower_ops_health::Status::Down);
     }
 }
