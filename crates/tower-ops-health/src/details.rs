@@ -4,30 +4,28 @@ use std::sync::Arc;
 use http::HeaderMap;
 use tower_ops_core::secret::{Secret, TokenDigest, WatchedSecret};
 
-/// Who sees more than a status: names of checks, errors, numbers, times.
+/// Who may see more than a status: names of checks, errors, numbers, times.
 ///
-/// Whoever asks and may not see them gets the status all the same, and never 401: a
-/// prober that is turned away restarts healthy processes.
+/// All others get the status, and never 401: a prober that is refused restarts healthy processes.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Details {
     /// Nobody. The default.
     #[default]
     Never,
-    /// Everybody who can reach the endpoint.
+    /// Everybody who can reach the service.
     Always,
-    /// Who has the token, as `authorization: Bearer …` or as the query's `auth=…`.
+    /// Holders of the token, as `authorization: Bearer …` or as `auth=…` in the query.
     ///
-    /// The query's form ends up in the logs of whatever stands in between: prefer the header.
+    /// Proxies write queries to their logs: prefer the header.
     Token(Token),
-    /// Whom this says, by the headers of their request. For a process that has one place for
-    /// its tokens.
+    /// Those whose headers a closure accepts. For a process with one place for its tokens.
     If(Allowed),
 }
 
 impl Details {
-    /// For those whose headers `allowed` accepts. It is asked with each request, and must
-    /// neither block nor panic.
+    /// Allows those whose headers `allowed` accepts. It is called for each request, and must neither
+    /// block nor panic.
     ///
     /// # Examples
     ///
@@ -47,26 +45,25 @@ impl Details {
         })
     }
 
-    /// For holders of `token`; `None` says explicitly that there is no token, and so nobody
-    /// sees details. The names of checks, and how each is, are details as well then.
+    /// Allows holders of `token`; `None` is [`Never`](Self::Never). With a token the names of
+    /// checks, and the status of each, are details too.
     ///
-    /// What is no token is refused when the [`Health`](crate::Health) is built: it has at least 16
-    /// characters, all of them visible ASCII.
+    /// A token has at least 16 characters, all of them visible ASCII. Building the
+    /// [`Health`](crate::Health) fails with any other.
     #[must_use]
     pub fn token<T: AsRef<str>>(token: Option<T>) -> Self {
         token.map_or(Self::Never, |token| Self::Token(Token::new(token.as_ref())))
     }
 
-    /// For holders of the token in the environment variable `name`. Building the
-    /// [`Health`](crate::Health) fails if it is not set, or empty: nothing opens up, and
-    /// nothing is locked, because somebody forgot it.
+    /// Allows holders of the token in the environment variable `name`. Building the
+    /// [`Health`](crate::Health) fails if it is not set, or empty.
     #[must_use]
     pub fn token_from_env(name: &str) -> Self {
         Self::secret(&Secret::from_env(name))
     }
 
-    /// For holders of a token from wherever it comes, as [`token`](Self::token) is. A file is read
-    /// now, and again as [`Secret::from_file`] says.
+    /// Allows holders of a [`Secret`], as [`token`](Self::token) does. Reads a file now, and again
+    /// as described at [`Secret::from_file`].
     #[must_use]
     pub fn secret(secret: &Secret) -> Self {
         Self::Token(Token::of(secret))
@@ -80,11 +77,11 @@ impl Details {
             return None;
         };
         Some(format!(
-            "details: the token: {problem}; Details::Never does without one"
+            "details: the token: {problem}; Details::Never needs none"
         ))
     }
 
-    /// Whether the names of checks, and how each is, are for those who may see details alone.
+    /// Returns whether the names of checks, and the status of each, are details too.
     pub(crate) const fn hides_names(&self) -> bool {
         match self {
             Self::Never | Self::Always => false,
@@ -93,7 +90,7 @@ impl Details {
         }
     }
 
-    /// Has everybody know the names of checks, and how each is, where
+    /// Makes the names of checks, and the status of each, public, where
     /// [`allowed_if`](Self::allowed_if) decides about the rest.
     #[must_use]
     pub fn with_public_names(mut self) -> Self {
@@ -103,14 +100,14 @@ impl Details {
         self
     }
 
-    /// Whether details may be shown to who sent this.
+    /// Returns whether the sender of a request may see details.
     pub(crate) fn allow(&self, headers: &HeaderMap, auth: Option<&str>) -> bool {
         match self {
             Self::Never => false,
             Self::Always => true,
             Self::If(Allowed { allowed, .. }) => allowed(headers),
             Self::Token(token) => {
-                // Both are looked at, so that a wrong header does not shadow a right query.
+                // Both are compared: a wrong header does not shadow a right query.
                 let is = |given: Option<TokenDigest>| given.is_some_and(|given| token.is(&given));
                 is(TokenDigest::from_headers(headers)) | is(auth.map(TokenDigest::of))
             }
@@ -122,7 +119,7 @@ impl Details {
     }
 }
 
-/// Who is [allowed](Details::allowed_if) to see details.
+/// The closure of [`Details::allowed_if`].
 #[derive(Clone)]
 pub struct Allowed {
     allowed: Arc<dyn Fn(&HeaderMap) -> bool + Send + Sync>,
@@ -135,15 +132,15 @@ impl fmt::Debug for Allowed {
     }
 }
 
-/// A token, of which only a hash is kept.
+/// A token, of which only a digest is kept.
 #[derive(Clone)]
 pub struct Token {
-    /// Or what is wrong, and no `Health` is built with it.
+    /// Or its problem, with which no `Health` is built.
     secret: Result<WatchedSecret, String>,
 }
 
 impl Token {
-    /// A token.
+    /// Makes a token.
     #[must_use]
     pub fn new(token: &str) -> Self {
         Self::of(&Secret::new(token))

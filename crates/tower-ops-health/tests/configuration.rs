@@ -56,7 +56,7 @@ fn bad() -> Vec<(HealthBuilder, &'static str, &'static str)> {
         (
             with(db().timeout(secs(0))),
             "check \"db\": timeout:",
-            "some time",
+            "more than 0",
         ),
         (
             with(db().period(secs(90_000))),

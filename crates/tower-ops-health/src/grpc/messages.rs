@@ -1,4 +1,4 @@
-//! The messages of `grpc.health.v1`, by hand: they are three, and nobody needs protoc.
+//! The messages of `grpc.health.v1`, written by hand: nobody needs protoc for so few.
 
 use std::collections::HashMap;
 

@@ -1,35 +1,127 @@
-//! What those see who may see details.
+//! How answers are written.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
+use http::StatusCode;
 use serde::Serialize;
+use tower_ops_core::http::Answer;
 
-use crate::accept::Format;
-use crate::report::Report;
+use super::negotiation::Format;
+use crate::check::Report;
 use crate::status::Status;
 
-/// A status, and what it is made of.
-pub(crate) struct Detailed<'a> {
-    pub(crate) status: Status,
-    /// What is to be said about the whole.
-    pub(crate) detail: Option<&'a str>,
-    /// Every check that can be asked for.
-    pub(crate) available: &'a [&'a str],
-    /// Those that were.
-    pub(crate) reports: &'a [Report],
-    pub(crate) verbose: bool,
-    /// What was asked and not done.
-    pub(crate) warnings: &'a [String],
+const HEALTH_JSON: &str = "application/health+json";
+
+/// Writes the status alone, and what was asked for and not done.
+pub(super) fn status(
+    code: StatusCode,
+    format: Format,
+    status: Status,
+    warnings: &[String],
+) -> Answer {
+    #[derive(Serialize)]
+    struct StatusDocument<'a> {
+        status: &'a str,
+        #[serde(skip_serializing_if = "<[String]>::is_empty")]
+        warnings: &'a [String],
+        #[serde(skip_serializing_if = "<[String]>::is_empty")]
+        notes: &'a [String],
+    }
+    let mut document = StatusDocument {
+        status: status.as_str(),
+        warnings,
+        notes: &[],
+    };
+    match format {
+        Format::Text => {
+            let mut text = String::new();
+            write_warnings(&mut text, warnings);
+            let _ = writeln!(text, "{status}");
+            Answer::text(code, text)
+        }
+        Format::Json => Answer::json(code, &document),
+        Format::HealthJson => {
+            (document.warnings, document.notes) = (&[], warnings);
+            document.status = health_word(status);
+            Answer::json(code, &document).with_content_type(HEALTH_JSON)
+        }
+    }
+}
+
+/// Writes what is wrong with a request. That is not a health document in any format.
+pub(super) fn problem(code: StatusCode, format: Format, error: &str) -> Answer {
+    match format {
+        Format::Text => Answer::text(code, format!("{error}\n")),
+        Format::Json | Format::HealthJson => Answer::problem(code, error),
+    }
+}
+
+pub(super) fn method_not_allowed(format: Format) -> Answer {
+    match format {
+        Format::Text => {
+            let error = "method not allowed: use GET or HEAD";
+            problem(StatusCode::METHOD_NOT_ALLOWED, format, error)
+        }
+        Format::Json | Format::HealthJson => Answer::method_not_allowed(&["GET", "HEAD"]),
+    }
+}
+
+pub(super) fn not_found(format: Format, paths: &[&str]) -> Answer {
+    match (format, paths) {
+        (Format::Text, [paths @ .., last]) => {
+            let error = format!("not found: try {} or {last}", paths.join(", "));
+            problem(StatusCode::NOT_FOUND, format, &error)
+        }
+        _ => Answer::not_found(paths),
+    }
+}
+
+/// Writes that a check is not known, and the names of those that are.
+pub(super) fn unknown_check(format: Format, available: &[&str]) -> Answer {
+    #[derive(Serialize)]
+    struct UnknownDocument<'a> {
+        error: &'a str,
+        available_checks: &'a [&'a str],
+    }
+    match format {
+        Format::Text => {
+            let error = format!("unknown check: there are {}", available.join(", "));
+            problem(StatusCode::NOT_FOUND, format, &error)
+        }
+        Format::Json | Format::HealthJson => {
+            let document = UnknownDocument {
+                error: "unknown check",
+                available_checks: available,
+            };
+            Answer::json(StatusCode::NOT_FOUND, &document)
+        }
+    }
+}
+
+/// A status with details.
+pub(super) struct Detailed<'a> {
+    pub(super) status: Status,
+    /// A remark on the whole.
+    pub(super) detail: Option<&'a str>,
+    /// The names of all checks of the path.
+    pub(super) available: &'a [&'a str],
+    /// The checks that were asked for.
+    pub(super) reports: &'a [Report],
+    pub(super) verbose: bool,
+    /// What was asked for and not done.
+    pub(super) warnings: &'a [String],
 }
 
 impl Detailed<'_> {
-    pub(crate) fn render(&self, format: Format) -> String {
+    pub(super) fn answer(&self, code: StatusCode, format: Format) -> Answer {
         match format {
-            Format::Text => self.text(),
-            Format::Json => json(&self.document()),
-            Format::HealthJson => json(&self.health_document()),
+            Format::Text => Answer::text(code, self.text()),
+            Format::Json => Answer::json(code, &self.document()),
+            Format::HealthJson => {
+                Answer::json(code, &self.health_document()).with_content_type(HEALTH_JSON)
+            }
         }
     }
 
@@ -46,7 +138,7 @@ impl Detailed<'_> {
             if let Some(last) = &report.last {
                 let words = last.error.as_ref().or(last.detail.as_ref());
                 if let Some(words) = words.filter(|_| self.verbose || report.status != Status::Ok) {
-                    // One line a check, whatever its counterpart has said.
+                    // One line a check, whatever an error quotes.
                     let _ = write!(text, ": {}", words.escape_debug());
                 }
                 if self.verbose {
@@ -59,9 +151,7 @@ impl Detailed<'_> {
         if let Some(detail) = self.detail {
             let _ = writeln!(text, "{detail}");
         }
-        for warning in self.warnings {
-            let _ = writeln!(text, "warning: {warning}");
-        }
+        write_warnings(&mut text, self.warnings);
         let _ = writeln!(text, "{}", self.status);
         text
     }
@@ -97,52 +187,6 @@ impl Detailed<'_> {
     }
 }
 
-/// The status alone, and what was not done of what was asked.
-pub(crate) fn warned(format: Format, status: Status, warnings: &[String]) -> String {
-    #[derive(Serialize)]
-    struct Warned<'a> {
-        status: &'a str,
-        #[serde(skip_serializing_if = "<[String]>::is_empty")]
-        warnings: &'a [String],
-        #[serde(skip_serializing_if = "<[String]>::is_empty")]
-        notes: &'a [String],
-    }
-    match format {
-        Format::Text => {
-            let warnings = warnings
-                .iter()
-                .map(|warning| format!("warning: {warning}\n"));
-            format!("{}{status}\n", warnings.collect::<String>())
-        }
-        Format::Json => json(&Warned {
-            status: status.as_str(),
-            warnings,
-            notes: &[],
-        }),
-        Format::HealthJson => json(&Warned {
-            status: health_word(status),
-            warnings: &[],
-            notes: warnings,
-        }),
-    }
-}
-
-/// The known names, for who may know them.
-pub(crate) fn unknown_check(format: Format, available: &[&str]) -> String {
-    #[derive(Serialize)]
-    struct Unknown<'a> {
-        error: &'a str,
-        available_checks: &'a [&'a str],
-    }
-    match format {
-        Format::Text => format!("unknown check: there are {}\n", available.join(", ")),
-        Format::Json | Format::HealthJson => json(&Unknown {
-            error: "unknown check",
-            available_checks: available,
-        }),
-    }
-}
-
 #[derive(Serialize)]
 struct Document<'a> {
     status: &'a str,
@@ -171,7 +215,7 @@ struct CheckDocument<'a> {
     more: Option<More<'a>>,
 }
 
-/// What `verbose` adds.
+/// The members that `verbose` adds.
 #[derive(Serialize)]
 struct More<'a> {
     kind: &'a str,
@@ -256,7 +300,7 @@ impl<'a> HealthCheckDocument<'a> {
             (None, Some(last)) => (Some(millis(last.latency)), Some("ms")),
             (None, None) => (None, None),
         };
-        // The draft has `output` left out where the status is "pass".
+        // The draft leaves `output` out where the status is "pass".
         let output = last
             .and_then(|last| last.error.as_deref().or(last.detail.as_deref()))
             .filter(|_| report.status != Status::Ok);
@@ -283,7 +327,7 @@ const fn health_word(status: Status) -> &'static str {
     }
 }
 
-/// To the microsecond.
+/// Returns milliseconds, to the microsecond.
 fn millis(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
@@ -292,10 +336,8 @@ fn timestamp(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 
-fn json(document: &impl Serialize) -> String {
-    let mut json = serde_json::to_string(document)
-        // None of our types fails to serialise, but a probe does not panic.
-        .unwrap_or_else(|_| "{\"error\":\"the answer could not be written\"}".to_owned());
-    json.push('\n');
-    json
+fn write_warnings(text: &mut String, warnings: &[String]) {
+    for warning in warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
 }

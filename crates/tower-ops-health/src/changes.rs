@@ -1,36 +1,36 @@
-use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tower_ops_core::panic::catch;
+use tower_ops_core::sync::Mutex;
 
-use crate::report::Report;
+use crate::check::Report;
 use crate::status::Status;
 
-/// How many changes wait for a subscriber that does not come for them.
+/// How many changes wait for a slow subscriber.
 const CAPACITY: usize = 256;
 
-/// A check's status has changed.
+/// A change of the status of a check.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Change {
-    /// What it was.
+    /// The status before.
     pub from: Status,
-    /// What it is.
+    /// The status after.
     pub to: Status,
-    /// How the check stands now, with its name.
+    /// The check, with its name.
     pub report: Report,
 }
 
 /// The changes of all checks, in order. Made by [`Health::changes`](crate::Health::changes).
 ///
-/// As a `Stream` it ends with the last handle of the [`Health`](crate::Health). Up to 256
-/// changes wait; what does not find room is counted in [`missed`](Self::missed).
+/// As a `Stream` it ends with the last handle of the [`Health`](crate::Health). Up to 256 changes
+/// wait. Further ones are dropped and counted in [`missed`](Self::missed).
 #[derive(Debug)]
 pub struct Changes {
     receiver: mpsc::Receiver<Change>,
@@ -38,7 +38,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// The next change; `None` once there cannot be another.
+    /// Waits for the next change. `None` once there can be no other.
     ///
     /// # Cancel safety
     ///
@@ -47,7 +47,7 @@ impl Changes {
         self.receiver.recv().await
     }
 
-    /// How many changes found no room, so far.
+    /// Returns how many changes were dropped so far.
     #[must_use]
     pub fn missed(&self) -> u64 {
         self.missed.load(Ordering::Relaxed)
@@ -64,8 +64,7 @@ impl Stream for Changes {
 
 pub(crate) type Callback = Arc<dyn Fn(&Change) + Send + Sync>;
 
-/// Everybody who is told of changes.
-#[derive(Default)]
+/// The callbacks and subscribers of changes.
 pub(crate) struct Listeners {
     callbacks: Vec<Callback>,
     subscribers: Mutex<Vec<(mpsc::Sender<Change>, Arc<AtomicU64>)>>,
@@ -82,26 +81,20 @@ impl Listeners {
     pub(crate) fn subscribe(&self) -> Changes {
         let (sender, receiver) = mpsc::channel(CAPACITY);
         let missed = Arc::new(AtomicU64::new(0));
-        let mut subscribers = self
-            .subscribers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        // Here too, or who subscribes often to what never changes would fill it up.
+        let mut subscribers = self.subscribers.lock();
+        // Here too: without changes, dropped subscribers would pile up.
         subscribers.retain(|(sender, _)| !sender.is_closed());
         subscribers.push((sender, Arc::clone(&missed)));
         Changes { receiver, missed }
     }
 
-    pub(crate) fn tell(&self, change: &Change) {
+    pub(crate) fn notify(&self, change: &Change) {
         log(change);
         for callback in &self.callbacks {
-            // The panic was reported by its hook; the checks go on.
-            let _ = catch_unwind(AssertUnwindSafe(|| callback(change)));
+            // The panic hook has reported a panic. The checks go on.
+            let _ = catch(|| callback(change));
         }
-        let mut subscribers = self
-            .subscribers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut subscribers = self.subscribers.lock();
         subscribers.retain(|(sender, missed)| match sender.try_send(change.clone()) {
             Ok(()) => true,
             Err(TrySendError::Full(_)) => {
@@ -113,18 +106,12 @@ impl Listeners {
     }
 }
 
-impl fmt::Debug for Listeners {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listeners").finish_non_exhaustive()
-    }
-}
-
 fn log(change: &Change) {
     let Change { from, to, report } = change;
     let last = report.last.as_ref();
     let error = last.and_then(|last| last.error.as_deref());
     let detail = last.and_then(|last| last.detail.as_deref());
-    // A counterpart's words go through Debug, which escapes line breaks.
+    // What an error quotes goes through Debug, which escapes line breaks.
     let error = error.map(tracing::field::debug);
     let detail = detail.map(tracing::field::debug);
     let (name, kind) = (&*report.name, report.kind.as_str());

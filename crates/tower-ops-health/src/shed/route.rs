@@ -1,21 +1,21 @@
-//! Whether a request goes to a route that a check names.
+//! Whether a request goes to a route that a check affects.
 
 use http::Request;
 use tower_ops_observe::original_path;
 
-/// Where a request goes.
+/// The route of a request.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Route<'a> {
-    /// The router has said so: `/orders/{id}`.
-    #[cfg_attr(not(feature = "axum"), allow(dead_code, reason = "nobody says so"))]
+pub(super) enum Route<'a> {
+    /// The router's template: `/orders/{id}`.
+    #[cfg_attr(not(feature = "axum"), allow(dead_code, reason = "only axum knows it"))]
     Template(&'a str),
-    /// Nobody knows but the path: `/orders/7`.
+    /// The request's path, where there is no template: `/orders/7`.
     Path(&'a str),
 }
 
 impl<'a> Route<'a> {
     #[cfg(feature = "axum")]
-    pub(crate) fn of<B>(request: &'a Request<B>) -> Self {
+    pub(super) fn of<B>(request: &'a Request<B>) -> Self {
         let matched = request.extensions().get::<axum::extract::MatchedPath>();
         matched.map_or_else(
             || Self::Path(original_path(request)),
@@ -24,15 +24,15 @@ impl<'a> Route<'a> {
     }
 
     #[cfg(not(feature = "axum"))]
-    pub(crate) fn of<B>(request: &'a Request<B>) -> Self {
+    pub(super) fn of<B>(request: &'a Request<B>) -> Self {
         Self::Path(original_path(request))
     }
 
-    /// Whether a check that names this means it: a template, a path, or a path's beginning
-    /// and `*`.
-    pub(crate) fn is_meant_by(self, named: &str) -> bool {
+    /// Returns whether a check that names this route affects it: a template, a path, or the
+    /// beginning of a path and `*`.
+    pub(super) fn is_meant_by(self, named: &str) -> bool {
         let (Self::Template(route) | Self::Path(route)) = self;
-        // An axum wildcard, "/files/{*path}", is a template like any other.
+        // A wildcard of axum, "/files/{*path}", ends in a brace.
         if let Some(prefix) = named.strip_suffix('*') {
             return route.starts_with(prefix);
         }
@@ -40,7 +40,7 @@ impl<'a> Route<'a> {
     }
 }
 
-/// Whether a path fits a template as axum has it: `{id}` is one segment that is not empty,
+/// Returns whether a path fits a template of axum: `{id}` is one segment that is not empty,
 /// `{*rest}` at the end is one or more.
 fn fits(template: &str, path: &str) -> bool {
     if !template.contains('{') {

@@ -11,23 +11,22 @@ use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 use tower_service::Service;
 
-use crate::check::{LIVENESS, READINESS};
+use crate::check::{LIVENESS, READINESS, STARTUP};
 use crate::grpc::messages::{
     HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse, ServingStatus,
 };
 use crate::grpc::watch::{self, Watch};
-use crate::shared::Shared;
-use crate::state::Health;
+use crate::health::{Health, HealthInner};
 
-/// A service's name is short. What is longer is not read.
+/// The names of services are short. A longer request is refused.
 const MOST_REQUEST: usize = 4 * 1_024;
 
 impl Health {
-    /// `grpc.health.v1` for tonic's router: see [`HealthServer`].
+    /// Returns the service `grpc.health.v1` for tonic's router: see [`HealthServer`].
     #[must_use]
     pub fn grpc(&self) -> HealthServer {
         HealthServer {
-            shared: Arc::clone(&self.shared),
+            inner: Arc::clone(&self.inner),
             services: Arc::default(),
         }
     }
@@ -41,16 +40,14 @@ impl Health {
 /// | `liveness`, `startup` | as `/health` and `/startup` answer |
 /// | a declared group | marked ready, and the group is not down |
 ///
-/// Degraded is serving. Check answers `NOT_FOUND` for another name, and Watch says
-/// `SERVICE_UNKNOWN` and stays open, as the protocol has it. When ready is taken back
-/// ([`Health::mark_not_ready`], [`Health::drain`]), each Watch says so and stays open: a client
-/// would open the next one at once. Call [`Health::close_watches`] when the server stops: an open
-/// Watch would keep tonic's graceful shutdown waiting for ever.
+/// Degraded is serving. For another name, Check answers `NOT_FOUND`, and Watch sends
+/// `SERVICE_UNKNOWN` and stays open, as the protocol specifies. When ready is taken back
+/// ([`Health::mark_not_ready`], [`Health::drain`]), each Watch sends `NOT_SERVING` and stays open: a
+/// client would open the next one at once. Call [`Health::close_watches`] when the server stops: an
+/// open Watch would keep tonic's graceful shutdown waiting for ever.
 ///
-/// Services that the server has beside it are as ready as the process if they are
-/// [named](Self::with_services).
-///
-/// Nothing in here is secret: names and statuses of groups are all that is told.
+/// Other services of the same server are as ready as the process if they are
+/// [named](Self::with_services). Answers contain the names and statuses of groups, and no details.
 ///
 /// # Examples
 ///
@@ -69,14 +66,14 @@ impl Health {
 /// ```
 #[derive(Clone)]
 pub struct HealthServer {
-    shared: Arc<Shared>,
-    /// The names of the services beside it, which are as ready as the process.
+    inner: Arc<HealthInner>,
+    /// The names of other services of the server.
     services: Arc<BTreeSet<String>>,
 }
 
 impl HealthServer {
-    /// Names services that the same server has, such as `orders.v1.Orders`: each is answered for
-    /// as the process is, unless a group has its name.
+    /// Adds the names of services of the same server, such as `orders.v1.Orders`: each is as ready
+    /// as the process, unless a group has its name.
     ///
     /// # Examples
     ///
@@ -99,17 +96,21 @@ impl NamedService for HealthServer {
     const NAME: &'static str = "grpc.health.v1.Health";
 }
 
-/// How a service stands; `None` if there is none of that name.
-fn serving(shared: &Shared, services: &BTreeSet<String>, service: &str) -> Option<ServingStatus> {
+/// Returns the status of a service; `None` if there is none of that name.
+fn serving(
+    inner: &HealthInner,
+    services: &BTreeSet<String>,
+    service: &str,
+) -> Option<ServingStatus> {
     let name = match service {
         "" => READINESS,
-        name if !shared.groups.contains_key(name) && services.contains(name) => READINESS,
+        name if !inner.groups.contains_key(name) && services.contains(name) => READINESS,
         name => name,
     };
-    let group = shared.groups.get(name)?;
-    let is_own = name == LIVENESS || name == crate::check::STARTUP;
-    let ready = is_own || shared.flags().ready;
-    Some(match shared.group_status(group) {
+    let group = inner.groups.get(name)?;
+    let is_own = name == LIVENESS || name == STARTUP;
+    let ready = is_own || inner.flags().ready;
+    Some(match inner.group_status(group) {
         crate::Status::Ok | crate::Status::Degraded if ready => ServingStatus::Serving,
         _ => ServingStatus::NotServing,
     })
@@ -117,14 +118,14 @@ fn serving(shared: &Shared, services: &BTreeSet<String>, service: &str) -> Optio
 
 impl HealthServer {
     fn serving(&self, service: &str) -> Option<ServingStatus> {
-        serving(&self.shared, &self.services, service)
+        serving(&self.inner, &self.services, service)
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
-        &self.shared
+    pub(super) fn inner(&self) -> &HealthInner {
+        &self.inner
     }
 
-    pub(crate) fn status(&self, service: &str) -> ServingStatus {
+    pub(super) fn status(&self, service: &str) -> ServingStatus {
         let status = self.serving(service);
         status.unwrap_or(ServingStatus::ServiceUnknown)
     }
@@ -152,7 +153,7 @@ impl UnaryService<HealthListRequest> for List {
     type Future = Ready<Result<Response<HealthListResponse>, Status>>;
 
     fn call(&mut self, _: Request<HealthListRequest>) -> Self::Future {
-        let names = self.0.shared.groups.keys().map(|name| &**name);
+        let names = self.0.inner.groups.keys().map(|name| &**name);
         let services = self.0.services.iter().map(|name| &**name);
         let statuses = names.chain(services).chain([""]).filter_map(|name| {
             let status = self.0.serving(name)?;

@@ -3,24 +3,21 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
 use tower_ops_core::config::ConfigError;
-use tower_ops_core::recorder::{RecorderHandle, SharedRecorder};
+use tower_ops_core::recorder::SharedRecorder;
 
+use super::health_inner::MOST_CHECKS;
+use super::{Health, HealthInner};
+use crate::changes::{Callback, Change};
 use crate::check::Check;
 use crate::details::Details;
-use crate::events::{Callback, Change, Listeners};
 use crate::group::Group;
-use crate::heartbeat::Heart;
-use crate::meters::Meters;
-use crate::shared::{MOST_CHECKS, Settings, Shared, check_problems, settle_groups};
-use crate::state::Health;
 
-/// After what time without a sign of life a runtime counts as stalled unless told otherwise.
+/// After what time without running a task a runtime counts as stalled by default.
 pub const DEFAULT_STALLED_AFTER: Duration = Duration::from_secs(30);
-/// After what time in one task a worker counts as blocked unless told otherwise.
+/// After what time in one task a worker counts as blocked by default.
 pub const DEFAULT_BLOCKED_AFTER: Duration = Duration::from_secs(10);
-/// How many checks run at once unless told otherwise.
+/// How many checks run at once by default.
 pub const DEFAULT_CONCURRENCY: usize = 16;
 
 /// Configures a [`Health`]. Made by [`Health::builder`].
@@ -40,16 +37,16 @@ pub const DEFAULT_CONCURRENCY: usize = 16;
 #[derive(Clone)]
 #[must_use = "a builder does nothing until build is called"]
 pub struct HealthBuilder {
-    checks: Vec<Check>,
+    pub(super) checks: Vec<Check>,
     groups: Vec<Group>,
-    details: Option<Details>,
-    degraded: u16,
-    jitter: f64,
-    concurrency: usize,
-    stalled_after: Duration,
-    blocked_after: Option<Duration>,
-    callbacks: Vec<Callback>,
-    recorder: Option<SharedRecorder>,
+    pub(super) details: Option<Details>,
+    pub(super) degraded: u16,
+    pub(super) jitter: f64,
+    pub(super) concurrency: usize,
+    pub(super) stalled_after: Duration,
+    pub(super) blocked_after: Option<Duration>,
+    pub(super) callbacks: Vec<Callback>,
+    pub(super) recorder: Option<SharedRecorder>,
 }
 
 impl HealthBuilder {
@@ -80,99 +77,99 @@ impl HealthBuilder {
         self
     }
 
-    /// Declares a group, or changes one that is there: [`READINESS`](crate::READINESS),
-    /// [`LIVENESS`](crate::LIVENESS) or [`STARTUP`](crate::STARTUP).
+    /// Declares a group, or replaces [`READINESS`](crate::READINESS), [`LIVENESS`](crate::LIVENESS)
+    /// or [`STARTUP`](crate::STARTUP).
     pub fn group(mut self, group: Group) -> Self {
         self.groups.push(group);
         self
     }
 
-    /// Who sees more than a status. Nobody by default.
+    /// Sets who may see more than a status. Default: nobody.
     pub fn details(mut self, details: Details) -> Self {
         self.details = Some(details);
         self
     }
 
-    /// Who sees more than a status where [`details`](Self::details) was not called, before or
-    /// after. For those who build on this.
+    /// Sets who may see more than a status, unless [`details`](Self::details) was called. For crates
+    /// that build on this one.
     pub fn details_by_default(mut self, details: Details) -> Self {
         self.details.get_or_insert(details);
         self
     }
 
-    /// The code for degraded: 200 by default, or 207, which the kubelet takes for a
-    /// success, and most load balancers do not.
+    /// Sets the code for degraded: 200, or 207, which is a success for the kubelet and a failure for
+    /// most load balancers. Default: 200.
     pub const fn degraded_code(mut self, code: u16) -> Self {
         self.degraded = code;
         self
     }
 
-    /// Up to which part of its period a check runs early, 0.0 to 0.5, so that instances
-    /// do not march in step. 0.1 by default.
+    /// Sets up to which part of its period a check runs early, 0.0 to 0.5, so that instances do not
+    /// check at the same time. Default: 0.1.
     pub const fn jitter(mut self, part: f64) -> Self {
         self.jitter = part;
         self
     }
 
-    /// How many checks run at once. 16 by default. One that overran its timeout does not
-    /// count any more.
+    /// Sets how many checks run at once, up to 1,000. A run does not count after its timeout.
+    /// Default: 16.
     pub const fn concurrency(mut self, checks: usize) -> Self {
         self.concurrency = checks;
         self
     }
 
-    /// After what time without running a single task the runtime counts as stalled, and
-    /// liveness answers 503. 30 s by default; 50 ms at least.
+    /// Sets after what time without running a task the runtime counts as stalled, and liveness
+    /// answers 503. Default: 30 s. At least 50 ms, at most an hour.
     pub const fn stalled_after(mut self, time: Duration) -> Self {
         self.stalled_after = time;
         self
     }
 
-    /// After what time in one and the same task a worker counts as blocked. 10 s by
-    /// default; `None` for never.
+    /// Sets after what time in one task a worker counts as blocked; `None` is never. Default: 10 s.
     ///
-    /// Liveness is degraded by it and never more: a worker that computes looks the same.
+    /// Liveness is degraded then, and never down: a worker that computes looks the same.
     pub fn blocked_after(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.blocked_after = time.into();
         self
     }
 
-    /// Calls `callback` with each change of a check's status, in order, where checks run, or, if
-    /// nobody runs them, on a thread of its own: it must not block. [`Health::changes`] is for what takes its time.
+    /// Adds a callback for each change of a check's status.
+    ///
+    /// It is called in order, where the checks run, or on a thread of its own while nobody runs
+    /// them. It must not block: use [`Health::changes`] for slow work.
     pub fn on_change(mut self, callback: impl Fn(&Change) + Send + Sync + 'static) -> Self {
         self.callbacks.push(Arc::new(callback));
         self
     }
 
-    /// Measures with this recorder, and not with the process's one.
+    /// Records metrics with this recorder. Default: the process's.
     pub fn recorder(mut self, recorder: SharedRecorder) -> Self {
         self.recorder = Some(recorder);
         self
+    }
+
+    /// Checks the configuration without building anything.
+    ///
+    /// # Errors
+    ///
+    /// If anything in it is invalid; the error lists every problem.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::check("the health checks", self.problems())
     }
 
     /// Builds it. Checks do not run before [`Health::run`] is polled.
     ///
     /// # Errors
     ///
-    /// If anything in the configuration is invalid; the error lists every problem.
-    pub fn build(mut self) -> Result<Health, ConfigError> {
-        let groups = self.all_groups();
-        ConfigError::check("the health checks", self.problems(&groups))?;
-        self.checks.iter_mut().for_each(settle_groups);
-        let settings = Settings {
-            groups,
-            heart: Heart::new(self.stalled_after, self.blocked_after),
-            details: self.details.unwrap_or_default(),
-            degraded: StatusCode::from_u16(self.degraded).unwrap_or(StatusCode::OK),
-            jitter: self.jitter,
-            meters: Meters::new(RecorderHandle::new(self.recorder)),
-            listeners: Listeners::new(self.callbacks),
-            slots: self.concurrency,
-        };
-        Ok(Health::from_shared(Shared::new(settings, self.checks)))
+    /// As [`validate`](Self::validate).
+    pub fn build(self) -> Result<Health, ConfigError> {
+        self.validate()?;
+        Ok(Health {
+            inner: Arc::new(HealthInner::new(self)),
+        })
     }
 
-    fn all_groups(&self) -> BTreeMap<Arc<str>, Group> {
+    pub(super) fn all_groups(&self) -> BTreeMap<Arc<str>, Group> {
         let built_in = Group::built_in();
         let groups = built_in.iter().chain(&self.groups);
         groups
@@ -180,7 +177,8 @@ impl HealthBuilder {
             .collect()
     }
 
-    fn problems(&self, groups: &BTreeMap<Arc<str>, Group>) -> Vec<String> {
+    fn problems(&self) -> Vec<String> {
+        let groups = self.all_groups();
         let mut problems = Vec::new();
         if !matches!(self.degraded, 200 | 207) {
             problems.push(format!(
@@ -225,7 +223,7 @@ impl HealthBuilder {
         }
         let mut seen = Vec::new();
         for check in &self.checks {
-            problems.extend(check_problems(check, groups));
+            problems.extend(check.all_problems(&groups));
             if seen.contains(&&check.name) {
                 problems.push(format!("check {:?}: there is one of that name", check.name));
             }
@@ -236,7 +234,7 @@ impl HealthBuilder {
 }
 
 const MOST_CONCURRENT: usize = 1_000;
-/// Below, a busy machine would look like a stalled one.
+/// With less, a busy machine would look like a stalled one.
 const LEAST_WATCH: Duration = Duration::from_millis(50);
 const MOST_WATCH: Duration = Duration::from_secs(60 * 60);
 

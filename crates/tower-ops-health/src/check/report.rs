@@ -2,25 +2,25 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::result::Observed;
+use super::Observed;
 use crate::status::{Kind, Status};
 
 /// Why a run counts as a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureReason {
-    /// The check says that it is down.
+    /// The check returned that it is down.
     Down,
     /// It took longer than its timeout.
     Timeout,
     /// It panicked.
     Panic,
-    /// It was due, and an earlier run had still not ended.
+    /// It was due, and an earlier run had not ended.
     StillRunning,
 }
 
 impl FailureReason {
-    /// The word for it in metrics: `down`, `timeout`, `panic` or `still_running`.
+    /// Returns the word for it in metrics: `down`, `timeout`, `panic` or `still_running`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -32,7 +32,7 @@ impl FailureReason {
     }
 }
 
-/// How a check stands, and what its last run found.
+/// The status of a check, and what its last run has found.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
@@ -40,7 +40,7 @@ pub struct Report {
     pub name: Arc<str>,
     /// What its failure means.
     pub kind: Kind,
-    /// Its status, thresholds and age considered.
+    /// Its status, by its thresholds and the age of its last result.
     pub status: Status,
     /// The groups that it is in.
     pub groups: Vec<Arc<str>>,
@@ -48,9 +48,9 @@ pub struct Report {
     pub routes: Vec<Arc<str>>,
     /// What its last run found. `None` before the first has ended.
     pub last: Option<LastRun>,
-    /// When the failures began that have not ended yet.
+    /// When the present failures began.
     pub first_failure: Option<SystemTime>,
-    /// How many runs in a row ended like the last.
+    /// How many runs in a row have ended like the last.
     pub streak: u32,
     /// How many runs have ended.
     pub runs: u64,
@@ -59,9 +59,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// About how many bytes it has when it is rendered with everything.
+    /// Returns about how many bytes it has when it is rendered with everything.
     pub(crate) fn rendered_size(&self) -> usize {
-        /// Names of fields, numbers and times.
+        /// The names of members, numbers and times.
         const FIXED: usize = 384;
         let names = self.groups.iter().chain(&self.routes);
         let words = self
@@ -74,11 +74,11 @@ impl Report {
     }
 }
 
-/// What the last run of a check found.
+/// What the last run of a check has found.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LastRun {
-    /// What it found, thresholds aside: ok, degraded or down.
+    /// Its status, without thresholds: ok, degraded or down.
     pub status: Status,
     /// Why it counts as a failure, if it does.
     pub reason: Option<FailureReason>,

@@ -4,15 +4,15 @@ use std::fmt;
 
 use crate::status::Status;
 
-/// A check's words are kept up to this length, in bytes: an error may quote a page.
+/// How many bytes of a text are kept: an error may quote a page.
 pub(crate) const MAX_TEXT: usize = 1_024;
-/// So many causes of an error are looked at.
+/// How many sources of an error are read.
 const MAX_SOURCES: usize = 32;
 
-/// What one run of a check found.
+/// What one run of a check has found.
 ///
-/// A closure may also return `()`, a `bool`, or a `Result` with any error: the
-/// error and its sources become the text.
+/// A closure may also return `()`, a `bool`, or a `Result` with any error. The error and its sources
+/// become the text.
 ///
 /// # Examples
 ///
@@ -37,13 +37,13 @@ pub struct CheckResult {
     pub(crate) value: Option<Observed>,
 }
 
-/// A number that a check saw.
+/// A number that a check has measured.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Observed {
     /// The number.
     pub value: f64,
-    /// What it counts.
+    /// Its unit.
     pub unit: Cow<'static, str>,
 }
 
@@ -63,17 +63,17 @@ impl CheckResult {
         self.status
     }
 
-    /// All is well.
+    /// Makes a result without problems.
     pub const fn ok() -> Self {
         Self::new(Status::Ok)
     }
 
-    /// It works, but not as it should. Counts as a success for thresholds.
+    /// Makes a result that works, but not as it should. A success for thresholds.
     pub fn degraded(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Status::Degraded).detail(detail)
     }
 
-    /// It does not work, and why. Counts as a failure for thresholds.
+    /// Makes a result that does not work, with the cause. A failure for thresholds.
     pub fn down(error: impl Into<Cow<'static, str>>) -> Self {
         Self {
             error: Some(bounded(error.into())),
@@ -101,7 +101,7 @@ fn bounded(text: Cow<'static, str>) -> Cow<'static, str> {
     if text.len() <= MAX_TEXT {
         return text;
     }
-    // `str::floor_char_boundary` is younger than our oldest compiler.
+    // `str::floor_char_boundary` needs Rust 1.91.
     let end = (0..=MAX_TEXT)
         .rev()
         .find(|end| text.is_char_boundary(*end))
@@ -120,7 +120,7 @@ impl From<bool> for CheckResult {
         if good {
             Self::ok()
         } else {
-            Self::down("the check says no")
+            Self::down("the check returned false")
         }
     }
 }
@@ -137,11 +137,11 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<Result<Self, E>> for CheckResul
     }
 }
 
-/// An error and what caused it. Sources that the text before them quotes are left out.
+/// Returns the text of an error and of its sources, except those that the text already quotes.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = display(error);
     let mut source = error.source();
-    // An error may be its own source, or one of a ring.
+    // Sources may form a ring.
     for _ in 0..MAX_SOURCES {
         let Some(error) = source.filter(|_| text.len() <= MAX_TEXT) else {
             break;
@@ -156,7 +156,7 @@ fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// As much of its text as is kept: it need not end.
+/// Returns the part of its text that is kept. The text may be without end.
 fn display(error: &(dyn Error + 'static)) -> String {
     struct Bounded(String);
 
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_told_with_its_sources() {
+    fn an_error_is_written_with_its_sources() {
         #[derive(Debug)]
         struct Outer(std::io::Error);
         impl fmt::Display for Outer {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_is_its_own_source_is_told_once() {
+    fn an_error_that_is_its_own_source_is_written_once() {
         #[derive(Debug)]
         struct Ring(u32);
         impl fmt::Display for Ring {

@@ -1,37 +1,40 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
+use tower_ops_core::sync::Mutex;
 
-use crate::check::Check;
+use super::{Check, CheckResult, FailureReason, LastRun, READINESS, Report};
 use crate::group::Standing;
-use crate::report::{FailureReason, LastRun, Report};
-use crate::result::CheckResult;
 use crate::status::Status;
 
-/// A registered check and how it stands.
-pub(crate) struct Entry {
-    /// Never used twice: a check that is removed and added again is another one.
+/// The registered checks, by name.
+pub(crate) type CheckEntries = BTreeMap<Arc<str>, Arc<CheckEntry>>;
+
+/// A registered check and its results.
+pub(crate) struct CheckEntry {
+    /// Never used twice: a check that is removed and added again has another one.
     pub(crate) id: u64,
     pub(crate) check: Check,
-    /// One permit, which a run holds until it has really ended.
+    /// One permit, which a run holds until it has ended, whatever its timeout.
     pub(crate) flight: Arc<Semaphore>,
-    /// Whether a run is on that whoever asks now may wait for.
+    /// Whether a run is on whose result is going to be recorded.
     pub(crate) joinable: AtomicBool,
-    /// Asks for a run now.
+    /// Starts a run now.
     pub(crate) wake: Notify,
     /// How many runs have been recorded.
     pub(crate) recorded: watch::Sender<u64>,
-    state: Mutex<State>,
+    /// Locked to read or write a few fields only.
+    results: Mutex<Results>,
 }
 
-/// No lock of it is held while anything but a few fields is written.
-struct State {
-    /// By thresholds, whatever its age.
+struct Results {
+    /// By thresholds, without regard to age.
     status: Status,
-    /// What was last told to whoever listens.
+    /// The last status that listeners were notified of.
     published: Status,
     streak: u32,
     failures: u64,
@@ -49,8 +52,11 @@ struct Last {
     ended_at: SystemTime,
 }
 
-impl Entry {
-    pub(crate) fn new(check: Check) -> Self {
+impl CheckEntry {
+    pub(crate) fn new(mut check: Check) -> Self {
+        if check.groups.is_empty() {
+            check.groups.insert(READINESS.into());
+        }
         static IDS: AtomicU64 = AtomicU64::new(0);
         Self {
             id: IDS.fetch_add(1, Ordering::Relaxed),
@@ -59,7 +65,7 @@ impl Entry {
             joinable: AtomicBool::new(false),
             wake: Notify::new(),
             recorded: watch::Sender::new(0),
-            state: Mutex::new(State {
+            results: Mutex::new(Results {
                 status: Status::Unknown,
                 published: Status::Unknown,
                 streak: 0,
@@ -76,7 +82,7 @@ impl Entry {
         &self.check.name
     }
 
-    /// Takes down what a run found. Tells nobody yet.
+    /// Records what a run has found. Notifies nobody.
     pub(crate) fn record(
         &self,
         result: CheckResult,
@@ -84,39 +90,38 @@ impl Entry {
         latency: Duration,
     ) {
         let now = SystemTime::now();
-        let mut state = self.lock();
-        if self.is_stale(&state) {
-            // What is too old says nothing: a failure that is not enough to be down must not
-            // make it count again.
-            state.status = Status::Unknown;
-            state.streak = 0;
+        let mut results = self.results.lock();
+        if self.is_stale(&results) {
+            // The old status must not come back with a failure that is too few to be down.
+            results.status = Status::Unknown;
+            results.streak = 0;
         }
         let failed = result.status == Status::Down;
-        let continues = state
+        let continues = results
             .last
             .as_ref()
             .is_some_and(|last| (last.result.status == Status::Down) == failed);
-        state.streak = if continues {
-            state.streak.saturating_add(1)
+        results.streak = if continues {
+            results.streak.saturating_add(1)
         } else {
             1
         };
-        state.runs += 1;
+        results.runs += 1;
         if failed {
-            state.failures += 1;
-            state.first_failure.get_or_insert(now);
-            if state.streak >= self.check.failure_threshold {
-                state.status = Status::Down;
+            results.failures += 1;
+            results.first_failure.get_or_insert(now);
+            if results.streak >= self.check.failure_threshold {
+                results.status = Status::Down;
             }
         } else {
-            state.first_failure = None;
-            let is_up = matches!(state.status, Status::Ok | Status::Degraded);
-            if is_up || state.streak >= self.check.success_threshold {
-                state.status = result.status;
-                state.passed = true;
+            results.first_failure = None;
+            let is_up = matches!(results.status, Status::Ok | Status::Degraded);
+            if is_up || results.streak >= self.check.success_threshold {
+                results.status = result.status;
+                results.passed = true;
             }
         }
-        state.last = Some(Last {
+        results.last = Some(Last {
             result,
             reason,
             latency,
@@ -125,51 +130,45 @@ impl Entry {
         });
     }
 
-    /// How it stands now.
+    /// Returns its present status.
     pub(crate) fn status(&self) -> Status {
-        self.status_of(&self.lock())
+        self.status_of(&self.results.lock())
     }
 
-    fn status_of(&self, state: &State) -> Status {
-        if self.is_stale(state) {
+    fn status_of(&self, results: &Results) -> Status {
+        if self.is_stale(results) {
             Status::Unknown
         } else {
-            state.status
+            results.status
         }
     }
 
-    /// Whether there was no run, or the last one is too long ago.
-    fn is_stale(&self, state: &State) -> bool {
-        let last = state.last.as_ref();
+    /// Returns whether there was no run, or the last one is too old.
+    fn is_stale(&self, results: &Results) -> bool {
+        let last = results.last.as_ref();
         last.is_none_or(|last| last.ended.elapsed() > self.check.max_age())
     }
 
-    /// Whether it has passed once.
-    pub(crate) fn has_passed(&self) -> bool {
-        self.lock().passed
-    }
-
-    /// What it was, and is now, if that is something else than was told.
+    /// Returns the published status and the present one if they differ, and publishes the latter.
     pub(crate) fn take_change(&self) -> Option<(Status, Status)> {
-        let mut state = self.lock();
-        let now = self.status_of(&state);
-        let before = std::mem::replace(&mut state.published, now);
+        let mut results = self.results.lock();
+        let now = self.status_of(&results);
+        let before = std::mem::replace(&mut results.published, now);
         (before != now).then_some((before, now))
     }
 
-    /// Whether it is something else than was told.
-    pub(crate) fn is_untold(&self) -> bool {
-        let state = self.lock();
-        self.status_of(&state) != state.published
+    pub(crate) fn has_unpublished_change(&self) -> bool {
+        let results = self.results.lock();
+        self.status_of(&results) != results.published
     }
 
     pub(crate) fn standing(&self) -> Standing<'_> {
         self.standing_as(self.status())
     }
 
-    /// How it counts for start-up: a latch, like start-up itself.
+    /// Returns how it counts for start-up: ok for ever once it has passed.
     pub(crate) fn startup_standing(&self) -> Standing<'_> {
-        let passed = self.has_passed();
+        let passed = self.results.lock().passed;
         self.standing_as(if passed { Status::Ok } else { self.status() })
     }
 
@@ -182,14 +181,14 @@ impl Entry {
     }
 
     pub(crate) fn report(&self) -> Report {
-        let state = self.lock();
+        let results = self.results.lock();
         Report {
             name: Arc::clone(&self.check.name),
             kind: self.check.kind,
-            status: self.status_of(&state),
+            status: self.status_of(&results),
             groups: self.check.groups.iter().cloned().collect(),
             routes: self.check.routes.clone(),
-            last: state.last.as_ref().map(|last| LastRun {
+            last: results.last.as_ref().map(|last| LastRun {
                 status: last.result.status,
                 reason: last.reason,
                 detail: last.result.detail.clone(),
@@ -199,15 +198,10 @@ impl Entry {
                 checked_at: last.ended_at,
                 age: last.ended.elapsed(),
             }),
-            first_failure: state.first_failure,
-            streak: state.streak,
-            runs: state.runs,
-            failures: state.failures,
+            first_failure: results.first_failure,
+            streak: results.streak,
+            runs: results.runs,
+            failures: results.failures,
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that holds it panics.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
