@@ -162,7 +162,7 @@ fn operations(settings: &Settings, counters: Counters) -> Result<Ops, Box<dyn Er
         .ops_addr(&settings.ops_addr)
         // Nothing here is secret: `/requests` shows everybody who asked for what.
         .request_details(true)
-        .health(|health| health.details(Details::Always))
+        .health(|health| health.details(Details::always()))
         .lifecycle(|lifecycle| lifecycle.pre_drain(pre_drain).drain(drain))
         .extended_connect(true)
         .connections(|connections| connections.stall_timeout(settings.stall));

@@ -7,7 +7,7 @@ use crate::limits::Limits;
 
 /// Checks that the file system of a path has space and inodes left.
 ///
-/// Asks about the path itself, so that it is always the right mount. What is reserved for root
+/// Looks at the path itself, so that it is always the right mount. What is reserved for root
 /// does not count as free. Runs on a thread of its own, since a network file system may hang.
 ///
 /// # Examples

@@ -65,14 +65,14 @@ impl Dns {
         });
         // A check with problems never runs.
         let resolver = resolver.ok();
-        let asked: Arc<(String, Vec<IpAddr>)> = Arc::new((host, expect));
+        let target: Arc<(String, Vec<IpAddr>)> = Arc::new((host, expect));
         let check = Check::new(name, move || {
-            let (resolver, asked) = (resolver.clone(), Arc::clone(&asked));
+            let (resolver, target) = (resolver.clone(), Arc::clone(&target));
             async move {
                 let Some(resolver) = resolver else {
                     return CheckResult::down("there is no resolver");
                 };
-                let (host, expect) = &*asked;
+                let (host, expect) = &*target;
                 match resolver.lookup_ip(host.as_str()).await {
                     Ok(found) => judge(&found.iter().collect::<Vec<_>>(), expect),
                     Err(error) => Err::<(), _>(error).into(),

@@ -9,7 +9,7 @@ use crate::limits::Limits;
 
 /// Checks that Redis answers, over a connection that the service has anyway.
 ///
-/// Sends `PING`, or asks for the length of a list. Give it a `ConnectionManager`, which reconnects:
+/// Sends `PING`, or reads the length of a list. Give it a `ConnectionManager`, which reconnects:
 /// a `MultiplexedConnection` that broke stays broken, and the check stays down. A manager waits
 /// longer and longer between attempts, up to seconds. Its `set_max_delay` bounds how late requests,
 /// and the check, detect that Redis is back.
@@ -46,7 +46,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Redis<C> {
         }
     }
 
-    /// Asks for the length of this list in place of `PING`.
+    /// Reads the length of this list in place of `PING`.
     pub fn list(mut self, key: impl Into<String>) -> Self {
         self.list = Some(key.into());
         self

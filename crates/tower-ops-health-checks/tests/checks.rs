@@ -168,14 +168,14 @@ async fn http_judges_status_and_body() {
 
 #[tokio::test]
 async fn http_keeps_headers_from_strangers_and_https_from_http() {
-    let told = |headers: HeaderMap| async move {
+    let received = |headers: HeaderMap| async move {
         if headers.contains_key("authorization") {
             "a secret"
         } else {
             "nothing"
         }
     };
-    let other = serve(Router::new().route("/", get(told))).await;
+    let other = serve(Router::new().route("/", get(received))).await;
     let base = serve(Router::new().route("/", get(|| async move { Redirect::to(&other) }))).await;
     let check = Http::get(base)
         .header("authorization", "Bearer x")
@@ -275,7 +275,7 @@ async fn dns_resolves() {
     let other = run(other.into_check("dns")).await;
     assert_eq!(error(&other), "10.0.0.8 is not among the addresses");
     error(&run(dns("no.test.").into_check("dns")).await);
-    // A server that says nothing.
+    // A server that does not answer.
     let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let silent = Dns::new("db.test.").resolver(resolver(silent.local_addr().unwrap()));
     let silent = silent.into_check("dns").timeout(Duration::from_millis(200));
@@ -348,7 +348,7 @@ fn trusting(authority: &Authority) -> Arc<ClientConfig> {
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[tokio::test]
-async fn tls_tells_how_long_a_certificate_is_valid() {
+async fn tls_measures_how_long_a_certificate_is_valid() {
     for (valid, status) in [(DAY * 22, Status::Ok), (DAY * 20, Status::Degraded)] {
         let authority = certificate(valid);
         let addr = tls_server(&authority).await;
@@ -497,6 +497,8 @@ async fn a_pool_of_sqlite_answers_and_is_counted() {
     tokio::spawn(health.run());
     assert_eq!(changes.next().await.unwrap().to, Status::Ok);
     let text = handle.render();
+    let help = "# HELP db_pool_connections Connections of a database pool by state";
+    assert!(text.contains(help), "{text}");
     for line in ["state=\"idle\"} 1", "state=\"used\"} 0", "state=\"max\"} 2"] {
         let line = format!("db_pool_connections{{name=\"db\",{line}");
         assert!(text.contains(&line), "{line} in\n{text}");
@@ -517,7 +519,7 @@ async fn a_pool_of_sqlite_answers_and_is_counted() {
 }
 
 #[test]
-fn what_is_wrong_is_told_with_all_else() {
+fn problems_are_returned_with_all_others() {
     let hour = Duration::from_secs(3_600);
     let client = redis::Client::open("redis://127.0.0.1:1/").unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -7,56 +7,84 @@ use tower_ops_core::secret::{Secret, TokenDigest, WatchedSecret};
 /// Who may see more than a status: names of checks, errors, numbers, times.
 ///
 /// All others get the status, and never 401: a prober that is refused restarts healthy processes.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub enum Details {
-    /// Nobody. The default.
-    #[default]
-    Never,
-    /// Everybody who can reach the service.
-    Always,
-    /// Holders of the token, as `authorization: Bearer …` or as `auth=…` in the query.
-    ///
-    /// Proxies write queries to their logs: prefer the header.
-    Token(Token),
-    /// Those whose headers a closure accepts. For a process with one place for its tokens.
-    If(Allowed),
+///
+/// # Examples
+///
+/// ```
+/// use tower_ops_health::{Details, Health};
+///
+/// let health = Health::builder()
+///     .details(Details::token(Some("a-token-of-16-or-more")))
+///     .build()?;
+/// # Ok::<(), tower_ops_health::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Details {
+    allowed: Allowed,
+    /// The names of checks, and the status of each, are details too.
+    hides_names: bool,
+}
+
+#[derive(Clone)]
+enum Allowed {
+    Nobody,
+    Everybody,
+    /// Holders of a token, or the token's problem, with which no `Health` is built.
+    Token(Result<WatchedSecret, String>),
+    If(Arc<dyn Fn(&HeaderMap) -> bool + Send + Sync>),
 }
 
 impl Details {
-    /// Allows those whose headers `allowed` accepts. It is called for each request, and must neither
-    /// block nor panic.
+    /// Allows nobody. The default.
+    #[must_use]
+    pub const fn never() -> Self {
+        Self {
+            allowed: Allowed::Nobody,
+            hides_names: false,
+        }
+    }
+
+    /// Allows everybody who can reach the service.
+    #[must_use]
+    pub const fn always() -> Self {
+        Self {
+            allowed: Allowed::Everybody,
+            hides_names: false,
+        }
+    }
+
+    /// Allows those whose headers `allowed` accepts: for a process with one place for its tokens. It
+    /// is called for each request, and must neither block nor panic.
     ///
     /// # Examples
     ///
     /// ```
-    /// use tower_ops_health::{Details, Health};
+    /// use tower_ops_health::Details;
     ///
-    /// let health = Health::builder()
-    ///     .details(Details::allowed_if(|headers| headers.contains_key("x-inside")))
-    ///     .build()?;
-    /// # Ok::<(), tower_ops_health::ConfigError>(())
+    /// let details = Details::allowed_if(|headers| headers.contains_key("x-inside"));
+    /// # let _ = details;
     /// ```
     #[must_use]
     pub fn allowed_if(allowed: impl Fn(&HeaderMap) -> bool + Send + Sync + 'static) -> Self {
-        Self::If(Allowed {
-            allowed: Arc::new(allowed),
+        Self {
+            allowed: Allowed::If(Arc::new(allowed)),
             hides_names: true,
-        })
+        }
     }
 
-    /// Allows holders of `token`; `None` is [`Never`](Self::Never). With a token the names of
-    /// checks, and the status of each, are details too.
+    /// Allows holders of `token`, as `authorization: Bearer …` or as `auth=…` in the query; `None`
+    /// is [`never`](Self::never). With a token the names of checks, and the status of each, are
+    /// details too. Proxies write queries to their logs: prefer the header.
     ///
     /// A token has at least 16 characters, all of them visible ASCII. Building the
     /// [`Health`](crate::Health) fails with any other.
     #[must_use]
     pub fn token<T: AsRef<str>>(token: Option<T>) -> Self {
-        token.map_or(Self::Never, |token| Self::Token(Token::new(token.as_ref())))
+        token.map_or(Self::never(), |token| Self::secret(&Secret::new(token)))
     }
 
-    /// Allows holders of the token in the environment variable `name`. Building the
-    /// [`Health`](crate::Health) fails if it is not set, or empty.
+    /// Allows holders of the token in the environment variable `name`, as [`token`](Self::token)
+    /// does. Building the [`Health`](crate::Health) fails if it is not set, or empty.
     #[must_use]
     pub fn token_from_env(name: &str) -> Self {
         Self::secret(&Secret::from_env(name))
@@ -66,27 +94,9 @@ impl Details {
     /// as described at [`Secret::from_file`].
     #[must_use]
     pub fn secret(secret: &Secret) -> Self {
-        Self::Token(Token::of(secret))
-    }
-
-    pub(crate) fn problem(&self) -> Option<String> {
-        let Self::Token(Token {
-            secret: Err(problem),
-        }) = self
-        else {
-            return None;
-        };
-        Some(format!(
-            "details: the token: {problem}; Details::Never needs none"
-        ))
-    }
-
-    /// Returns whether the names of checks, and the status of each, are details too.
-    pub(crate) const fn hides_names(&self) -> bool {
-        match self {
-            Self::Never | Self::Always => false,
-            Self::Token(_) => true,
-            Self::If(allowed) => allowed.hides_names,
+        Self {
+            allowed: Allowed::Token(WatchedSecret::new(secret.clone())),
+            hides_names: true,
         }
     }
 
@@ -94,73 +104,56 @@ impl Details {
     /// [`allowed_if`](Self::allowed_if) decides about the rest.
     #[must_use]
     pub fn with_public_names(mut self) -> Self {
-        if let Self::If(allowed) = &mut self {
-            allowed.hides_names = false;
-        }
+        self.hides_names &= !matches!(self.allowed, Allowed::If(_));
         self
+    }
+
+    pub(crate) fn problem(&self) -> Option<String> {
+        match &self.allowed {
+            Allowed::Token(Err(problem)) => Some(format!(
+                "details: the token: {problem}; Details::never() needs none"
+            )),
+            _ => None,
+        }
+    }
+
+    pub(crate) const fn hides_names(&self) -> bool {
+        self.hides_names
     }
 
     /// Returns whether the sender of a request may see details.
     pub(crate) fn allow(&self, headers: &HeaderMap, auth: Option<&str>) -> bool {
-        match self {
-            Self::Never => false,
-            Self::Always => true,
-            Self::If(Allowed { allowed, .. }) => allowed(headers),
-            Self::Token(token) => {
+        match &self.allowed {
+            Allowed::Nobody | Allowed::Token(Err(_)) => false,
+            Allowed::Everybody => true,
+            Allowed::If(allowed) => allowed(headers),
+            Allowed::Token(Ok(secret)) => {
                 // Both are compared: a wrong header does not shadow a right query.
-                let is = |given: Option<TokenDigest>| given.is_some_and(|given| token.is(&given));
+                let is = |given: Option<TokenDigest>| given.is_some_and(|given| secret.has(&given));
                 is(TokenDigest::from_headers(headers)) | is(auth.map(TokenDigest::of))
             }
         }
     }
 
     pub(crate) const fn asks_for_token(&self) -> bool {
-        matches!(self, Self::Token(_) | Self::If(_))
+        matches!(self.allowed, Allowed::Token(_) | Allowed::If(_))
     }
 }
 
-/// The closure of [`Details::allowed_if`].
-#[derive(Clone)]
-pub struct Allowed {
-    allowed: Arc<dyn Fn(&HeaderMap) -> bool + Send + Sync>,
-    hides_names: bool,
+impl Default for Details {
+    fn default() -> Self {
+        Self::never()
+    }
 }
 
 impl fmt::Debug for Allowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Allowed").finish_non_exhaustive()
-    }
-}
-
-/// A token, of which only a digest is kept.
-#[derive(Clone)]
-pub struct Token {
-    /// Or its problem, with which no `Health` is built.
-    secret: Result<WatchedSecret, String>,
-}
-
-impl Token {
-    /// Makes a token.
-    #[must_use]
-    pub fn new(token: &str) -> Self {
-        Self::of(&Secret::new(token))
-    }
-
-    fn of(secret: &Secret) -> Self {
-        Self {
-            secret: WatchedSecret::new(secret.clone()),
-        }
-    }
-
-    fn is(&self, given: &TokenDigest) -> bool {
-        let secret = self.secret.as_ref();
-        secret.is_ok_and(|secret| secret.has(given))
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Token").finish_non_exhaustive()
+        f.write_str(match self {
+            Self::Nobody => "Nobody",
+            Self::Everybody => "Everybody",
+            Self::Token(_) => "Token",
+            Self::If(_) => "If",
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whether the application's runtime still runs tasks, seen from another thread.
+//! Detects from another thread whether the application's runtime still runs tasks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

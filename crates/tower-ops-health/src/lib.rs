@@ -71,7 +71,7 @@
 //! | ok | 200 | `{"status":"ok"}` | `ok` |
 //! | degraded | 200, or [207](HealthBuilder::degraded_code) | `{"status":"degraded"}` | `degraded` |
 //! | down, unknown | 503 | `{"status":"down"}` | `down` |
-//! | neither GET nor HEAD | 405, with `allow: GET, HEAD` | `{"error":"method not allowed","allow":["GET","HEAD"]}` | `method not allowed: …` |
+//! | neither GET, HEAD nor OPTIONS | 405, with `allow: GET, HEAD, OPTIONS` | `{"error":"method not allowed","allow":["GET","HEAD"]}` | `method not allowed: …` |
 //! | no such check | 404 | `{"error":"unknown check"}` | `unknown check` |
 //! | another path ([`Probes`] only) | 404 | `{"error":"not found","paths":[…]}` | `not found: …` |
 //!
@@ -88,8 +88,9 @@
 //! - The body is JSON, unless `accept` prefers `text/plain`, or names `application/health+json`
 //!   (`pass`, `warn`, `fail`). An `accept` that allows none of them, or cannot be read, gets JSON.
 //!   Each body ends in a newline.
-//! - `content-type`, `content-length` and `cache-control: no-cache, no-store, must-revalidate` are
-//!   always set. HEAD gets the headers of GET, and no body.
+//! - `content-type`, `content-length`, `x-content-type-options: nosniff` and `cache-control:
+//!   no-cache, no-store, must-revalidate` are always set. HEAD gets the headers of GET, and no body.
+//!   OPTIONS gets the code of GET and `allow`, and no body.
 //!
 //! # Metrics
 //!
@@ -168,7 +169,7 @@ pub use self::check::{
     Check, CheckResult, DEFAULT_PERIOD, DEFAULT_TIMEOUT, FailureReason, HealthCheck, LIVENESS,
     LastRun, Observed, READINESS, Report, STARTUP,
 };
-pub use self::details::{Allowed, Details, Token};
+pub use self::details::Details;
 pub use self::group::{Group, Standing};
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]

@@ -194,7 +194,7 @@ impl ShedRoutes {
         }
         let routes = Arc::clone(&self.routes.lock());
         let route = route();
-        // A check that nobody runs any more is unknown by and by.
+        // A check that has stopped running becomes unknown, and sheds nothing then.
         let (_, entry) = routes
             .iter()
             .find(|(named, entry)| route.is_meant_by(named) && entry.status() == Status::Down)?;

@@ -114,8 +114,8 @@ async fn json_for_everybody_else() {
 "
             .to_owned(),
         );
-        let said = answer(Health::new().liveness(), values).await;
-        assert_eq!(said, ok, "{values:?}");
+        let answered = answer(Health::new().liveness(), values).await;
+        assert_eq!(answered, ok, "{values:?}");
     }
 }
 

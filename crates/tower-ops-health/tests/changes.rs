@@ -16,8 +16,8 @@ use tower_ops_health::{Health, Status};
 #[tokio::test(start_paused = true)]
 async fn changes_go_to_callbacks_and_streams() {
     let script = Script::new();
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let listener = Arc::clone(&told);
+    let notified = Arc::new(Mutex::new(Vec::new()));
+    let listener = Arc::clone(&notified);
     let health = Health::builder()
         .jitter(0.0)
         .check(script.check("db"))
@@ -45,7 +45,7 @@ async fn changes_go_to_callbacks_and_streams() {
         (Status::Down, Status::Degraded),
         (Status::Degraded, Status::Ok),
     ];
-    assert_eq!(*told.lock().unwrap(), expected);
+    assert_eq!(*notified.lock().unwrap(), expected);
     for expected in expected {
         let change = StreamExt::next(&mut changes).await.unwrap();
         assert_eq!((change.from, change.to), expected);
@@ -56,7 +56,7 @@ async fn changes_go_to_callbacks_and_streams() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_subscriber_misses_and_is_told_how_many() {
+async fn a_slow_subscriber_misses_changes_and_they_are_counted() {
     let script = Script::new();
     let health = Health::builder()
         .jitter(0.0)
@@ -74,7 +74,7 @@ async fn a_slow_subscriber_misses_and_is_told_how_many() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn metrics_tell_what_the_probes_do() {
+async fn metrics_agree_with_the_probes() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     let (db, cache) = (Script::new(), Script::new());
@@ -113,7 +113,7 @@ async fn metrics_tell_what_the_probes_do() {
     has("health_check_failures_total{name=\"db\",reason=\"panic\"} 1");
     assert!(health.remove("db"));
     has("dependency_up{name=\"db\"} NaN");
-    // What goes on says no more about it.
+    // A removed check is not recorded any more.
     sleep(Duration::from_secs(20)).await;
     has("dependency_up{name=\"db\"} NaN");
     has("health_status{group=\"readiness\"} 0.5");

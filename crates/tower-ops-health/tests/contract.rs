@@ -237,7 +237,7 @@ async fn headers_are_complete() {
 }
 
 #[tokio::test]
-async fn another_path_is_told_the_paths() {
+async fn another_path_gets_the_paths() {
     let probes = Health::new().probes();
     for path in [
         "/",

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::status::Status;
 
 /// How many bytes of a text are kept: an error may quote a page.
-pub(crate) const MAX_TEXT: usize = 1_024;
+const MAX_TEXT: usize = 1_024;
 /// How many sources of an error are read.
 const MAX_SOURCES: usize = 32;
 
@@ -57,23 +57,23 @@ impl CheckResult {
         }
     }
 
-    /// Returns the status that it has found.
+    /// Returns its status: ok, degraded or down.
     #[must_use]
     pub const fn status(&self) -> Status {
         self.status
     }
 
-    /// Makes a result without problems.
+    /// Makes a result that is ok.
     pub const fn ok() -> Self {
         Self::new(Status::Ok)
     }
 
-    /// Makes a result that works, but not as it should. A success for thresholds.
+    /// Makes a result of what works, but not as it should, with a remark. A success for thresholds.
     pub fn degraded(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Status::Degraded).detail(detail)
     }
 
-    /// Makes a result that does not work, with the cause. A failure for thresholds.
+    /// Makes a result of what does not work, with the cause. A failure for thresholds.
     pub fn down(error: impl Into<Cow<'static, str>>) -> Self {
         Self {
             error: Some(bounded(error.into())),
@@ -81,13 +81,13 @@ impl CheckResult {
         }
     }
 
-    /// Adds a remark. The first 1,024 bytes of it are kept.
+    /// Sets a remark. The first 1,024 bytes of it are kept.
     pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
         self.detail = Some(bounded(detail.into()));
         self
     }
 
-    /// Adds what was measured, and in which unit.
+    /// Sets the number that was measured, and its unit.
     pub fn value(mut self, value: f64, unit: impl Into<Cow<'static, str>>) -> Self {
         self.value = Some(Observed {
             value,

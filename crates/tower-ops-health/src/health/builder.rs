@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -210,24 +210,22 @@ impl HealthBuilder {
             ));
         }
         problems.extend(self.details.as_ref().and_then(Details::problem));
-        let mut seen = Vec::new();
+        let mut names = BTreeSet::new();
         for group in &self.groups {
             problems.extend(group.problems());
-            if seen.contains(&&group.name) {
+            if !names.insert(&group.name) {
                 problems.push(format!("group {:?}: declared twice", group.name));
             }
-            seen.push(&group.name);
         }
         if self.checks.len() > MOST_CHECKS {
             problems.push(format!("there are more than {MOST_CHECKS} checks"));
         }
-        let mut seen = Vec::new();
+        let mut names = BTreeSet::new();
         for check in &self.checks {
             problems.extend(check.all_problems(&groups));
-            if seen.contains(&&check.name) {
+            if !names.insert(&check.name) {
                 problems.push(format!("check {:?}: there is one of that name", check.name));
             }
-            seen.push(&check.name);
         }
         problems
     }

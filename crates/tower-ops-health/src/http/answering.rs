@@ -139,7 +139,7 @@ impl Question<'_> {
     }
 
     fn check(&self, entry: &CheckEntry) -> Answer {
-        // Asked for alone, its kind does not matter.
+        // Of a single check, the kind does not matter.
         let status = entry.status();
         if !self.may_see {
             return rendering::status(self.code(status), self.format, status, &[]);
@@ -183,7 +183,7 @@ impl Question<'_> {
         content.answer(self.code(status), self.format)
     }
 
-    /// Returns what was asked for and is not done.
+    /// Returns warnings of what was asked for and is not done.
     fn warnings(&self, is_member: impl Fn(&CheckEntry) -> bool) -> Vec<String> {
         let unknown = self.query.unknown_excluded(self.known(is_member));
         let warnings = unknown.take(MOST_WARNINGS).map(|name| {

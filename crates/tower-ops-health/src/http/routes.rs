@@ -25,7 +25,7 @@ const READINESS_ALIAS: &str = "/readyz";
 /// What a request asks about.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Target<'a> {
-    /// A group that every [`Health`] has.
+    /// One of the three groups that every [`Health`] has.
     Group(&'static str),
     /// All checks.
     Checks,
