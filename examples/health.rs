@@ -94,7 +94,6 @@ async fn main() -> Result<()> {
     let listener = TcpListener::bind(&app_addr)
         .await
         .map_err(|error| format!("cannot listen on {app_addr}: {error}"))?;
-    eprintln!("application on http://{app_addr}, operations on http://{ops_addr}");
     eprintln!("{}", ops.serve(listener, router).await?);
     Ok(())
 }

@@ -138,11 +138,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if let Some(path) = &settings.unix_path {
         servers = servers.listen_as("unix", unix(path)?, app.clone());
     }
-    eprintln!(
-        "application on http://{own}, operations on http://{}",
-        settings.ops_addr
-    );
-    eprintln!("try: curl -i http://{own}/users/42");
     eprintln!("{}", servers.listen(listener, app).run().await?);
     Ok(())
 }

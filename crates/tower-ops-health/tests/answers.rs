@@ -191,6 +191,54 @@ async fn a_probe_lists_what_is_wrong_first_and_has_no_more_than_64_kib() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_asked_for_by_name_and_names_that_nobody_has_are_answered_in_64_kib() {
+    // Each character is six in JSON.
+    let huge = async || CheckResult::down("\u{1}".repeat(2_000));
+    let names: Vec<String> = { 0..1_000 }.map(|nth| format!("{nth:0>64}")).collect();
+    let checks = names
+        .iter()
+        .cloned()
+        .map(|name| Check::new(name, huge).critical());
+    let builder = checks.fold(Health::builder(), HealthBuilder::check);
+    let health = start(builder.details(Details::always())).await;
+    sleep(Duration::from_secs(60)).await;
+    let one = &names[999];
+    let many = names[..100].join(",");
+    for (path, code, expected) in [
+        (format!("/health/{one}"), 503, &**one),
+        (format!("/health/{one}?verbose"), 503, &**one),
+        (format!("/checks?checks={one}"), 503, one),
+        (format!("/checks?checks={one}&verbose"), 503, one),
+        (
+            format!("/checks?checks={many}"),
+            503,
+            "left out; /checks has all",
+        ),
+        (
+            "/checks?checks=_defaults".into(),
+            503,
+            "left out; /checks has all",
+        ),
+        ("/ready".into(), 503, "left out; /checks has all"),
+        ("/health/nobody".into(), 404, "left out; /checks has all"),
+        (
+            "/checks?checks=nobody".into(),
+            404,
+            "left out; /checks has all",
+        ),
+    ] {
+        for accept in ["application/json", "application/health+json", "text/plain"] {
+            let answer = get_with(&health, &path, &[("accept", accept)]).await;
+            let size = answer.body.len();
+            assert_eq!(answer.code, code, "{path} {accept}");
+            assert!(size <= 64 * 1024, "{path} {accept}: {size}");
+            assert!(answer.body.contains(expected), "{path} {accept}");
+        }
+    }
+    assert_eq!(keys(&get(&health, "/checks").await).len(), 1_000);
+}
+
+#[tokio::test(start_paused = true)]
 async fn details_are_for_holders_of_the_token() {
     let health = start(three().details(Details::token(Some(TOKEN)))).await;
     let bearer = format!("Bearer {TOKEN}");

@@ -68,10 +68,21 @@ impl Report {
             .last
             .iter()
             .flat_map(|last| [&last.detail, &last.error]);
-        let words = words.flatten().map(|words| 2 * words.len());
+        let words = words.flatten().map(|words| escaped_size(words));
         let names: usize = names.map(|name| name.len() + 3).sum();
         FIXED + 2 * self.name.len() + names + words.sum::<usize>()
     }
+}
+
+/// Returns how many bytes a text has at most in JSON, or escaped for a line.
+fn escaped_size(text: &str) -> usize {
+    let bytes = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | b'\'' => 2,
+        0..0x20 | 0x7f => 6,
+        0x80.. => 4,
+        _ => 1,
+    });
+    bytes.sum()
 }
 
 /// What the last run of a check has found.

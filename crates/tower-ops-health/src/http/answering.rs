@@ -17,8 +17,8 @@ use crate::status::Status;
 /// A client chooses how many names it leaves out.
 const MOST_WARNINGS: usize = 16;
 
-/// How many bytes the checks of a probe's answer may have, and their names alone: it is rendered on
-/// the thread that answers every other probe. `/checks` shows all.
+/// How many bytes the checks of an answer may have, and their names alone: it is rendered on the
+/// thread that answers every other probe. `/checks` without a selection shows all.
 const MOST_SHOWN: usize = 32 * 1024;
 const MOST_NAMES: usize = 8 * 1024;
 
@@ -135,7 +135,9 @@ impl Question<'_> {
         if !self.may_see {
             return self.status_only(status, |_| true);
         }
-        self.details(status, None, false, |_| true, |entry| self.selects(entry))
+        let is_bounded = self.query.has_selection();
+        let selected = |entry: &CheckEntry| self.selects(entry);
+        self.details(status, None, is_bounded, |_| true, selected)
     }
 
     fn check(&self, entry: &CheckEntry) -> Answer {
@@ -145,7 +147,7 @@ impl Question<'_> {
             return rendering::status(self.code(status), self.format, status, &[]);
         }
         let only = |other: &CheckEntry| other.id == entry.id;
-        self.details(status, None, false, only, only)
+        self.details(status, None, true, only, only)
     }
 
     fn details(
@@ -165,7 +167,7 @@ impl Question<'_> {
             // Stable: by name within those that are not ok, and those that are.
             reports.sort_by_key(|report| report.status == Status::Ok);
             let left_out = bound(&mut reports, MOST_SHOWN, Report::rendered_size);
-            bound(&mut available, MOST_NAMES, |name| name.len());
+            bound(&mut available, MOST_NAMES, name_size);
             if left_out > 0 {
                 warnings.push(format!(
                     "{left_out} more checks are left out; /checks has all"
@@ -200,12 +202,18 @@ impl Question<'_> {
     }
 
     fn unknown(&self, is_member: impl Fn(&CheckEntry) -> bool) -> Answer {
-        if self.may_see {
-            rendering::unknown_check(self.format, &self.names(is_member))
-        } else {
+        if !self.may_see {
             // Which checks there are is a detail.
-            rendering::problem(StatusCode::NOT_FOUND, self.format, "unknown check")
+            return rendering::problem(StatusCode::NOT_FOUND, self.format, "unknown check");
         }
+        let mut available = self.names(is_member);
+        let warnings = match bound(&mut available, MOST_SHOWN, name_size) {
+            0 => Vec::new(),
+            left_out => vec![format!(
+                "{left_out} more names are left out; /checks has all"
+            )],
+        };
+        rendering::unknown_check(self.format, &available, &warnings)
     }
 
     fn names(&self, is_member: impl Fn(&CheckEntry) -> bool) -> Vec<&str> {
@@ -234,6 +242,11 @@ impl Question<'_> {
             Status::Unknown | Status::Down => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
+}
+
+/// Returns how many bytes a name has in a list.
+const fn name_size(name: &&str) -> usize {
+    name.len() + 3
 }
 
 /// Keeps the first ones, up to so many bytes. Returns how many were left out.

@@ -71,6 +71,11 @@ impl<'a> ProbeQuery<'a> {
         parsed
     }
 
+    /// Returns whether it names checks.
+    pub(super) const fn has_selection(&self) -> bool {
+        self.checks.is_some()
+    }
+
     /// Returns whether it names a check that is not known, `_defaults` aside.
     pub(super) fn names_unknown(&self, known: impl Fn(&str) -> bool) -> bool {
         let mut checks = self.checks.iter().flatten();

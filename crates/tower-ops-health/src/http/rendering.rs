@@ -79,21 +79,25 @@ pub(super) fn not_found(format: Format, paths: &[&str]) -> Answer {
 }
 
 /// Writes that a check is not known, and the names of those that are.
-pub(super) fn unknown_check(format: Format, available: &[&str]) -> Answer {
+pub(super) fn unknown_check(format: Format, available: &[&str], warnings: &[String]) -> Answer {
     #[derive(Serialize)]
     struct UnknownDocument<'a> {
         error: &'a str,
         available_checks: &'a [&'a str],
+        #[serde(skip_serializing_if = "<[String]>::is_empty")]
+        warnings: &'a [String],
     }
     match format {
         Format::Text => {
-            let error = format!("unknown check: there are {}", available.join(", "));
-            problem(StatusCode::NOT_FOUND, format, &error)
+            let mut text = format!("unknown check: there are {}\n", available.join(", "));
+            write_warnings(&mut text, warnings);
+            Answer::text(StatusCode::NOT_FOUND, text)
         }
         Format::Json | Format::HealthJson => {
             let document = UnknownDocument {
                 error: "unknown check",
                 available_checks: available,
+                warnings,
             };
             Answer::json(StatusCode::NOT_FOUND, &document)
         }
