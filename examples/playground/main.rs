@@ -138,11 +138,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if let Some(path) = &settings.unix_path {
         servers = servers.listen_as("unix", unix(path)?, app.clone());
     }
-    eprintln!(
-        "application on http://{own}, operations on http://{}",
-        settings.ops_addr
-    );
-    eprintln!("try: curl -i http://{own}/users/42");
     eprintln!("{}", servers.listen(listener, app).run().await?);
     Ok(())
 }
@@ -162,7 +157,7 @@ fn operations(settings: &Settings, counters: Counters) -> Result<Ops, Box<dyn Er
         .ops_addr(&settings.ops_addr)
         // Nothing here is secret: `/requests` shows everybody who asked for what.
         .request_details(true)
-        .health(|health| health.details(Details::Always))
+        .health(|health| health.details(Details::always()))
         .lifecycle(|lifecycle| lifecycle.pre_drain(pre_drain).drain_timeout(drain))
         .extended_connect(true)
         .connections(|connections| connections.stall_timeout(settings.stall));

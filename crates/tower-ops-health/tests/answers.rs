@@ -107,7 +107,7 @@ async fn the_public_sees_a_status_and_nothing_else() {
 
 #[tokio::test(start_paused = true)]
 async fn who_may_sees_checks() {
-    let health = start(three().details(Details::Always)).await;
+    let health = start(three().details(Details::always())).await;
     let answer = get(&health, "/checks").await;
     assert_eq!(answer.code, 503);
     let mut seen = answer.json();
@@ -173,7 +173,7 @@ async fn a_probe_lists_what_is_wrong_first_and_has_no_more_than_64_kib() {
             CheckResult::ok().detail("\"x\"".repeat(100))
         }))
     });
-    let health = start(builder.check(down.critical()).details(Details::Always)).await;
+    let health = start(builder.check(down.critical()).details(Details::always())).await;
     sleep(Duration::from_secs(60)).await;
     for path in ["/ready", "/ready?verbose", "/health", "/startup"] {
         for accept in ["application/json", "application/health+json", "text/plain"] {
@@ -188,6 +188,54 @@ async fn a_probe_lists_what_is_wrong_first_and_has_no_more_than_64_kib() {
         }
     }
     assert_eq!(keys(&get(&health, "/checks").await).len(), 901);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_for_by_name_and_names_that_nobody_has_are_answered_in_64_kib() {
+    // Each character is six in JSON.
+    let huge = async || CheckResult::down("\u{1}".repeat(2_000));
+    let names: Vec<String> = { 0..1_000 }.map(|nth| format!("{nth:0>64}")).collect();
+    let checks = names
+        .iter()
+        .cloned()
+        .map(|name| Check::new(name, huge).critical());
+    let builder = checks.fold(Health::builder(), HealthBuilder::check);
+    let health = start(builder.details(Details::always())).await;
+    sleep(Duration::from_secs(60)).await;
+    let one = &names[999];
+    let many = names[..100].join(",");
+    for (path, code, expected) in [
+        (format!("/health/{one}"), 503, &**one),
+        (format!("/health/{one}?verbose"), 503, &**one),
+        (format!("/checks?checks={one}"), 503, one),
+        (format!("/checks?checks={one}&verbose"), 503, one),
+        (
+            format!("/checks?checks={many}"),
+            503,
+            "left out; /checks has all",
+        ),
+        (
+            "/checks?checks=_defaults".into(),
+            503,
+            "left out; /checks has all",
+        ),
+        ("/ready".into(), 503, "left out; /checks has all"),
+        ("/health/nobody".into(), 404, "left out; /checks has all"),
+        (
+            "/checks?checks=nobody".into(),
+            404,
+            "left out; /checks has all",
+        ),
+    ] {
+        for accept in ["application/json", "application/health+json", "text/plain"] {
+            let answer = get_with(&health, &path, &[("accept", accept)]).await;
+            let size = answer.body.len();
+            assert_eq!(answer.code, code, "{path} {accept}");
+            assert!(size <= 64 * 1024, "{path} {accept}: {size}");
+            assert!(answer.body.contains(expected), "{path} {accept}");
+        }
+    }
+    assert_eq!(keys(&get(&health, "/checks").await).len(), 1_000);
 }
 
 #[tokio::test(start_paused = true)]
@@ -248,7 +296,7 @@ async fn text_has_a_line_for_each_check() {
     let health = start(
         three()
             .check(Check::always_ok("late").initial_delay(Duration::from_secs(60)))
-            .details(Details::Always),
+            .details(Details::always()),
     )
     .await;
     let text = [("accept", "text/plain")];
@@ -283,7 +331,7 @@ async fn the_draft_of_the_ietf() {
         (200, "{\"status\":\"warn\"}\n")
     );
 
-    let health = start(three().details(Details::Always)).await;
+    let health = start(three().details(Details::always())).await;
     let answer = get_with(&health, "/checks", &accept).await;
     assert_eq!(answer.code, 503);
     let seen = answer.json();
@@ -349,7 +397,7 @@ async fn degraded_is_207_by_choice() {
 
 #[tokio::test(start_paused = true)]
 async fn head_has_the_headers_of_get() {
-    let health = start(three().details(Details::Always)).await;
+    let health = start(three().details(Details::always())).await;
     for path in [
         "/checks?exclude=db",
         "/health/ping",

@@ -78,7 +78,8 @@ fn of_the_process(builder: MetricsBuilder) -> Result<(Metrics, Option<Prometheus
         );
         return Ok((builder.build()?, None));
     }
-    tracing::info!(
+    // Nothing is lost by it, and whoever installs another later gets an error.
+    tracing::debug!(
         "installed a Prometheus recorder for the process: whoever installs another one later fails, \
          and axum-prometheus panics; build that first and give its handle to \
          Ops::builder(..).prometheus(..), or keep ours apart with private_recorder()"

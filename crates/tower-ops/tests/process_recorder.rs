@@ -15,9 +15,8 @@ use log::Log;
 async fn every_ops_of_a_process_shares_the_recorder_that_the_first_installed() {
     let log = Log::default();
     let first = log.of(|| Ops::builder("first").build().unwrap());
-    // What would panic later, and what to do about it.
-    assert!(log.has("INFO", "axum-prometheus"), "{log:?}");
-    assert!(log.has("INFO", "private_recorder()"), "{log:?}");
+    // Nothing is lost yet: a newcomer reads no word about recorders.
+    assert!(!log.has("", ""), "{log:?}");
     assert!(PrometheusBuilder::new().install_recorder().is_err());
     let second = Ops::builder("second").build().unwrap();
     let other_prefix = Ops::builder("third").metrics(|it| it.prefix("third_"));

@@ -6,7 +6,8 @@
 //!
 //! The application listens on `APP_ADDR` (127.0.0.1:3000), its operations endpoint on `OPS_ADDR`
 //! (127.0.0.1:8080). What it logs goes to the standard output, from level info on unless `RUST_LOG`
-//! sets another. From a second terminal:
+//! sets another: `serving`, with both addresses, as soon as it listens on them. From a second
+//! terminal:
 //!
 //! ```text
 //! $ curl -i http://127.0.0.1:3000/users/42 -H 'x-request-id: demo-1'
@@ -43,7 +44,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(&app_addr)
         .await
         .map_err(|error| format!("cannot listen on {app_addr}: {error}"))?;
-    eprintln!("application on http://{app_addr}, operations on http://{ops_addr}");
     eprintln!("{}", ops.serve(listener, app).await?);
     Ok(())
 }

@@ -1,9 +1,13 @@
-//! What the quickstart promises of its size. That it does what its header says is tried by
+//! What the quickstart promises of its size and of its first lines. That it does what its header says is tried by
 //! `tests/examples.rs`, which needs the program that is built beside this test.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
 use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::time::Duration;
+
+use tower_ops_testing::Process;
 
 #[test]
 fn it_has_at_most_30_lines_of_code() {
@@ -42,4 +46,45 @@ fn its_tree_has_no_databases_and_no_grpc_and_no_tls() {
     ] {
         assert!(!crates.contains(unwanted), "{unwanted}");
     }
+}
+
+const LONG: Duration = Duration::from_secs(20);
+
+fn start(ops_addr: &str) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quickstart"));
+    command
+        .env("APP_ADDR", "127.0.0.1:0")
+        .env("OPS_ADDR", ops_addr);
+    command.env("NO_COLOR", "1").env_remove("RUST_LOG");
+    Process::spawn(command).unwrap()
+}
+
+#[tokio::test]
+async fn its_log_begins_with_what_happens_and_names_the_addresses_once_they_are_open() {
+    let mut process = start("127.0.0.1:0");
+    let line = process.wait_output("serving name=", LONG).await;
+    for name in ["app=\"", "operations=\""] {
+        let (_, rest) = line.split_once(name).expect(name);
+        let addr: SocketAddr = rest.split('"').next().unwrap().parse().unwrap();
+        assert_ne!(addr.port(), 0, "{line}");
+        TcpStream::connect(addr).expect(name);
+    }
+    // Nothing is lost by the recorder that is installed: no word about it.
+    let output = process.output().join("\n");
+    assert!(!output.contains("recorder"), "{output}");
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_never_said_to_be_open() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let mut process = start(&addr);
+    assert!(!process.wait_exit(LONG).await.success());
+    let output = process.output().join("\n");
+    assert!(
+        output.contains(&format!("cannot listen on {addr}")),
+        "{output}"
+    );
+    assert!(!output.contains("serving"), "{output}");
+    assert!(!output.contains("http://"), "{output}");
 }
