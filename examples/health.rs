@@ -26,7 +26,7 @@
 //! ```text
 //! $ curl 'http://127.0.0.1:8080/checks?auth=demo-demo-demo-demo' -H 'accept: text/plain'
 //! [+]database ok
-//! [!]jobs degraded: 17 items, and 10 are many
+//! [!]jobs degraded: 17 items, and the limit is 10
 //! degraded
 //! ```
 use std::env;
@@ -71,14 +71,14 @@ async fn main() -> Result<()> {
     let mut ops = Ops::builder("health")
         .ops_addr(&ops_addr)
         .check(often(app.database.check().critical().affects("/orders")))
-        .check(often(jobs.check("jobs")));
+        .check(often(jobs.into_check("jobs")));
     if let Ok(url) = env::var("REDIS_URL") {
         // By default it waits for seconds between attempts to connect, and its requests with it.
         let config = ConnectionManagerConfig::new().set_max_delay(Duration::from_millis(100));
         let connection = ConnectionManager::new_with_config(redis::Client::open(url)?, config)
             .await
             .map_err(|error| format!("cannot connect to REDIS_URL: {error}"))?;
-        ops = ops.check(often(Redis::new(connection).check("redis")));
+        ops = ops.check(often(Redis::new(connection).into_check("redis")));
     }
     let details = Details::token(env::var("HEALTH_TOKEN").ok());
     let ops = ops.health(|health| health.details(details)).build()?;
@@ -156,8 +156,8 @@ impl Database {
     /// Over the pool that requests use, too.
     fn check(&self) -> Check {
         match self {
-            Self::Postgres(pool) => Pool::new(pool).check("database"),
-            Self::Sqlite(pool) => Pool::new(pool).check("database"),
+            Self::Postgres(pool) => Pool::new(pool).into_check("database"),
+            Self::Sqlite(pool) => Pool::new(pool).into_check("database"),
         }
     }
 

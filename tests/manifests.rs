@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tower_ops_health::DEFAULT_STALLED_AFTER;
 use tower_ops_lifecycle::{
-    DEFAULT_ABORT, DEFAULT_DRAIN, DEFAULT_GRACE_PERIOD, DEFAULT_HOOKS, DEFAULT_MARGIN,
-    DEFAULT_PRE_DRAIN,
+    DEFAULT_ABORT_TIMEOUT, DEFAULT_DRAIN_TIMEOUT, DEFAULT_GRACE_PERIOD, DEFAULT_HOOKS_TIMEOUT,
+    DEFAULT_MARGIN, DEFAULT_PRE_DRAIN,
 };
 use tower_ops_tests::{Protocol, Service};
 
@@ -100,9 +100,9 @@ fn timeline() -> ([(Duration, Duration); 5], Duration) {
     let mut at = Duration::ZERO;
     let parts = [
         DEFAULT_PRE_DRAIN,
-        DEFAULT_DRAIN,
-        DEFAULT_ABORT,
-        DEFAULT_HOOKS,
+        DEFAULT_DRAIN_TIMEOUT,
+        DEFAULT_ABORT_TIMEOUT,
+        DEFAULT_HOOKS_TIMEOUT,
         DEFAULT_MARGIN,
     ]
     .map(|part| {

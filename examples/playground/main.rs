@@ -157,8 +157,8 @@ fn operations(settings: &Settings, counters: Counters) -> Result<Ops, Box<dyn Er
         .ops_addr(&settings.ops_addr)
         // Nothing here is secret: `/requests` shows everybody who asked for what.
         .request_details(true)
-        .health(|health| health.details(Details::Always))
-        .lifecycle(|lifecycle| lifecycle.pre_drain(pre_drain).drain(drain))
+        .health(|health| health.details(Details::always()))
+        .lifecycle(|lifecycle| lifecycle.pre_drain(pre_drain).drain_timeout(drain))
         .extended_connect(true)
         .connections(|connections| connections.stall_timeout(settings.stall));
     if let Some(idle) = settings.idle {

@@ -2,7 +2,7 @@
 
 use std::{env, time::Duration};
 
-use tower_ops::lifecycle::{DEFAULT_DRAIN, DEFAULT_PRE_DRAIN};
+use tower_ops::lifecycle::{DEFAULT_DRAIN_TIMEOUT, DEFAULT_PRE_DRAIN};
 
 /// How long a client may neither read nor send what the playground waits for.
 const STALL: Duration = Duration::from_secs(10);
@@ -35,7 +35,7 @@ impl Settings {
             unix_path: text("UNIX_PATH"),
             ops_on_app: text("OPS_ON_APP"),
             pre_drain: millis("PRE_DRAIN_MS")?.unwrap_or(DEFAULT_PRE_DRAIN),
-            drain: millis("DRAIN_MS")?.unwrap_or(DEFAULT_DRAIN),
+            drain: millis("DRAIN_MS")?.unwrap_or(DEFAULT_DRAIN_TIMEOUT),
             idle: millis("IDLE_MS")?,
             max_age: millis("MAX_AGE_MS")?,
             stall: millis("STALL_MS")?.unwrap_or(STALL),

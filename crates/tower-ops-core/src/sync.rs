@@ -1,7 +1,7 @@
 //! Locks that a panic does not poison.
 
 use std::fmt;
-use std::sync::{Mutex as StdMutex, MutexGuard, PoisonError};
+use std::sync::{Mutex as StdMutex, MutexGuard, PoisonError, TryLockError};
 
 /// A [`Mutex`](std::sync::Mutex) whose poison is ignored.
 ///
@@ -39,6 +39,15 @@ impl<T: ?Sized> Mutex<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes the lock if nobody has it, and never waits.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     /// The value, for its only owner.
     pub fn get_mut(&mut self) -> &mut T {
         self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
@@ -66,6 +75,9 @@ mod tests {
         });
         assert!(caught.is_err());
         assert_eq!(*number.lock(), 2);
+        let guard = number.try_lock().unwrap();
+        assert!(number.try_lock().is_none());
+        drop(guard);
         assert_eq!(*number.get_mut(), 2);
         assert_eq!(number.into_inner(), 2);
     }

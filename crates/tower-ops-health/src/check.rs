@@ -1,118 +1,30 @@
-use std::collections::BTreeSet;
+//! Checks: what runs, when, and what it has found.
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+mod check_entry;
+mod check_result;
+mod report;
+mod run;
 
-use crate::result::{CheckResult, Gauge};
+use self::run::{Async, Blocking, Closure, Run};
+use crate::group::Group;
+use crate::meters::Gauge;
 use crate::status::Kind;
 
-/// Looks whether something that a service needs works.
-///
-/// For checks with a state of their own; a closure in [`Check::new`] will mostly do.
-///
-/// # Cancel safety
-///
-/// The future is dropped when the check's timeout is over, or when checks end.
-///
-/// # Examples
-///
-/// ```
-/// use tower_ops_health::{Check, CheckResult, HealthCheck};
-///
-/// struct Disk { path: std::path::PathBuf }
-///
-/// impl HealthCheck for Disk {
-///     async fn check(&self) -> CheckResult {
-///         self.path.is_dir().into()
-///     }
-/// }
-///
-/// let check = Check::with("spool", Disk { path: "/var/spool".into() }).critical();
-/// # let _ = check;
-/// ```
-pub trait HealthCheck: Send + Sync + 'static {
-    /// Looks once. Never called while an earlier look still runs.
-    fn check(&self) -> impl Future<Output = CheckResult> + Send;
-}
-
-/// Held while a check runs, wherever that is: the next run waits for its end.
-pub(crate) type Flight = OwnedSemaphorePermit;
-
-pub(crate) type Running = Pin<Box<dyn Future<Output = CheckResult> + Send>>;
-
-pub(crate) trait Run: Send + Sync {
-    fn run(self: Arc<Self>, flight: Flight) -> Running;
-}
-
-struct Async<C>(C);
-
-impl<C: HealthCheck> Run for Async<C> {
-    fn run(self: Arc<Self>, flight: Flight) -> Running {
-        Box::pin(async move {
-            let _flight = flight;
-            self.0.check().await
-        })
-    }
-}
-
-struct Blocking<F>(F);
-
-impl<F, R> Run for Blocking<F>
-where
-    F: Fn() -> R + Send + Sync + 'static,
-    R: Into<CheckResult>,
-{
-    fn run(self: Arc<Self>, flight: Flight) -> Running {
-        Box::pin(async move {
-            let runtime = Handle::current();
-            let (look, looking) = oneshot::channel();
-            // Not on the blocking pool: a runtime waits for that at its end, and with it the
-            // process, however long a file system hangs.
-            let thread = thread::Builder::new().name("health-check".into());
-            let spawned = thread.spawn(move || {
-                // The flight goes along: a timeout does not end a thread.
-                let _flight = flight;
-                let _entered = runtime.enter();
-                let result = catch_unwind(AssertUnwindSafe(|| (self.0)().into()));
-                // A timeout drops the other end.
-                let _ = look.send(result);
-            });
-            if let Err(error) = spawned {
-                return CheckResult::down(format!("no thread for the check: {error}"));
-            }
-            match looking.await {
-                Ok(Ok(result)) => result,
-                Ok(Err(panic)) => resume_unwind(panic),
-                Err(_) => CheckResult::down("the check's thread has ended"),
-            }
-        })
-    }
-}
-
-struct Closure<F>(F);
-
-impl<F, Fut, R> HealthCheck for Closure<F>
-where
-    F: Fn() -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = R> + Send,
-    R: Into<CheckResult>,
-{
-    async fn check(&self) -> CheckResult {
-        (self.0)().await.into()
-    }
-}
+pub(crate) use self::check_entry::{CheckEntries, CheckEntry};
+pub use self::check_result::{CheckResult, Observed};
+pub use self::report::{FailureReason, LastRun, Report};
+pub use self::run::HealthCheck;
 
 /// A check, and when and how it runs.
 ///
-/// By default it is [degrading](Kind::Degrading), in the group `readiness`, runs every
-/// 10 s, has 2 s, and one failure or one success decides.
+/// By default it is [degrading](Kind::Degrading), in the group `readiness`, runs every 10 s with a
+/// timeout of 2 s, and one failure or one success changes its status.
 ///
 /// # Examples
 ///
@@ -147,65 +59,63 @@ pub struct Check {
     pub(crate) success_threshold: u32,
     pub(crate) stale_after: Option<Duration>,
     pub(crate) routes: Vec<Arc<str>>,
-    /// What the recorder is told before each run.
-    pub(crate) gauges: Option<Arc<dyn Fn() -> Vec<Gauge> + Send + Sync>>,
-    /// What the check's own builder found wrong.
+    pub(crate) gauge: Option<Gauge>,
+    /// Problems of the settings that it was made from.
     pub(crate) problems: Vec<String>,
 }
 
-/// How often a check runs unless told otherwise.
+/// How often a check runs by default.
 pub const DEFAULT_PERIOD: Duration = Duration::from_secs(10);
-/// How long one run may take unless told otherwise.
+/// How long one run may take by default.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
-/// The group of a check that names none.
+/// The group of a check that names no group.
 pub const READINESS: &str = "readiness";
-/// The group that decides, with the runtime's heartbeat, about liveness.
+/// The group that decides about liveness, together with the runtime's heartbeat.
 pub const LIVENESS: &str = "liveness";
 /// The group of which each check has to pass once before start-up is over.
 pub const STARTUP: &str = "startup";
 
 impl Check {
-    /// A check that awaits what `look` returns: `()`, a `bool`, a [`CheckResult`], or a
+    /// Makes a check that awaits what `run` returns: `()`, a `bool`, a [`CheckResult`], or a
     /// `Result` of `()` or [`CheckResult`].
     ///
-    /// The name is shown in answers and is a label of metrics: 1 to 64 letters,
-    /// digits, `-`, `_` and `.`, beginning with a letter or digit.
+    /// The name is shown in answers and is a label of metrics: 1 to 64 letters, digits, `-`, `_` and
+    /// `.`, beginning with a letter or digit.
     ///
-    /// What the future needs it has to own: clone handles in the closure, before the
-    /// `async move`.
-    pub fn new<F, Fut, R>(name: impl Into<Arc<str>>, look: F) -> Self
+    /// The future has to own what it needs: clone handles in the closure, before the `async move`.
+    pub fn new<F, Fut, R>(name: impl Into<Arc<str>>, run: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = R> + Send + 'static,
         R: Into<CheckResult> + 'static,
     {
-        Self::with(name, Closure(look))
+        Self::with(name, Closure(run))
     }
 
-    /// A check of a type of its own.
+    /// Makes a check of a type of its own.
     pub fn with(name: impl Into<Arc<str>>, check: impl HealthCheck) -> Self {
         Self::from_run(name.into(), Arc::new(Async(check)))
     }
 
-    /// A check that blocks: it runs on a thread of its own, which a process that ends does not
-    /// wait for.
+    /// Makes a check that blocks. Each run has a thread of its own, which does not keep a process
+    /// from ending.
     ///
-    /// Nothing can end it when its time is over. It is then down, and does not run
-    /// again until the call has returned.
-    pub fn blocking<F, R>(name: impl Into<Arc<str>>, look: F) -> Self
+    /// A timeout cannot end the call: the check is down then, and does not run again until the call
+    /// has returned.
+    pub fn blocking<F, R>(name: impl Into<Arc<str>>, run: F) -> Self
     where
         F: Fn() -> R + Send + Sync + 'static,
         R: Into<CheckResult> + 'static,
     {
-        Self::from_run(name.into(), Arc::new(Blocking(look)))
+        Self::from_run(name.into(), Arc::new(Blocking(run)))
     }
 
-    /// A check that always passes, for trying things out.
+    /// Makes a check that always passes, for trials.
     pub fn always_ok(name: impl Into<Arc<str>>) -> Self {
         Self::new(name, || async { CheckResult::ok() })
     }
 
-    /// A check that always fails, for trying out alerts.
+    /// Makes a check that always fails, for trials of alerts.
     pub fn always_down(name: impl Into<Arc<str>>) -> Self {
         Self::new(name, || async { CheckResult::down("always down") })
     }
@@ -223,106 +133,114 @@ impl Check {
             success_threshold: 1,
             stale_after: None,
             routes: Vec::new(),
-            gauges: None,
+            gauge: None,
             problems: Vec::new(),
         }
     }
 
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What its failure means.
+    /// Sets what its failure means. Default: [`Kind::Degrading`].
     pub const fn kind(mut self, kind: Kind) -> Self {
         self.kind = kind;
         self
     }
 
-    /// Its failure makes its groups down.
+    /// Makes its groups down when it is down.
     pub const fn critical(self) -> Self {
         self.kind(Kind::Critical)
     }
 
-    /// Its failure makes its groups degraded. The default.
+    /// Makes its groups degraded when it is down. The default.
     pub const fn degrading(self) -> Self {
         self.kind(Kind::Degrading)
     }
 
-    /// Its failure is reported and changes nothing.
+    /// Makes it visible in answers, without influence on its groups.
     pub const fn informational(self) -> Self {
         self.kind(Kind::Informational)
     }
 
-    /// Puts it into a group; may be called several times. [`READINESS`], [`LIVENESS`] and
-    /// [`STARTUP`] are there, others are [declared](crate::HealthBuilder::group). A check
-    /// that names no group is in `readiness`.
+    /// Adds it to a group: [`READINESS`], [`LIVENESS`], [`STARTUP`] or a
+    /// [declared](crate::HealthBuilder::group) one. Default: `readiness` alone.
     ///
-    /// In `liveness` belongs only what a restart of this process repairs: never a database.
+    /// Only what a restart of this process repairs belongs in `liveness`: never a database.
     pub fn group(mut self, name: impl Into<Arc<str>>) -> Self {
         self.groups.insert(name.into());
         self
     }
 
-    /// How often it runs: from start to start, up to a tenth more often so that instances
-    /// do not march in step. 10 s by default; 10 ms at least.
+    /// Sets the time from the start of one run to the start of the next, which may be up to a
+    /// [tenth](crate::HealthBuilder::jitter) shorter. Default: 10 s. At least 10 ms, at most a day.
     pub const fn period(mut self, period: Duration) -> Self {
         self.period = period;
         self
     }
 
-    /// How long one run may take. 2 s by default; at most the period.
+    /// Sets how long one run may take. Default: 2 s. At most the period.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How long it waits before its first run. Not at all by default.
+    /// Sets how long it waits before its first run. Default: 0.
     pub const fn initial_delay(mut self, delay: Duration) -> Self {
         self.initial_delay = delay;
         self
     }
 
-    /// After how many failures in a row it is down. 1 by default.
+    /// Sets after how many failures in a row it is down. Default: 1.
     pub const fn failure_threshold(mut self, failures: u32) -> Self {
         self.failure_threshold = failures;
         self
     }
 
-    /// After how many successes in a row it is up again. 1 by default.
+    /// Sets after how many successes in a row it is up again. Default: 1.
     pub const fn success_threshold(mut self, successes: u32) -> Self {
         self.success_threshold = successes;
         self
     }
 
-    /// How old its last result may get before it is unknown. Three periods by default;
-    /// at least the period and the timeout together.
+    /// Sets how old its last result may get before it is unknown. Default: three periods. At least
+    /// the period and the timeout together.
     pub fn stale_after(mut self, age: impl Into<Option<Duration>>) -> Self {
         self.stale_after = age.into();
         self
     }
 
-    /// Names a route that is of no use while this check is down: a template as axum has
-    /// it, a path, or a path's beginning and `*`. A [`ShedLayer`](crate::ShedLayer) answers
-    /// for it then. May be called several times.
+    /// Adds a route that is of no use while this check is down: a template of axum, a path, or the
+    /// beginning of a path and `*`. A [`ShedLayer`](crate::ShedLayer) then answers for it.
     pub fn affects(mut self, route: impl Into<Arc<str>>) -> Self {
         self.routes.push(route.into());
         self
     }
 
-    #[allow(dead_code, reason = "for the checks behind features")]
-    pub(crate) fn with_problems(mut self, problems: Vec<String>) -> Self {
-        self.problems = problems;
+    /// Sets a gauge before each run, with the labels `name`, which is the check's, and `state`.
+    /// For crates of ready-made checks.
+    ///
+    /// `values` returns each state and its value. It is called where checks run: it must not block.
+    pub fn gauge(
+        mut self,
+        name: &'static str,
+        help: &'static str,
+        values: impl Fn() -> Vec<(&'static str, f64)> + Send + Sync + 'static,
+    ) -> Self {
+        self.gauge = Some(Gauge {
+            name,
+            help,
+            values: Arc::new(values),
+        });
         self
     }
 
-    #[allow(dead_code, reason = "for the checks behind features")]
-    pub(crate) fn with_gauges(
-        mut self,
-        gauges: impl Fn() -> Vec<Gauge> + Send + Sync + 'static,
-    ) -> Self {
-        self.gauges = Some(Arc::new(gauges));
+    /// Adds problems of the settings that this check was made from: building the
+    /// [`Health`](crate::Health) returns them with all others. For crates of ready-made checks.
+    pub fn problems(mut self, problems: impl IntoIterator<Item = String>) -> Self {
+        self.problems.extend(problems);
         self
     }
 
@@ -331,16 +249,10 @@ impl Check {
             .unwrap_or_else(|| self.period.saturating_mul(3))
     }
 
-    /// What is wrong with its settings, but for its groups.
-    pub(crate) fn settings_problems(&self) -> Vec<String> {
+    /// Returns everything that is wrong with it, among these groups.
+    pub(crate) fn all_problems(&self, groups: &BTreeMap<Arc<str>, Group>) -> Vec<String> {
         let mut problems = Vec::new();
-        if !is_name(&self.name) || self.name.as_ref() == "ping" {
-            problems.push(
-                "name: not 1 to 64 letters, digits, '-', '_' and '.' that begin with a letter or \
-                 digit, or \"ping\", which is taken"
-                    .to_owned(),
-            );
-        }
+        problems.extend(name_problem(&self.name));
         if !(LEAST_PERIOD..=MOST).contains(&self.period) {
             problems.push(format!(
                 "period: {:?} is not between {LEAST_PERIOD:?} and {MOST:?}",
@@ -348,7 +260,7 @@ impl Check {
             ));
         }
         if self.timeout.is_zero() {
-            problems.push("timeout: a run must be given some time".to_owned());
+            problems.push("timeout: must be more than 0".to_owned());
         }
         if self.timeout > self.period {
             problems.push(format!(
@@ -380,6 +292,18 @@ impl Check {
             problems.push(format!("affects: {route:?} does not begin with '/'"));
         }
         problems.extend(self.problems.iter().cloned());
+        for group in self
+            .groups
+            .iter()
+            .filter(|name| !groups.contains_key(*name))
+        {
+            let known: Vec<_> = groups.keys().map(|name| &**name).collect();
+            let known = known.join(", ");
+            problems.push(format!("group: there is no group {group:?}, but {known}"));
+        }
+        if groups.contains_key(&self.name) {
+            problems.push("name: there is a group of that name, with the same path".to_owned());
+        }
         problems
             .into_iter()
             .map(|problem| format!("check {:?}: {problem}", self.name))
@@ -387,18 +311,21 @@ impl Check {
     }
 }
 
-/// Below, a check would do nothing but run.
 const LEAST_PERIOD: Duration = Duration::from_millis(10);
-/// A day: what is looked at less often is no health check.
 const MOST: Duration = Duration::from_secs(24 * 60 * 60);
 
-pub(crate) fn is_name(name: &str) -> bool {
-    let first = name.bytes().next();
-    first.is_some_and(|byte| byte.is_ascii_alphanumeric())
-        && name.len() <= 64
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+/// Returns what is wrong with the name of a check or a group, which is a part of a path.
+pub(crate) fn name_problem(name: &str) -> Option<String> {
+    let is_first = |byte: &u8| byte.is_ascii_alphanumeric();
+    let is_good = (1..=64).contains(&name.len())
+        && name.as_bytes().first().is_some_and(is_first)
+        && (name.bytes()).all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        && name != "ping";
+    (!is_good).then(|| {
+        "name: not 1 to 64 letters, digits, '-', '_' and '.' that begin with a letter or digit, or \
+         \"ping\", which is taken"
+            .to_owned()
+    })
 }
 
 impl fmt::Debug for Check {

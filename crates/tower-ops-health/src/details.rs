@@ -4,166 +4,156 @@ use std::sync::Arc;
 use http::HeaderMap;
 use tower_ops_core::secret::{Secret, TokenDigest, WatchedSecret};
 
-/// Who sees more than a status: names of checks, errors, numbers, times.
+/// Who may see more than a status: names of checks, errors, numbers, times.
 ///
-/// Whoever asks and may not see them gets the status all the same, and never 401: a
-/// prober that is turned away restarts healthy processes.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub enum Details {
-    /// Nobody. The default.
-    #[default]
-    Never,
-    /// Everybody who can reach the endpoint.
-    Always,
-    /// Who has the token, as `authorization: Bearer …` or as the query's `auth=…`.
-    ///
-    /// The query's form ends up in the logs of whatever stands in between: prefer the header.
-    Token(Token),
-    /// Whom this says, by the headers of their request. For a process that has one place for
-    /// its tokens.
-    If(Allowed),
+/// All others get the status, and never 401: a prober that is refused restarts healthy processes.
+///
+/// # Examples
+///
+/// ```
+/// use tower_ops_health::{Details, Health};
+///
+/// let health = Health::builder()
+///     .details(Details::token(Some("a-token-of-16-or-more")))
+///     .build()?;
+/// # Ok::<(), tower_ops_health::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Details {
+    allowed: Allowed,
+    /// The names of checks, and the status of each, are details too.
+    hides_names: bool,
+}
+
+#[derive(Clone)]
+enum Allowed {
+    Nobody,
+    Everybody,
+    /// Holders of a token, or the token's problem, with which no `Health` is built.
+    Token(Result<WatchedSecret, String>),
+    If(Arc<dyn Fn(&HeaderMap) -> bool + Send + Sync>),
 }
 
 impl Details {
-    /// For those whose headers `allowed` accepts. It is asked with each request, and must
-    /// neither block nor panic.
+    /// Allows nobody. The default.
+    #[must_use]
+    pub const fn never() -> Self {
+        Self {
+            allowed: Allowed::Nobody,
+            hides_names: false,
+        }
+    }
+
+    /// Allows everybody who can reach the service.
+    #[must_use]
+    pub const fn always() -> Self {
+        Self {
+            allowed: Allowed::Everybody,
+            hides_names: false,
+        }
+    }
+
+    /// Allows those whose headers `allowed` accepts: for a process with one place for its tokens. It
+    /// is called for each request, and must neither block nor panic.
     ///
     /// # Examples
     ///
     /// ```
-    /// use tower_ops_health::{Details, Health};
+    /// use tower_ops_health::Details;
     ///
-    /// let health = Health::builder()
-    ///     .details(Details::allowed_if(|headers| headers.contains_key("x-inside")))
-    ///     .build()?;
-    /// # Ok::<(), tower_ops_health::ConfigError>(())
+    /// let details = Details::allowed_if(|headers| headers.contains_key("x-inside"));
+    /// # let _ = details;
     /// ```
     #[must_use]
     pub fn allowed_if(allowed: impl Fn(&HeaderMap) -> bool + Send + Sync + 'static) -> Self {
-        Self::If(Allowed {
-            allowed: Arc::new(allowed),
+        Self {
+            allowed: Allowed::If(Arc::new(allowed)),
             hides_names: true,
-        })
+        }
     }
 
-    /// For holders of `token`; `None` says explicitly that there is no token, and so nobody
-    /// sees details. The names of checks, and how each is, are details as well then.
+    /// Allows holders of `token`, as `authorization: Bearer …` or as `auth=…` in the query; `None`
+    /// is [`never`](Self::never). With a token the names of checks, and the status of each, are
+    /// details too. Proxies write queries to their logs: prefer the header.
     ///
-    /// What is no token is refused when the [`Health`](crate::Health) is built: it has at least 16
-    /// characters, all of them visible ASCII.
+    /// A token has at least 16 characters, all of them visible ASCII. Building the
+    /// [`Health`](crate::Health) fails with any other.
     #[must_use]
     pub fn token<T: AsRef<str>>(token: Option<T>) -> Self {
-        token.map_or(Self::Never, |token| Self::Token(Token::new(token.as_ref())))
+        token.map_or(Self::never(), |token| Self::secret(&Secret::new(token)))
     }
 
-    /// For holders of the token in the environment variable `name`. Building the
-    /// [`Health`](crate::Health) fails if it is not set, or empty: nothing opens up, and
-    /// nothing is locked, because somebody forgot it.
+    /// Allows holders of the token in the environment variable `name`, as [`token`](Self::token)
+    /// does. Building the [`Health`](crate::Health) fails if it is not set, or empty.
     #[must_use]
     pub fn token_from_env(name: &str) -> Self {
         Self::secret(&Secret::from_env(name))
     }
 
-    /// For holders of a token from wherever it comes, as [`token`](Self::token) is. A file is read
-    /// now, and again as [`Secret::from_file`] says.
+    /// Allows holders of a [`Secret`], as [`token`](Self::token) does. Reads a file now, and again
+    /// as described at [`Secret::from_file`].
     #[must_use]
     pub fn secret(secret: &Secret) -> Self {
-        Self::Token(Token::of(secret))
-    }
-
-    pub(crate) fn problem(&self) -> Option<String> {
-        let Self::Token(Token {
-            secret: Err(problem),
-        }) = self
-        else {
-            return None;
-        };
-        Some(format!(
-            "details: the token: {problem}; Details::Never does without one"
-        ))
-    }
-
-    /// Whether the names of checks, and how each is, are for those who may see details alone.
-    pub(crate) const fn hides_names(&self) -> bool {
-        match self {
-            Self::Never | Self::Always => false,
-            Self::Token(_) => true,
-            Self::If(allowed) => allowed.hides_names,
+        Self {
+            allowed: Allowed::Token(WatchedSecret::new(secret.clone())),
+            hides_names: true,
         }
     }
 
-    /// Has everybody know the names of checks, and how each is, where
+    /// Makes the names of checks, and the status of each, public, where
     /// [`allowed_if`](Self::allowed_if) decides about the rest.
     #[must_use]
     pub fn with_public_names(mut self) -> Self {
-        if let Self::If(allowed) = &mut self {
-            allowed.hides_names = false;
-        }
+        self.hides_names &= !matches!(self.allowed, Allowed::If(_));
         self
     }
 
-    /// Whether details may be shown to who sent this.
+    pub(crate) fn problem(&self) -> Option<String> {
+        match &self.allowed {
+            Allowed::Token(Err(problem)) => Some(format!(
+                "details: the token: {problem}; Details::never() needs none"
+            )),
+            _ => None,
+        }
+    }
+
+    pub(crate) const fn hides_names(&self) -> bool {
+        self.hides_names
+    }
+
+    /// Returns whether the sender of a request may see details.
     pub(crate) fn allow(&self, headers: &HeaderMap, auth: Option<&str>) -> bool {
-        match self {
-            Self::Never => false,
-            Self::Always => true,
-            Self::If(Allowed { allowed, .. }) => allowed(headers),
-            Self::Token(token) => {
-                // Both are looked at, so that a wrong header does not shadow a right query.
-                let is = |given: Option<TokenDigest>| given.is_some_and(|given| token.is(&given));
+        match &self.allowed {
+            Allowed::Nobody | Allowed::Token(Err(_)) => false,
+            Allowed::Everybody => true,
+            Allowed::If(allowed) => allowed(headers),
+            Allowed::Token(Ok(secret)) => {
+                // Both are compared: a wrong header does not shadow a right query.
+                let is = |given: Option<TokenDigest>| given.is_some_and(|given| secret.has(&given));
                 is(TokenDigest::from_headers(headers)) | is(auth.map(TokenDigest::of))
             }
         }
     }
 
     pub(crate) const fn asks_for_token(&self) -> bool {
-        matches!(self, Self::Token(_) | Self::If(_))
+        matches!(self.allowed, Allowed::Token(_) | Allowed::If(_))
     }
 }
 
-/// Who is [allowed](Details::allowed_if) to see details.
-#[derive(Clone)]
-pub struct Allowed {
-    allowed: Arc<dyn Fn(&HeaderMap) -> bool + Send + Sync>,
-    hides_names: bool,
+impl Default for Details {
+    fn default() -> Self {
+        Self::never()
+    }
 }
 
 impl fmt::Debug for Allowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Allowed").finish_non_exhaustive()
-    }
-}
-
-/// A token, of which only a hash is kept.
-#[derive(Clone)]
-pub struct Token {
-    /// Or what is wrong, and no `Health` is built with it.
-    secret: Result<WatchedSecret, String>,
-}
-
-impl Token {
-    /// A token.
-    #[must_use]
-    pub fn new(token: &str) -> Self {
-        Self::of(&Secret::new(token))
-    }
-
-    fn of(secret: &Secret) -> Self {
-        Self {
-            secret: WatchedSecret::new(secret.clone()),
-        }
-    }
-
-    fn is(&self, given: &TokenDigest) -> bool {
-        let secret = self.secret.as_ref();
-        secret.is_ok_and(|secret| secret.has(given))
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Token").finish_non_exhaustive()
+        f.write_str(match self {
+            Self::Nobody => "Nobody",
+            Self::Everybody => "Everybody",
+            Self::Token(_) => "Token",
+            Self::If(_) => "If",
+        })
     }
 }
 

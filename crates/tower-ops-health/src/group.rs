@@ -1,13 +1,14 @@
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::check::{LIVENESS, READINESS, STARTUP, is_name};
+use tower_ops_core::panic::catch;
+
+use crate::check::{LIVENESS, READINESS, STARTUP, name_problem};
 use crate::status::{Kind, Status};
 
-/// Checks that are asked together, and how their statuses make one.
+/// Checks whose statuses make one status.
 ///
-/// Each has a path, `/health/{name}`, and is a service name over gRPC.
+/// A group has a path, `/health/{name}`, and is a service name over gRPC.
 ///
 /// # Examples
 ///
@@ -38,7 +39,7 @@ pub struct Group {
 
 type Aggregate = Arc<dyn Fn(&[Standing<'_>]) -> Status + Send + Sync>;
 
-/// How one check stands, for an aggregator.
+/// The status of one check, for an aggregator.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Standing<'a> {
@@ -46,17 +47,16 @@ pub struct Standing<'a> {
     pub name: &'a str,
     /// What its failure means.
     pub kind: Kind,
-    /// Its status, thresholds and age considered.
+    /// Its status, by its thresholds and the age of its last result.
     pub status: Status,
 }
 
 impl Group {
-    /// A group of that name. What is unknown counts as down, and the worst decides, as
-    /// far as a check's kind lets it.
+    /// Makes a group of that name. Its status is the worst of its checks', as far as their
+    /// [`Kind`]s allow, and an unknown check counts as down.
     ///
-    /// Give one of the name `readiness`, `liveness` or `startup` to change that group. In
-    /// `liveness`, what is unknown is ok unless told otherwise: a check that did not run
-    /// is no reason to restart.
+    /// A group named `readiness`, `liveness` or `startup` replaces the one of that name. In
+    /// `liveness` an unknown check is ok by default: that it did not run is no reason to restart.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         let name = name.into();
         let unknown = match &*name {
@@ -70,17 +70,17 @@ impl Group {
         }
     }
 
-    /// What it means for the group that a check is unknown: it has not run yet, or not
-    /// for three periods. [`Status::Unknown`] is refused: something has to be answered.
+    /// Sets what an unknown check counts as: one that has not run yet, or not for three periods.
+    /// Default: down, and ok in `liveness`. [`Status::Unknown`] is refused.
     pub const fn unknown_is(mut self, status: Status) -> Self {
         self.unknown = status;
         self
     }
 
-    /// Makes the group's status from its checks'.
+    /// Sets how the status of the group is made from its checks.
     ///
-    /// Called by probes: it must be quick. If it panics, or returns
-    /// [`Status::Unknown`], the group is what unknown is.
+    /// Called by probes: it must not block. If it panics, or returns [`Status::Unknown`], the
+    /// status is that of an [unknown check](Self::unknown_is).
     pub fn aggregate(
         mut self,
         aggregate: impl Fn(&[Standing<'_>]) -> Status + Send + Sync + 'static,
@@ -94,24 +94,15 @@ impl Group {
     }
 
     pub(crate) fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        if !is_name(&self.name) || &*self.name == "ping" {
-            problems.push(format!(
-                "group {:?}: name: not 1 to 64 letters, digits, '-', '_' and '.' that begin with a \
-                 letter or digit, or \"ping\", which is taken",
-                self.name
-            ));
-        }
+        let mut problems: Vec<_> = name_problem(&self.name).into_iter().collect();
         if self.unknown == Status::Unknown {
-            problems.push(format!(
-                "group {:?}: unknown_is: must be ok, degraded or down",
-                self.name
-            ));
+            problems.push("unknown_is: must be ok, degraded or down".to_owned());
         }
-        problems
+        let named = |problem| format!("group {:?}: {problem}", self.name);
+        problems.into_iter().map(named).collect()
     }
 
-    /// The status of the group. Never unknown.
+    /// Returns the status of the group, which is never unknown.
     pub(crate) fn status<'a>(&self, checks: impl Iterator<Item = Standing<'a>>) -> Status {
         let Some(aggregate) = &self.aggregate else {
             return checks
@@ -120,7 +111,7 @@ impl Group {
                 .unwrap_or(Status::Ok);
         };
         let checks: Vec<_> = checks.collect();
-        let status = catch_unwind(AssertUnwindSafe(|| aggregate(&checks)));
+        let status = catch(|| aggregate(&checks));
         self.known(status.unwrap_or(Status::Unknown))
     }
 

@@ -1,7 +1,7 @@
 //! `grpc.health.v1`: the groups of checks as services.
 
+mod health_server;
 mod messages;
-mod server;
 mod watch;
 
-pub use self::server::HealthServer;
+pub use self::health_server::HealthServer;

@@ -1,16 +1,17 @@
-//! Whether the application's runtime still runs tasks, seen from another thread.
+//! Detects from another thread whether the application's runtime still runs tasks.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tower_ops_core::sync::Mutex;
 
 use crate::status::Status;
 
-/// What the watcher found, and what it watches.
+/// What the watcher has found, and the runtime that it watches.
 #[derive(Debug)]
 pub(crate) struct Heart {
     threshold: Duration,
@@ -31,7 +32,7 @@ impl Heart {
         }
     }
 
-    /// How often the watcher has to look.
+    /// Returns the period of the watcher.
     pub(crate) fn interval(&self) -> Duration {
         let shortest = self
             .threshold
@@ -39,19 +40,15 @@ impl Heart {
         (shortest / 10).clamp(Duration::from_millis(5), Duration::from_secs(1))
     }
 
-    /// Has a runtime watched while the returned value lives.
+    /// Watches a runtime while the returned value lives.
     pub(crate) fn watch_runtime(heart: &Arc<Self>, handle: Handle) -> Watched {
         static IDS: AtomicU64 = AtomicU64::new(0);
         let id = IDS.fetch_add(1, Ordering::Relaxed);
-        *heart.lock() = Some((id, handle));
+        *heart.runtime.lock() = Some((id, handle));
         Watched {
             id,
             heart: Arc::clone(heart),
         }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(u64, Handle)>> {
-        self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -64,7 +61,7 @@ impl Heart {
         }
     }
 
-    /// What is wrong, in words.
+    /// Returns in words what is wrong.
     pub(crate) fn detail(&self) -> Option<String> {
         match self.status() {
             Status::Down => {
@@ -99,21 +96,21 @@ pub(crate) struct Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        let mut runtime = self.heart.lock();
-        // Another may have taken its place.
+        let mut runtime = self.heart.runtime.lock();
+        // Another one may be watched by now.
         if runtime.as_ref().is_some_and(|(id, _)| *id == self.id) {
             *runtime = None;
         }
     }
 }
 
-/// The watcher's memory. Lives on the watcher's thread.
+/// Watches the runtime, from another thread.
 pub(crate) struct Watcher {
     heart: Arc<Heart>,
     watched: Option<u64>,
     last_look: Instant,
-    /// A task in the runtime's queue. One at a time: a stalled runtime must not be given
-    /// more and more. It is also done if the runtime was shut down with it.
+    /// A task in the runtime's queue. One at a time: they must not pile up in a stalled runtime. It
+    /// is also finished if the runtime was shut down.
     canary: Option<JoinHandle<()>>,
     stalled: Duration,
     workers: Vec<Worker>,
@@ -141,17 +138,17 @@ impl Watcher {
     }
 
     pub(crate) fn look(&mut self) {
-        // A process that was stopped, or a machine that slept, is not a runtime that
-        // stalled: what passes in between counts as two looks at most.
+        // A process that was stopped, or a machine that slept, is not a stalled runtime: the time
+        // between two looks counts as two periods at most.
         let elapsed = self.last_look.elapsed().min(self.heart.interval() * 2);
         self.last_look = Instant::now();
 
-        let runtime = self.heart.lock().clone();
+        let runtime = self.heart.runtime.lock().clone();
         if self.watched != runtime.as_ref().map(|(id, _)| *id) {
             self.watched = runtime.as_ref().map(|(id, _)| *id);
             self.stalled = Duration::ZERO;
             self.workers.clear();
-            // The last runtime's canary may sit in its queue for ever.
+            // The canary of the last runtime may stay in its queue for ever.
             self.canary = None;
         }
         let blocked = match &runtime {
@@ -177,9 +174,9 @@ impl Watcher {
         self.canary = Some(handle.spawn(async {}));
     }
 
-    /// A worker whose count of parkings is even and stays so has not been idle. Where it has also
-    /// not come round to note how long it was busy, which it does every some dozens of polls, it
-    /// has been running one thing, or very few, all the time.
+    /// A worker whose count of parks and unparks is even and stays the same has not been idle. If
+    /// its busy time, which it updates after some dozens of polls, has not changed either, it has
+    /// been running one task, or very few, all the time.
     #[cfg(target_has_atomic = "64")]
     fn count_blocked(&mut self, handle: &Handle, elapsed: Duration) -> usize {
         let Some(after) = self.heart.blocked_after else {
@@ -227,7 +224,7 @@ impl Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        // Nobody would ever take back what nobody looks at.
+        // Without a watcher nothing would reset them.
         self.heart.stalled_millis.store(0, Ordering::Relaxed);
         self.heart.blocked.store(0, Ordering::Relaxed);
     }

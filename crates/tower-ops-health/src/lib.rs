@@ -2,21 +2,21 @@
 //!
 //! # Overview
 //!
-//! A [`Health`] is a cheap handle to what a process knows about itself: what it says
-//! ([`mark_started`], [`mark_ready`], [`mark_not_ready`], [`drain`]), what its [`Check`]s found, and
-//! whether its runtime still runs. Services made from it tell whoever asks:
+//! A [`Health`] is a cheap handle to the health of a process: what the process declares
+//! ([`mark_started`], [`mark_ready`], [`mark_not_ready`], [`drain`]), what its [`Check`]s have found,
+//! and whether its runtime still runs. Services made from it answer probes:
 //!
 //! | Path in [`Probes`] | Question | 200 | 503 |
 //! |---|---|---|---|
-//! | `/health` | Must this process be restarted? | the runtime runs tasks | it has not for 30 s |
+//! | `/health` | Must the process be restarted? | the runtime runs tasks | it has not for 30 s |
 //! | `/ready` | May it be sent requests? | marked ready, and no critical check down | otherwise |
 //! | `/startup` | Has it finished starting? | marked started once, for good | before |
 //! | `/health/ping` | Can it answer? | always | never |
 //! | `/health/{check}` | How is this check, or group? | ok, degraded | down, unknown |
-//! | `/checks` | How are all checks? | none that is critical is down | otherwise |
+//! | `/checks` | How are all checks? | no critical one is down | otherwise |
 //!
-//! A probe only reads the last results: it performs no I/O, awaits nothing, and its future is a
-//! [`std::future::Ready`]. However often somebody asks, no database notices.
+//! A probe reads the last results only: it does no I/O, awaits nothing, and its future is a
+//! [`std::future::Ready`]. Probes put no load on a database, however many there are.
 //!
 //! # Example
 //!
@@ -31,63 +31,66 @@
 //!     .check(Check::new("db", || async { std::io::Result::Ok(()) }).critical())
 //!     .build()?;
 //! tokio::spawn(health.run());
-//! let ask = || health.readiness().oneshot(Request::new(()));
+//! let probe = || health.readiness().oneshot(Request::new(()));
 //!
 //! health.mark_ready();
-//! assert_eq!(ask().await?.status(), StatusCode::SERVICE_UNAVAILABLE); // the check has not run yet
+//! assert_eq!(probe().await?.status(), StatusCode::SERVICE_UNAVAILABLE); // the check has not run yet
 //! # let mut changes = health.changes();
 //! # changes.next().await;
 //! // A moment later:
-//! assert_eq!(ask().await?.status(), StatusCode::OK);
+//! assert_eq!(probe().await?.status(), StatusCode::OK);
 //! health.mark_not_ready();
-//! assert_eq!(ask().await?.status(), StatusCode::SERVICE_UNAVAILABLE);
+//! assert_eq!(probe().await?.status(), StatusCode::SERVICE_UNAVAILABLE);
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # Checks
 //!
-//! - [`Health::run`] runs them: each on a task of its own and never twice at once, so many at a
-//!   time, a little out of step. Panics and timeouts are failures. A check that hangs fails again
-//!   with each period that passes.
-//! - A check is [critical, degrading or informational](Kind). It is degrading unless told
-//!   otherwise: readiness that hangs on a database which all instances share takes all of them
-//!   out at once. A group's status is the worst of its checks', as far as their kind lets them;
-//!   or what [you make of it](Group::aggregate).
-//! - A result older than three periods is unknown. So is a check that has not run yet. In readiness
-//!   that counts as down, in liveness as ok: a [`Group`] says otherwise.
-//! - Liveness is no place for dependencies. It fails when the runtime that [`Health::run`] is on
-//!   has not run a task for [30 s](HealthBuilder::stalled_after), as seen by [`Health::watch`] from
-//!   another thread. A single blocked worker makes it degraded.
+//! - [`Health::run`] runs them: each on a task of its own and never twice at once, a bounded number
+//!   at a time, a little out of step. Panics and timeouts are failures. A check that hangs fails
+//!   again with each period that passes.
+//! - A check is [critical, degrading or informational](Kind). The default is degrading: a critical
+//!   check of a database that all instances share takes all of them out at once. The status of a
+//!   group is the worst of its checks', as far as their kinds allow, or is made by
+//!   [a closure](Group::aggregate).
+//! - A check is unknown if it has not run yet, or if its last result is older than three periods.
+//!   Unknown counts as down, and as ok in liveness. A [`Group`] can change that.
+//! - Dependencies do not belong in liveness. It fails when the runtime of [`Health::run`] has not
+//!   run a task for [30 s](HealthBuilder::stalled_after), as [`Health::watch`] detects from another
+//!   thread. A single blocked worker makes it degraded.
+//! - Ready-made checks, of HTTP servers, disks, sqlx pools and more, are a crate of their own:
+//!   tower-ops-health-checks.
 //!
 //! # Answers
 //!
-//! Every service here answers by the same rules.
+//! All services answer by the same rules.
 //!
 //! | | Code | JSON | Text |
 //! |---|---|---|---|
 //! | ok | 200 | `{"status":"ok"}` | `ok` |
 //! | degraded | 200, or [207](HealthBuilder::degraded_code) | `{"status":"degraded"}` | `degraded` |
 //! | down, unknown | 503 | `{"status":"down"}` | `down` |
-//! | neither GET nor HEAD | 405, with `allow: GET, HEAD` | `{"error":"method not allowed","allow":["GET","HEAD"]}` | `method not allowed: …` |
+//! | neither GET, HEAD nor OPTIONS | 405, with `allow: GET, HEAD, OPTIONS` | `{"error":"method not allowed","allow":["GET","HEAD"]}` | `method not allowed: …` |
 //! | no such check | 404 | `{"error":"unknown check"}` | `unknown check` |
 //! | another path ([`Probes`] only) | 404 | `{"error":"not found","paths":[…]}` | `not found: …` |
 //!
-//! - The code is the answer: the kubelet, Envoy and load balancers read nothing else. The member is
-//!   called `status`, as in Spring, with the same words for every probe: a process that is not ready
-//!   is `down`, too (Spring says `OUT_OF_SERVICE`).
-//! - Probes are usually open to anybody, so a body holds the status and nothing else. Whom
-//!   [`Details`] allow sees `{"status":…,"available_checks":[…],"checks":{"db":{"status":…,
+//! - The kubelet, Envoy and load balancers read the code only. The member `status` is that of
+//!   Spring, with the same words for every probe: a process that is not ready is `down`, where
+//!   Spring has `OUT_OF_SERVICE`.
+//! - Probes are usually public, so that a body contains the status and nothing else. With
+//!   [`Details`] it is `{"status":…,"available_checks":[…],"checks":{"db":{"status":…,
 //!   "latency_ms":…,"detail":…,"error":…}}}`, or `[+]db ok` in text. A wrong token gets the public
 //!   answer and a `www-authenticate`, and never 401.
-//! - `checks=a,b` asks for those checks of the path only; `_defaults` among them stands for those
-//!   in `readiness`. `exclude=c` leaves some out. `verbose` adds times, streaks and counts. A
-//!   parameter that is none of these is skipped.
-//! - The body is JSON, unless `accept` prefers `text/plain` to it, or names
-//!   `application/health+json` (`pass`, `warn`, `fail`); an `accept` that allows none of them, or
-//!   makes no sense, gets JSON. Each body ends in a newline.
-//! - `content-type`, `content-length` and `cache-control: no-cache, no-store, must-revalidate` are
-//!   always set. HEAD gets the headers that GET would, and no body.
+//! - `checks=a,b` selects those checks of the path; `_defaults` stands for the checks in
+//!   `readiness`. `exclude=c` leaves some out. `verbose` adds times, streaks and counts. Other
+//!   parameters are skipped.
+//! - The body is JSON, unless `accept` prefers `text/plain`, or names `application/health+json`
+//!   (`pass`, `warn`, `fail`). An `accept` that allows none of them, or cannot be read, gets JSON.
+//!   Each body ends in a newline.
+//! - `content-type`, `content-length`, `x-content-type-options: nosniff` and `cache-control:
+//!   no-cache, no-store, must-revalidate` are always set. HEAD gets the headers of GET, and no body.
+//!   OPTIONS gets the code of GET and `allow`, and no body.
 //!
 //! # Metrics
 //!
@@ -97,16 +100,15 @@
 //! | `health_check_duration_seconds{name}` | how long runs took |
 //! | `health_check_failures_total{name,reason}` | `down`, `timeout`, `panic`, `still_running` |
 //! | `health_status{group}` | 1 if a group is ok, 0.5 if degraded, 0 if down |
-//! | `health_runtime_stalled_seconds`, `health_runtime_blocked_workers` | what the watch sees |
-//! | `db_pool_connections{name,state}` | of database pools that are checked |
+//! | `health_runtime_stalled_seconds`, `health_runtime_blocked_workers` | what the [watch](Health::watch) has detected |
 //!
-//! Each change of a check's status is an event of `tracing`; a run is not.
+//! Each change of a check's status is an event of `tracing`. A run is not.
 //!
 //! # Place in the stack
 //!
-//! Outside authentication, rate limits, tracing and metrics: a probe turned away with 401 or 429
-//! restarts healthy processes. In axum that means adding the probes *after* the layers, since
-//! [`Router::layer`] wraps only what was added before it; better still is a port of their own.
+//! Outside of authentication, rate limits, tracing and metrics: a probe that is refused with 401 or
+//! 429 restarts healthy processes. In axum, add the probes *after* the layers, since
+//! [`Router::layer`] wraps only what was added before it. A port of their own is better still.
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -129,19 +131,16 @@
 //! |---|---|
 //! | `axum` | routes from `MatchedPath` for [`ShedLayer`] |
 //! | `grpc` | `Health::grpc`: `grpc.health.v1` with Check, Watch and List, for tonic |
-//! | `http`, `tcp`, `dns`, `tls`, `disk`, `memory`, `file`, `runtime`, `sqlx`, `redis` | the ready-made [`checks`] of these names |
 //!
 //! # Limits
 //!
-//! - Without a [watch](Health::watch), liveness says that the runtime which serves it still answers,
-//!   no more. If every worker of that runtime is blocked, the probe times out, which the kubelet
-//!   counts as a failure as well.
-//! - Names of hosts are resolved by the system's resolver, on a blocking thread that a timeout
-//!   does not end: where that hangs for long, give addresses, or the `dns` check's own resolver.
+//! - Without a [watch](Health::watch), liveness shows only that the runtime which serves it answers.
+//!   If every worker of that runtime is blocked, the probe times out, which is a failure for the
+//!   kubelet, too.
 //! - A check that spawns work and leaves it behind when it is dropped can pile that work up: only
-//!   what it awaits, or does in [`Check::blocking`], is kept from running twice.
+//!   what it awaits, or does in [`Check::blocking`], never runs twice at once.
 //! - Failing readiness does not stop traffic at once: keep serving for some seconds after
-//!   [`mark_not_ready`], until whoever routes to you has noticed.
+//!   [`mark_not_ready`], until load balancers have detected it.
 //!
 //! [`drain`]: Health::drain
 //! [`mark_started`]: Health::mark_started
@@ -151,57 +150,39 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod accept;
-mod builder;
+mod changes;
 mod check;
-pub mod checks;
 mod details;
-mod entry;
-mod error;
-mod events;
 mod group;
 #[cfg(feature = "grpc")]
 mod grpc;
-mod handle;
+mod health;
 mod heartbeat;
+mod http;
 mod meters;
-mod probe;
-mod probes;
-mod query;
-mod render;
-mod report;
-mod response;
-mod result;
-mod route;
 mod scheduler;
-mod shared;
 mod shed;
-mod state;
 mod status;
-mod target;
 
-pub use self::builder::{
-    DEFAULT_BLOCKED_AFTER, DEFAULT_CONCURRENCY, DEFAULT_STALLED_AFTER, HealthBuilder,
-};
+pub use self::changes::{Change, Changes};
 pub use self::check::{
-    Check, DEFAULT_PERIOD, DEFAULT_TIMEOUT, HealthCheck, LIVENESS, READINESS, STARTUP,
+    Check, CheckResult, DEFAULT_PERIOD, DEFAULT_TIMEOUT, FailureReason, HealthCheck, LIVENESS,
+    LastRun, Observed, READINESS, Report, STARTUP,
 };
-pub use self::details::{Allowed, Details, Token};
-pub use self::error::CheckNowError;
-pub use self::events::{Change, Changes};
+pub use self::details::Details;
 pub use self::group::{Group, Standing};
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub use self::grpc::HealthServer;
-pub use self::probe::{Checks, Liveness, Probe, Readiness, Startup};
-pub use self::probes::Probes;
-pub use self::report::{FailureReason, LastRun, Report};
-pub use self::response::ProbeBody;
-pub use self::result::{CheckResult, Observed};
+pub use self::health::{
+    CheckNowError, DEFAULT_BLOCKED_AFTER, DEFAULT_CONCURRENCY, DEFAULT_STALLED_AFTER, Health,
+    HealthBuilder,
+};
+pub use self::http::{Probe, ProbeService, Probes};
 pub use self::shed::{Shed, ShedFuture, ShedLayer};
-pub use self::state::Health;
 pub use self::status::{Kind, Status};
 pub use tower_ops_core::config::ConfigError;
+pub use tower_ops_core::http::AnswerBody;
 pub use tower_ops_core::secret::Secret;
 
 #[cfg(doctest)]

@@ -1,19 +1,27 @@
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
+use tower_ops_core::sync::Mutex;
 use tower_ops_observe::{GrpcCode, GrpcProtocol};
 use tower_service::Service;
 
-use crate::route::Route;
-use crate::state::Health;
+use crate::check::{CheckEntries, CheckEntry};
+use crate::health::Health;
+use crate::status::Status;
+
+mod route;
+
+use self::route::Route;
 
 impl Health {
-    /// A layer that answers for the routes that are of no use while a check is
+    /// Returns a layer that answers for the routes that are of no use while a check is
     /// [down](crate::Check::affects).
     #[must_use]
     pub fn shed_layer(&self) -> ShedLayer {
@@ -24,16 +32,16 @@ impl Health {
 }
 
 /// Answers 503 for the routes that a check which is down [affects](crate::Check::affects), with
-/// a `retry-after` of that check's period; a gRPC or gRPC-Web call gets `UNAVAILABLE`. All else
-/// passes.
+/// a `retry-after` of that check's period. A gRPC or gRPC-Web call gets `UNAVAILABLE`. All other
+/// requests pass.
 ///
-/// While no such check is down, it costs a request one atomic load. The answer has no body: why
-/// is nobody's business.
+/// While no such check is down, it costs a request one atomic load. The answer has no body: the
+/// cause is not public.
 ///
-/// The route is axum's `MatchedPath` with the feature `axum`, where it is known: inside of
-/// `Router::layer` or `Router::route_layer`. Otherwise the request's path is compared, which
-/// fits a template too: `/orders/7` fits `/orders/{id}`, and so does `/orders/new`, even if that
-/// is a route of its own. Made by [`Health::shed_layer`].
+/// With the feature `axum` the route is axum's `MatchedPath`, where that is known: inside of
+/// `Router::layer` or `Router::route_layer`. Otherwise the request's path is compared, with
+/// templates too: `/orders/7` fits `/orders/{id}`, and so does `/orders/new`, even if that is a
+/// route of its own. Made by [`Health::shed_layer`].
 ///
 /// # Examples
 ///
@@ -89,11 +97,10 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let shed = &self.health.shared.shed;
-        let shed = shed.any().then(|| shed.because_of(Route::of(&request)));
-        let state = match shed.flatten() {
+        let routes = &self.health.inner.shed_routes;
+        let state = match routes.cause(|| Route::of(&request)) {
             Some(entry) => State::Shed {
-                // Rounded up: at once would be too soon.
+                // Rounded up: 0 would be at once.
                 seconds: entry.check.period.as_secs_f64().ceil().max(1.0),
                 grpc: GrpcProtocol::of(&request),
             },
@@ -152,4 +159,45 @@ fn shed<R: Default>(seconds: f64, grpc: Option<GrpcProtocol>) -> Response<R> {
     headers.insert(RETRY_AFTER, HeaderValue::from(seconds as u64));
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     response
+}
+
+/// The routes to shed now, each with the check that is down.
+#[derive(Default)]
+pub(crate) struct ShedRoutes {
+    /// What a request looks at while nothing is shed.
+    any: AtomicBool,
+    routes: Mutex<Arc<[(Arc<str>, Arc<CheckEntry>)]>>,
+}
+
+impl ShedRoutes {
+    /// Takes the checks under its lock, so that the last one to write has the newest.
+    pub(crate) fn update(&self, entries: impl FnOnce() -> Arc<CheckEntries>) {
+        let mut routes = self.routes.lock();
+        let entries = entries();
+        let down = entries.values().filter(|entry| {
+            // Most checks name no route.
+            !entry.check.routes.is_empty() && entry.status() == Status::Down
+        });
+        *routes = down
+            .flat_map(|entry| {
+                let named = entry.check.routes.iter();
+                named.map(|route| (Arc::clone(route), Arc::clone(entry)))
+            })
+            .collect();
+        self.any.store(!routes.is_empty(), Ordering::Release);
+    }
+
+    /// Returns the check because of which a route is shed now.
+    fn cause<'a>(&self, route: impl FnOnce() -> Route<'a>) -> Option<Arc<CheckEntry>> {
+        if !self.any.load(Ordering::Acquire) {
+            return None;
+        }
+        let routes = Arc::clone(&self.routes.lock());
+        let route = route();
+        // A check that has stopped running becomes unknown, and sheds nothing then.
+        let (_, entry) = routes
+            .iter()
+            .find(|(named, entry)| route.is_meant_by(named) && entry.status() == Status::Down)?;
+        Some(Arc::clone(entry))
+    }
 }

@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// How a check, or a group of checks, stands. Ordered: what is worse is greater.
+/// The status of a check, or of a group of checks. Ordered: the worse is the greater.
 ///
 /// # Examples
 ///
@@ -13,11 +13,11 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Status {
-    /// As it should be.
+    /// It works as it should.
     Ok,
-    /// It works, and somebody should look.
+    /// It works, but not as it should.
     Degraded,
-    /// Nothing is known: it has not run yet, or not for too long.
+    /// It has not run yet, or its last result is too old.
     Unknown,
     /// It does not work.
     Down,
@@ -27,7 +27,7 @@ impl Status {
     /// Every status, the best first.
     pub const ALL: [Self; 4] = [Self::Ok, Self::Degraded, Self::Unknown, Self::Down];
 
-    /// The word for it: `ok`, `degraded`, `unknown` or `down`.
+    /// Returns the word for it: `ok`, `degraded`, `unknown` or `down`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -38,7 +38,7 @@ impl Status {
         }
     }
 
-    /// What a gauge shows of it.
+    /// Returns its value as a gauge.
     pub(crate) const fn gauge(self) -> f64 {
         match self {
             Self::Ok => 1.0,
@@ -54,22 +54,22 @@ impl fmt::Display for Status {
     }
 }
 
-/// What a check's failure means for the groups that it is in.
+/// What the failure of a check means for its groups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// Down makes the group down: this process is of no use without it.
+    /// Down makes the group down: the process is of no use without it.
     Critical,
-    /// Down makes the group degraded. The default, and right for whatever other
-    /// instances share: if all of them went unready at once, nobody would be left.
+    /// Down makes the group degraded. The default, and right for what all instances share: if all
+    /// of them were not ready at once, none would be left.
     #[default]
     Degrading,
-    /// Reported, and without influence.
+    /// Visible in answers, without influence on the group.
     Informational,
 }
 
 impl Kind {
-    /// The word for it: `critical`, `degrading` or `informational`.
+    /// Returns the word for it: `critical`, `degrading` or `informational`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -79,7 +79,7 @@ impl Kind {
         }
     }
 
-    /// What a group makes of a check that stands so.
+    /// Returns what a status of such a check is for a group.
     pub(crate) fn weigh(self, status: Status) -> Status {
         match self {
             Self::Critical => status,

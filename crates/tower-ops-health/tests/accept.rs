@@ -12,7 +12,7 @@ use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 use proptest::prelude::*;
 use tower::{Service, ServiceExt};
-use tower_ops_health::{Health, ProbeBody};
+use tower_ops_health::{AnswerBody, Health};
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -20,7 +20,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// Asks with these `accept` values; returns code, content type and body.
 async fn answer<S, V>(service: S, values: &[V]) -> (u16, String, String)
 where
-    S: Service<Request<()>, Response = Response<ProbeBody>, Error = Infallible>,
+    S: Service<Request<()>, Response = Response<AnswerBody>, Error = Infallible>,
     V: AsRef<[u8]>,
 {
     let mut request = Request::new(());
@@ -114,8 +114,8 @@ async fn json_for_everybody_else() {
 "
             .to_owned(),
         );
-        let said = answer(Health::new().liveness(), values).await;
-        assert_eq!(said, ok, "{values:?}");
+        let answered = answer(Health::new().liveness(), values).await;
+        assert_eq!(answered, ok, "{values:?}");
     }
 }
 

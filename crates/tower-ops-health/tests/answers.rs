@@ -107,7 +107,7 @@ async fn the_public_sees_a_status_and_nothing_else() {
 
 #[tokio::test(start_paused = true)]
 async fn who_may_sees_checks() {
-    let health = start(three().details(Details::Always)).await;
+    let health = start(three().details(Details::always())).await;
     let answer = get(&health, "/checks").await;
     assert_eq!(answer.code, 503);
     let mut seen = answer.json();
@@ -173,7 +173,7 @@ async fn a_probe_lists_what_is_wrong_first_and_has_no_more_than_64_kib() {
             CheckResult::ok().detail("\"x\"".repeat(100))
         }))
     });
-    let health = start(builder.check(down.critical()).details(Details::Always)).await;
+    let health = start(builder.check(down.critical()).details(Details::always())).await;
     sleep(Duration::from_secs(60)).await;
     for path in ["/ready", "/ready?verbose", "/health", "/startup"] {
         for accept in ["application/json", "application/health+json", "text/plain"] {
@@ -200,7 +200,7 @@ async fn what_is_asked_for_by_name_and_names_that_nobody_has_are_answered_in_64_
         .cloned()
         .map(|name| Check::new(name, huge).critical());
     let builder = checks.fold(Health::builder(), HealthBuilder::check);
-    let health = start(builder.details(Details::Always)).await;
+    let health = start(builder.details(Details::always())).await;
     sleep(Duration::from_secs(60)).await;
     let one = &names[999];
     let many = names[..100].join(",");
@@ -296,7 +296,7 @@ async fn text_has_a_line_for_each_check() {
     let health = start(
         three()
             .check(Check::always_ok("late").initial_delay(Duration::from_secs(60)))
-            .details(Details::Always),
+            .details(Details::always()),
     )
     .await;
     let text = [("accept", "text/plain")];
@@ -331,7 +331,7 @@ async fn the_draft_of_the_ietf() {
         (200, "{\"status\":\"warn\"}\n")
     );
 
-    let health = start(three().details(Details::Always)).await;
+    let health = start(three().details(Details::always())).await;
     let answer = get_with(&health, "/checks", &accept).await;
     assert_eq!(answer.code, 503);
     let seen = answer.json();
@@ -397,7 +397,7 @@ async fn degraded_is_207_by_choice() {
 
 #[tokio::test(start_paused = true)]
 async fn head_has_the_headers_of_get() {
-    let health = start(three().details(Details::Always)).await;
+    let health = start(three().details(Details::always())).await;
     for path in [
         "/checks?exclude=db",
         "/health/ping",

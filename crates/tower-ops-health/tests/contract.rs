@@ -14,7 +14,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
 use tower::{Service, ServiceExt};
-use tower_ops_health::{Health, Liveness, Probe, ProbeBody, Probes, Readiness, Startup};
+use tower_ops_health::{AnswerBody, Health, Probe, ProbeService, Probes};
 
 const JSON_OK: &str = "{\"status\":\"ok\"}\n";
 const JSON_DOWN: &str = "{\"status\":\"down\"}\n";
@@ -44,7 +44,7 @@ impl Answer {
 
 async fn ask<S, B>(service: S, request: Request<B>) -> Answer
 where
-    S: Service<Request<B>, Response = Response<ProbeBody>, Error = Infallible>,
+    S: Service<Request<B>, Response = Response<AnswerBody>, Error = Infallible>,
 {
     let Ok(response) = service.oneshot(request).await;
     let (head, body) = response.into_parts();
@@ -237,7 +237,7 @@ async fn headers_are_complete() {
 }
 
 #[tokio::test]
-async fn another_path_is_told_the_paths() {
+async fn another_path_gets_the_paths() {
     let probes = Health::new().probes();
     for path in [
         "/",
@@ -364,21 +364,17 @@ fn fits_where_axum_and_hyper_want_it() {
     fn shared<T: Clone + Send + Sync + 'static>() {}
     fn service<S, B>()
     where
-        S: Service<Request<B>, Response = Response<ProbeBody>, Error = Infallible>,
+        S: Service<Request<B>, Response = Response<AnswerBody>, Error = Infallible>,
         S::Future: Send + Sync + Unpin + 'static,
     {
     }
     struct NotEvenSend(#[expect(dead_code)] *const u8);
 
     shared::<Health>();
-    shared::<Liveness>();
-    shared::<Readiness>();
-    shared::<Startup>();
+    shared::<ProbeService>();
     shared::<Probes>();
-    shared::<ProbeBody>();
-    service::<Liveness, NotEvenSend>();
-    service::<Readiness, NotEvenSend>();
-    service::<Startup, NotEvenSend>();
+    shared::<AnswerBody>();
+    service::<ProbeService, NotEvenSend>();
     service::<Probes, NotEvenSend>();
     fn send<T: Send>(_: &T) {}
     send(&Health::new().ready());

@@ -1,4 +1,4 @@
-//! "For ever" is an error that says so, or a duration like any other: nothing panics.
+//! "For ever" is a problem with a text, or a duration like any other: nothing panics.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
 use std::time::Duration;

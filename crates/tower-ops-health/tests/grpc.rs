@@ -99,7 +99,7 @@ fn health(orders: &Script) -> Health {
 }
 
 #[tokio::test]
-async fn check_tells_how_groups_are() {
+async fn check_answers_the_status_of_groups() {
     let orders = Script::new();
     let health = health(&orders);
     let mut changes = health.changes();
@@ -135,7 +135,7 @@ async fn check_tells_how_groups_are() {
 }
 
 #[tokio::test]
-async fn watch_tells_what_changes_and_nothing_twice() {
+async fn watch_sends_changes_and_nothing_twice() {
     let orders = Script::new();
     let health = health(&orders);
     let server = Running::start(&health).await;
@@ -153,7 +153,7 @@ async fn watch_tells_what_changes_and_nothing_twice() {
     change(&mut changes).await;
     assert_eq!(next(&mut watched).await, Some(Serving as i32));
     assert_eq!(next(&mut all).await, Some(Serving as i32));
-    // Degraded is serving still: nothing to tell.
+    // Degraded is serving: there is no change.
     for mood in [Mood::Degraded, Mood::Ok, Mood::Degraded, Mood::Down] {
         orders.set(mood);
         change(&mut changes).await;
@@ -161,7 +161,7 @@ async fn watch_tells_what_changes_and_nothing_twice() {
     assert_eq!(next(&mut watched).await, Some(NotServing as i32));
     orders.set(Mood::Ok);
     assert_eq!(next(&mut watched).await, Some(Serving as i32));
-    // One of an unknown service stays open, and says nothing more.
+    // One of an unknown service stays open, and sends nothing more.
     timeout(Duration::from_millis(200), unknown.message())
         .await
         .unwrap_err();
@@ -191,7 +191,7 @@ async fn watch_tells_what_changes_and_nothing_twice() {
     for watch in [&mut watched, &mut all, &mut unknown, &mut draining] {
         assert_eq!(next(watch).await, None);
     }
-    // One that comes late is told and ends, and not at once.
+    // One that is opened late gets the status and ends, but not at once.
     let began = tokio::time::Instant::now();
     for (service, status) in [
         ("", NotServing),
@@ -330,7 +330,7 @@ async fn a_client_in_python_sees_the_same() {
     let seen = tokio::task::spawn_blocking(move || {
         use std::io::BufRead;
         let mut lines = std::io::BufReader::new(output).lines();
-        // It says when its watch is open.
+        // It prints a line when its watch is open.
         assert_eq!(lines.next().unwrap().unwrap(), "watching");
         stopping.mark_not_ready();
         lines.next().unwrap().unwrap()

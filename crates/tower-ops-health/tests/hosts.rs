@@ -95,20 +95,20 @@ async fn on_a_hyper_connection() {
     let expected = "HTTP/1.1 503 Service Unavailable\r\n\
                     content-type: application/json\r\n\
                     content-length: 18\r\n\
-                    cache-control: no-cache, no-store, must-revalidate\r\n\
-                    x-content-type-options: nosniff\r\n\r\n\
+                    x-content-type-options: nosniff\r\n\
+                    cache-control: no-cache, no-store, must-revalidate\r\n\r\n\
                     HTTP/1.1 405 Method Not Allowed\r\n\
                     content-type: application/json\r\n\
                     content-length: 54\r\n\
-                    cache-control: no-cache, no-store, must-revalidate\r\n\
                     x-content-type-options: nosniff\r\n\
+                    cache-control: no-cache, no-store, must-revalidate\r\n\
                     allow: GET, HEAD, OPTIONS\r\n\r\n\
                     {\"error\":\"method not allowed\",\"allow\":[\"GET\",\"HEAD\"]}\n\
                     HTTP/1.1 200 OK\r\n\
                     content-type: text/plain; charset=utf-8\r\n\
                     content-length: 3\r\n\
-                    cache-control: no-cache, no-store, must-revalidate\r\n\
-                    x-content-type-options: nosniff\r\n\r\n\
+                    x-content-type-options: nosniff\r\n\
+                    cache-control: no-cache, no-store, must-revalidate\r\n\r\n\
                     ok\n";
     assert_eq!(over_hyper(&health, requests).await, expected);
 }

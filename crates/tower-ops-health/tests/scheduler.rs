@@ -225,7 +225,7 @@ async fn a_check_that_ignores_its_timeout_never_runs_twice_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_check_that_blocks_its_worker_is_noticed_and_blocks_no_other() {
+async fn a_check_that_blocks_its_worker_is_detected_and_blocks_no_other() {
     let (release, blocked) = mpsc::channel::<()>();
     let blocked = Arc::new(std::sync::Mutex::new(blocked));
     let check = Check::new("rude", move || {

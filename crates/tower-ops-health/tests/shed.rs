@@ -90,9 +90,9 @@ async fn a_down_check_sheds_the_routes_that_it_names() {
     assert_eq!(code("/pay").await, 200);
 }
 
-/// As without the feature `axum`: nobody says which route it is.
+/// As without the feature `axum`: the route is not known.
 #[tokio::test(start_paused = true)]
-async fn a_template_means_the_paths_that_fit_it_where_no_router_tells_the_route() {
+async fn a_template_means_the_paths_that_fit_it_where_the_route_is_not_known() {
     let payments = Script::new();
     payments.set(Mood::Down);
     let check = payments.check("payments").affects("/orders/{id}");

@@ -1,4 +1,4 @@
-//! A service that systemd starts with a socket, and that tells it when it is ready.
+//! A service that systemd starts with a socket, and that notifies systemd when it is ready.
 //!
 //! ```sh
 //! systemd-socket-activate -l 127.0.0.1:3000 \
@@ -32,7 +32,7 @@ async fn serve(
     };
     let lifecycle = Lifecycle::builder()
         .notify_systemd(true)
-        // Nobody has to notice: systemd holds the socket, and the next process takes it.
+        // No pre-drain is needed: systemd holds the socket, and the next process takes it.
         .pre_drain(Duration::ZERO)
         .build()?;
     let stopped = lifecycle.run();

@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     });
 
-    // Registered as they are made, run the other way round.
+    // Hooks run in the reverse order of their registration.
     lifecycle.on_stop(Hook::new("telemetry").telemetry(), async || {
         println!("hook telemetry");
     });
@@ -60,7 +60,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route_service("/prestop", lifecycle.prestop())
         .layer(lifecycle.connection_close());
     let listener = TcpListener::bind(&addr).await?;
-    println!("{}", lifecycle.report());
+    println!("{}", lifecycle.startup_report());
 
     let serve = axum::serve(listener, app).with_graceful_shutdown(lifecycle.signal_to_stop());
     match lifecycle.with_deadline(serve).await {

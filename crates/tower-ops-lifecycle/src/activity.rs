@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Knows when the last new connection came: an accept loop touches it, and a
-/// pre-drain [waits for quiet](crate::LifecycleBuilder::wait_for_quiet).
-///
-/// Cheap to clone; a touch reads the clock and stores a number. Made by
+/// Records when the last new connection came, for a pre-drain that
+/// [waits for quiet](crate::LifecycleBuilder::wait_for_quiet). Made by
 /// [`Lifecycle::activity`](crate::Lifecycle::activity).
+///
+/// Cheap to clone; a touch reads the clock and stores a number.
 ///
 /// # Examples
 ///
@@ -25,7 +25,7 @@ use tokio::time::Instant;
 #[derive(Clone)]
 pub struct Activity {
     base: Instant,
-    // Nanoseconds since the base and one more; 0 for never.
+    /// Nanoseconds since the base, plus one; 0 is never.
     last: Arc<AtomicU64>,
 }
 
@@ -37,14 +37,14 @@ impl Activity {
         }
     }
 
-    /// Says that a new connection came just now.
+    /// Records that a new connection came just now.
     pub fn touch(&self) {
         let since = u64::try_from(self.base.elapsed().as_nanos()).unwrap_or(u64::MAX - 1);
-        // The latest of several threads, in whatever order they store.
+        // Several threads may store in any order: the latest time wins.
         self.last.fetch_max(since + 1, Ordering::Relaxed);
     }
 
-    /// When the last new connection came.
+    /// Returns when the last new connection came.
     #[must_use]
     pub fn last(&self) -> Option<Instant> {
         let since = self.last.load(Ordering::Relaxed).checked_sub(1)?;

@@ -4,360 +4,343 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::Recorder;
 use tokio::time::Instant;
 use tower_ops_core::config::ConfigError;
+use tower_ops_core::recorder::{RecorderHandle, SharedRecorder};
 
-use crate::config::{Config, ExitAction, LastConnection};
 use crate::lifecycle::Lifecycle;
+use crate::lifecycle::state::LifecycleState;
 use crate::metrics::LifecycleMetrics;
 use crate::report::ShutdownReport;
-use crate::restarts;
-use crate::shared::Shared;
+use crate::restart_count;
 use crate::timeline::Timeline;
 
-/// How long a process still serves after the trigger, unless told otherwise.
+/// The default of [`pre_drain`](LifecycleBuilder::pre_drain).
 pub const DEFAULT_PRE_DRAIN: Duration = Duration::from_secs(5);
-/// How long what is in flight may take to end, unless told otherwise.
-pub const DEFAULT_DRAIN: Duration = Duration::from_secs(15);
-/// How long it may take to abort what did not end, unless told otherwise.
-pub const DEFAULT_ABORT: Duration = Duration::from_secs(1);
-/// How long all hooks together may take, unless told otherwise.
-pub const DEFAULT_HOOKS: Duration = Duration::from_secs(5);
-/// What is kept free at the end, unless told otherwise.
+/// The default of [`drain_timeout`](LifecycleBuilder::drain_timeout).
+pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
+/// The default of [`abort_timeout`](LifecycleBuilder::abort_timeout).
+pub const DEFAULT_ABORT_TIMEOUT: Duration = Duration::from_secs(1);
+/// The default of [`hooks_timeout`](LifecycleBuilder::hooks_timeout).
+pub const DEFAULT_HOOKS_TIMEOUT: Duration = Duration::from_secs(5);
+/// The default of [`margin`](LifecycleBuilder::margin).
 pub const DEFAULT_MARGIN: Duration = Duration::from_secs(2);
-/// When the process is killed, unless told otherwise: Kubernetes' own default.
+/// The default of [`grace_period`](LifecycleBuilder::grace_period), which is that of Kubernetes.
 pub const DEFAULT_GRACE_PERIOD: Duration = Duration::from_secs(30);
 
 /// Configures a [`Lifecycle`]. Made by [`Lifecycle::builder`].
 ///
-/// | part of the shutdown | setting | default |
+/// The parts of a shutdown, in their order:
+///
+/// | part | setting | default |
 /// |---|---|---|
 /// | not ready, still serving | [`pre_drain`](Self::pre_drain) | 5 s, from the first trigger |
-/// | nothing new, end what is there | [`drain`](Self::drain) | 15 s |
-/// | abort what did not end | [`abort`](Self::abort) | 1 s |
-/// | hooks | [`hooks`](Self::hooks) | 5 s in all |
+/// | accept nothing new, end what is in flight | [`drain_timeout`](Self::drain_timeout) | 15 s |
+/// | abort what did not end | [`abort_timeout`](Self::abort_timeout) | 1 s |
+/// | run hooks | [`hooks_timeout`](Self::hooks_timeout) | 5 s for all |
 /// | exit | [`margin`](Self::margin) | 2 s |
-/// | killed | [`grace_period`](Self::grace_period) | 30 s |
+///
+/// Together they have to fit into the [`grace_period`](Self::grace_period) of 30 s.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_ops_lifecycle::Lifecycle;
+///
+/// # fn main() -> Result<(), tower_ops_lifecycle::ConfigError> {
+/// let lifecycle = Lifecycle::builder()
+///     .drain_timeout(Duration::from_secs(60))
+///     .grace_period(Duration::from_secs(90)) // as in the pod's specification
+///     .expect_step("migrate")
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct LifecycleBuilder {
-    timeline: Timeline,
+    config: Config,
     over_grace_period: bool,
-    quiet: Option<Duration>,
-    last_connection: Option<LastConnection>,
-    steps: Vec<Cow<'static, str>>,
-    signals: bool,
-    exit: ExitAction,
-    exit_when_overdue: bool,
-    workers: Option<usize>,
     restart_count_file: Option<PathBuf>,
-    recorder: Option<Arc<dyn Recorder + Send + Sync>>,
-    systemd: bool,
+    recorder: RecorderHandle,
 }
+
+/// What a lifecycle keeps of its builder.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) timeline: Timeline,
+    pub(crate) quiet: Option<Duration>,
+    pub(crate) last_connection: Option<LastConnection>,
+    pub(crate) steps: Vec<Cow<'static, str>>,
+    pub(crate) signals: bool,
+    pub(crate) exit: ExitAction,
+    pub(crate) exit_when_overdue: bool,
+    pub(crate) workers: Option<usize>,
+    pub(crate) systemd: bool,
+}
+
+type LastConnection = Arc<dyn Fn() -> Option<Instant> + Send + Sync>;
+type ExitAction = Arc<dyn Fn(&ShutdownReport, i32) + Send + Sync>;
 
 impl LifecycleBuilder {
     pub(crate) fn new() -> Self {
         Self {
-            timeline: Timeline {
-                pre_drain: DEFAULT_PRE_DRAIN,
-                drain: DEFAULT_DRAIN,
-                abort: DEFAULT_ABORT,
-                hooks: DEFAULT_HOOKS,
-                margin: DEFAULT_MARGIN,
-                grace_period: DEFAULT_GRACE_PERIOD,
+            config: Config {
+                timeline: Timeline {
+                    pre_drain: DEFAULT_PRE_DRAIN,
+                    drain: DEFAULT_DRAIN_TIMEOUT,
+                    abort: DEFAULT_ABORT_TIMEOUT,
+                    hooks: DEFAULT_HOOKS_TIMEOUT,
+                    margin: DEFAULT_MARGIN,
+                    grace_period: DEFAULT_GRACE_PERIOD,
+                },
+                quiet: None,
+                last_connection: None,
+                steps: Vec::new(),
+                signals: true,
+                exit: Arc::new(exit),
+                exit_when_overdue: true,
+                workers: None,
+                systemd: false,
             },
             over_grace_period: false,
-            quiet: None,
-            last_connection: None,
-            steps: Vec::new(),
-            signals: true,
-            exit: Arc::new(exit),
-            exit_when_overdue: true,
-            workers: None,
             restart_count_file: None,
-            recorder: None,
-            systemd: false,
+            recorder: RecorderHandle::default(),
         }
     }
 
-    /// How long the process says that it is not ready, and serves all the same:
-    /// until whoever routes to it has noticed. 5 s by default, from the first
-    /// trigger on, whoever that was and whenever the second one comes.
+    /// Sets how long the process still serves after the first trigger, while it reports that it is
+    /// not ready. 5 s by default; a day at most, as all times here.
     ///
-    /// Behind a load balancer that checks health itself: its interval times its
-    /// threshold, and its deregistration delay.
+    /// Load balancers need that time to stop sending requests. If yours checks health itself, use
+    /// its interval times its threshold, and add its deregistration delay.
     #[must_use]
     pub const fn pre_drain(mut self, time: Duration) -> Self {
-        self.timeline.pre_drain = time;
+        self.config.timeline.pre_drain = time;
         self
     }
 
-    /// How long what is in flight may take to end. 15 s by default.
+    /// Sets how long work in flight may take to end. 15 s by default.
     #[must_use]
-    pub const fn drain(mut self, time: Duration) -> Self {
-        self.timeline.drain = time;
+    pub const fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.config.timeline.drain = timeout;
         self
     }
 
-    /// How long [participants](Lifecycle::on_drain) may take, after the drain's
-    /// deadline, to abort what is left and to say what it was. 1 s by default; not
-    /// spent if everything ended in time.
+    /// Sets how long [participants](Lifecycle::on_drain) may take after the drain's deadline to
+    /// abort what is left and to report it. 1 s by default. It is not used up if everything ended
+    /// in time.
     #[must_use]
-    pub const fn abort(mut self, time: Duration) -> Self {
-        self.timeline.abort = time;
+    pub const fn abort_timeout(mut self, timeout: Duration) -> Self {
+        self.config.timeline.abort = timeout;
         self
     }
 
-    /// How long all hooks together may take. 5 s by default.
+    /// Sets how long all hooks together may take. 5 s by default; more than 0.
     #[must_use]
-    pub const fn hooks(mut self, time: Duration) -> Self {
-        self.timeline.hooks = time;
+    pub const fn hooks_timeout(mut self, timeout: Duration) -> Self {
+        self.config.timeline.hooks = timeout;
         self
     }
 
-    /// What is kept free at the end, for the last listeners to close and the process
-    /// to exit. 2 s by default.
+    /// Sets the time that is kept free at the end, in which the last listeners close and the
+    /// process exits. 2 s by default.
     #[must_use]
     pub const fn margin(mut self, time: Duration) -> Self {
-        self.timeline.margin = time;
+        self.config.timeline.margin = time;
         self
     }
 
-    /// How long after the trigger the process is killed:
-    /// `terminationGracePeriodSeconds` in Kubernetes, `TimeoutStopSec` in systemd.
-    /// 30 s by default.
+    /// Sets how long after the first trigger the process is killed:
+    /// `terminationGracePeriodSeconds` in Kubernetes, `TimeoutStopSec` in systemd. 30 s by default.
     #[must_use]
     pub const fn grace_period(mut self, time: Duration) -> Self {
-        self.timeline.grace_period = time;
+        self.config.timeline.grace_period = time;
         self
     }
 
-    /// Whether the timeline may be longer than the grace period: where nobody kills
-    /// the process. Off by default, and [`build`](Self::build) then refuses it.
+    /// Sets whether the shutdown may take longer than the grace period: for a process that nothing
+    /// kills. Off by default; [`build`](Self::build) then rejects such a configuration.
     #[must_use]
     pub const fn allow_over_grace_period(mut self, allow: bool) -> Self {
         self.over_grace_period = allow;
         self
     }
 
-    /// Ends the pre-drain early, once no new connection came for that long. Off by
-    /// default.
+    /// Ends the pre-drain early, when no new connection came for `window`. Off by default; between
+    /// 0 s and [`pre_drain`](Self::pre_drain).
     ///
-    /// Needs to know when connections come: let the accept loop touch
-    /// [`Lifecycle::activity`], or give a closure to
-    /// [`last_connection`](Self::last_connection). With neither, the pre-drain takes
-    /// its full time.
+    /// The lifecycle has to know when connections come. Either the accept loop touches
+    /// [`Lifecycle::activity`], or you set [`last_connection`](Self::last_connection). With
+    /// neither, the pre-drain takes its full time.
     ///
-    /// Clients that keep their connections open send requests, not connections: use
+    /// Clients that keep their connections open send requests, not connections. Use
     /// [`ConnectionCloseLayer`](crate::ConnectionCloseLayer) as well.
     #[must_use]
     pub fn wait_for_quiet(mut self, window: impl Into<Option<Duration>>) -> Self {
-        self.quiet = window.into();
+        self.config.quiet = window.into();
         self
     }
 
-    /// Where to ask for the moment of the last new connection, in place of
-    /// [`Lifecycle::activity`]. Asked a few times in a shutdown, never before.
+    /// Sets a source for the time of the last new connection, instead of [`Lifecycle::activity`].
+    /// It is called a few times in a shutdown, never before.
     #[must_use]
     pub fn last_connection(
         mut self,
         source: impl Fn() -> Option<Instant> + Send + Sync + 'static,
     ) -> Self {
-        self.last_connection = Some(Arc::new(source));
+        self.config.last_connection = Some(Arc::new(source));
         self
     }
 
-    /// Registers a start-up step: the process is ready by itself when all that were
-    /// registered are done. With none it is when
-    /// [`mark_ready`](Lifecycle::mark_ready) is called.
+    /// Registers a start-up step. The process gets ready by itself when all registered steps are
+    /// done. Without any, it gets ready by [`mark_ready`](Lifecycle::mark_ready).
     #[must_use]
     pub fn expect_step(mut self, name: impl Into<Cow<'static, str>>) -> Self {
-        self.steps.push(name.into());
+        self.config.steps.push(name.into());
         self
     }
 
-    /// Whether SIGTERM and SIGINT (Ctrl-C where there are no signals) are listened
-    /// to. They are by default, from [`run`](Lifecycle::run) on.
+    /// Sets whether [`run`](Lifecycle::run) listens to SIGTERM and SIGINT, or to Ctrl-C where there
+    /// are no signals. It does by default.
     ///
-    /// Once the shutdown is over, or when the last handle is dropped before one has begun, they
-    /// end the process as if nothing had ever listened to them. Only a first SIGTERM after
-    /// [`/prestop`](crate::PreStop), which the kubelet sends in any case, is ignored within the
-    /// grace period. Handlers of your own that are to outlive the lifecycle need `false` here, and
-    /// call [`trigger`](Lifecycle::trigger).
+    /// When the shutdown is over, or the last handle is dropped before one began, these signals end
+    /// the process, as they do by default. One exception: the kubelet always sends a SIGTERM after
+    /// [`/prestop`](crate::PreStop), so the first one within the grace period is ignored. If your
+    /// own signal handlers have to outlive the lifecycle, use `false` and call
+    /// [`trigger`](Lifecycle::trigger).
     #[must_use]
     pub const fn signals(mut self, listen: bool) -> Self {
-        self.signals = listen;
+        self.config.signals = listen;
         self
     }
 
-    /// Whether a process that was told to end by a signal exits when it is overdue, whatever
-    /// keeps it: a task that computes and never waits, or a runtime that is blocked as a whole.
-    /// On by default. A thread, which there is from the signal on only, waits until the shutdown
-    /// should be over, or is, and for half of the [margin](Self::margin) at least 500 ms more.
+    /// Sets whether a process that got a signal exits when its shutdown is overdue, whatever keeps
+    /// it running: a task that computes and never waits, or a runtime whose threads are all
+    /// blocked. It does by default.
     ///
-    /// It does what [`on_second_signal`](Self::on_second_signal) says.
+    /// A thread, which starts with the signal, waits until the shutdown is over or should be. Then
+    /// it waits for half of the [margin](Self::margin), 500 ms at least. If the process still runs,
+    /// it does what [`on_second_signal`](Self::on_second_signal) configures.
     #[must_use]
     pub const fn exit_when_overdue(mut self, exit: bool) -> Self {
-        self.exit_when_overdue = exit;
+        self.config.exit_when_overdue = exit;
         self
     }
 
-    /// What to do at the second signal, with the report and the exit code.
+    /// Sets what happens at the second signal. The function gets the report and the exit code.
     ///
-    /// By default the report is written to standard error, and the process exits
-    /// with 143 for SIGTERM and 130 for SIGINT. What is given here has to end the
-    /// process: if it returns, nothing more of the shutdown is carried out.
+    /// By default it writes the report to standard error and exits with 143 for SIGTERM and 130 for
+    /// SIGINT. Your function has to end the process: if it returns, the rest of the shutdown is not
+    /// carried out.
     #[must_use]
     pub fn on_second_signal(
         mut self,
         exit: impl Fn(&ShutdownReport, i32) + Send + Sync + 'static,
     ) -> Self {
-        self.exit = Arc::new(exit);
+        self.config.exit = Arc::new(exit);
         self
     }
 
-    /// What `server_workers` says. By default the number of worker threads of the
+    /// Sets the value of `server_workers`. By default it is the number of worker threads of the
     /// runtime in which [`run`](Lifecycle::run) was called first.
     #[must_use]
     pub const fn workers(mut self, workers: usize) -> Self {
-        self.workers = Some(workers);
+        self.config.workers = Some(workers);
         self
     }
 
-    /// Counts the restarts in this file, and shows them in `restart_count`. Off by
-    /// default. The first start is no restart.
+    /// Counts restarts in this file, and publishes the count as `restart_count`. Off by default.
+    /// The first start is not a restart.
     ///
-    /// [`build`](Self::build) reads and writes the file (some milliseconds), in such a
-    /// way that it is whole after a crash. If it is torn the count begins again; if it
-    /// is something else it is left alone; either is logged, and told by
-    /// [`restart_count_problem`](Lifecycle::restart_count_problem). In Kubernetes it has
-    /// to be on a volume that outlives the container, and one process may use it.
+    /// [`build`](Self::build) reads and replaces the file, which blocks for some milliseconds. The
+    /// file is whole after a crash. If it is torn, the count begins again. If it holds something
+    /// else, it is left alone. Both are logged, and returned by
+    /// [`restart_count_problem`](Lifecycle::restart_count_problem). In Kubernetes, put the file on
+    /// a volume that outlives the container. Only one process may use it.
     #[must_use]
     pub fn restart_count_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.restart_count_file = Some(path.into());
         self
     }
 
-    /// Records in this recorder, and not in the process's one, which has to be
+    /// Sets the recorder of the metrics. By default it is the process's recorder, which has to be
     /// installed before [`build`](Self::build).
     #[must_use]
-    pub fn recorder(mut self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
-        self.recorder = Some(recorder);
+    pub fn recorder(mut self, recorder: SharedRecorder) -> Self {
+        self.recorder = RecorderHandle::new(Some(recorder));
         self
     }
 
-    /// Tells systemd when the process is ready and when it stops
-    /// (`Type=notify`). Off by default; does nothing if systemd did not ask.
+    /// Sets whether systemd is notified when the process is ready and when it stops
+    /// (`Type=notify`). Off by default. Without `NOTIFY_SOCKET` in the environment it does nothing.
     #[cfg(feature = "systemd")]
     #[cfg_attr(docsrs, doc(cfg(feature = "systemd")))]
     #[must_use]
     pub const fn notify_systemd(mut self, notify: bool) -> Self {
-        self.systemd = notify;
+        self.config.systemd = notify;
         self
     }
 
-    /// Whether this can be built.
+    /// Checks the configuration without building.
     ///
     /// # Errors
     ///
-    /// If the configuration is invalid; the error lists every problem.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    /// If the configuration is invalid; the error has every problem.
+    pub fn validate(&self) -> Result<(), ConfigError> {
         ConfigError::check("the lifecycle", self.problems())
     }
 
-    /// Builds the lifecycle, which begins in this moment.
+    /// Builds the lifecycle. Its uptime and its start-up begin now.
     ///
     /// # Errors
     ///
-    /// If the configuration is invalid; the error lists every problem.
+    /// If the configuration is invalid; the error has every problem.
     pub fn build(self) -> Result<Lifecycle, ConfigError> {
-        self.check()?;
+        self.validate()?;
         Ok(self.into_lifecycle())
     }
 
     /// Must be valid.
     pub(crate) fn into_lifecycle(self) -> Lifecycle {
-        let counts_restarts = self.restart_count_file.is_some();
-        let metrics = LifecycleMetrics::register(self.recorder.as_ref(), counts_restarts);
         let restarts = self
             .restart_count_file
-            .as_deref()
-            .map(restarts::count_start);
-        if let Some(restarts) = &restarts {
-            metrics.set_restarts(restarts.count);
-            if let Some(problem) = &restarts.problem {
-                tracing::warn!("the restart count: {problem}");
-            }
+            .map(|it| restart_count::count_start(&it));
+        let metrics = LifecycleMetrics::register(&self.recorder, restarts.as_ref());
+        if let Some(problem) = restarts.as_ref().and_then(|it| it.problem.as_ref()) {
+            tracing::warn!("the restart count: {problem}");
         }
-        let config = Config {
-            timeline: self.timeline,
-            quiet: self.quiet,
-            last_connection: self.last_connection,
-            steps: self.steps,
-            signals: self.signals,
-            exit: self.exit,
-            exit_when_overdue: self.exit_when_overdue,
-            workers: self.workers,
-            systemd: self.systemd,
-        };
-        Lifecycle::from_shared(Shared::new(config, metrics, restarts))
+        Lifecycle {
+            state: LifecycleState::new(self.config, metrics, restarts),
+        }
     }
 
     fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        let timeline = &self.timeline;
-        let times = [
-            ("pre_drain", timeline.pre_drain),
-            ("drain", timeline.drain),
-            ("abort", timeline.abort),
-            ("hooks", timeline.hooks),
-            ("margin", timeline.margin),
-            ("grace_period", timeline.grace_period),
-        ];
-        for (name, time) in times.iter().filter(|(_, time)| *time > MOST) {
-            problems.push(format!("{name}: {time:?} is more than a day"));
-        }
-        if timeline.hooks.is_zero() {
-            problems.push("hooks: 0 s leaves no time for any hook".to_owned());
-        }
-        let all_bounded = times.iter().all(|(_, time)| *time <= MOST);
-        if all_bounded && !self.over_grace_period && timeline.total() > timeline.grace_period {
-            problems.push(format!(
-                "grace_period: {:?} is less than the {:?} that the shutdown may take (pre_drain \
-                 {:?}, drain {:?}, abort {:?}, hooks {:?}, margin {:?}); shorten one, or raise \
-                 the grace period where the process is killed, or allow_over_grace_period(true)",
-                timeline.grace_period,
-                timeline.total(),
-                timeline.pre_drain,
-                timeline.drain,
-                timeline.abort,
-                timeline.hooks,
-                timeline.margin,
-            ));
-        }
-        if let Some(window) = self.quiet
-            && (window.is_zero() || window >= timeline.pre_drain)
+        let mut problems = self.config.timeline.problems(self.over_grace_period);
+        let pre_drain = self.config.timeline.pre_drain;
+        if let Some(window) = self.config.quiet
+            && (window.is_zero() || window >= pre_drain)
         {
             problems.push(format!(
-                "wait_for_quiet: {window:?} is not between 0 s and the {:?} of pre_drain",
-                timeline.pre_drain
+                "wait_for_quiet: {window:?} is not between 0 s and the {pre_drain:?} of pre_drain"
             ));
         }
-        for (place, name) in self.steps.iter().enumerate() {
+        let steps = &self.config.steps;
+        for (place, name) in steps.iter().enumerate() {
             if name.is_empty() {
                 problems.push("expect_step: a name is empty".to_owned());
-            } else if self.steps[..place].contains(name) {
+            } else if steps[..place].contains(name) {
                 problems.push(format!("expect_step: {name:?} is given twice"));
             }
         }
-        if self.workers == Some(0) {
+        if self.config.workers == Some(0) {
             problems.push("workers: 0 cannot serve anything".to_owned());
         }
         if let Some(path) = &self.restart_count_file
             && path.file_name().is_none()
         {
             problems.push(format!(
-                "restart_count_file: {:?} is no path of a file",
+                "restart_count_file: {:?} is not the path of a file",
                 path.display().to_string()
             ));
         }
@@ -365,11 +348,8 @@ impl LifecycleBuilder {
     }
 }
 
-/// So that no sum of times overflows a clock.
-const MOST: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// The report is written here as well as logged: what logs in the background would
-/// lose it.
+/// Writes the report to standard error as well: a logger that works in the background would lose
+/// it.
 fn exit(report: &ShutdownReport, code: i32) {
     use std::io::Write as _;
 
@@ -380,15 +360,15 @@ fn exit(report: &ShutdownReport, code: i32) {
 impl fmt::Debug for LifecycleBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LifecycleBuilder")
-            .field("timeline", &self.timeline)
+            .field("timeline", &self.config.timeline)
             .field("allow_over_grace_period", &self.over_grace_period)
-            .field("wait_for_quiet", &self.quiet)
-            .field("steps", &self.steps)
-            .field("signals", &self.signals)
-            .field("exit_when_overdue", &self.exit_when_overdue)
-            .field("workers", &self.workers)
+            .field("wait_for_quiet", &self.config.quiet)
+            .field("steps", &self.config.steps)
+            .field("signals", &self.config.signals)
+            .field("exit_when_overdue", &self.config.exit_when_overdue)
+            .field("workers", &self.config.workers)
             .field("restart_count_file", &self.restart_count_file)
-            .field("systemd", &self.systemd)
+            .field("systemd", &self.config.systemd)
             .finish_non_exhaustive()
     }
 }

@@ -1,30 +1,34 @@
-//! Who takes part in the drain, and what it waits for.
-
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, IntoFuture};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
+use tower_ops_core::sync::Mutex;
 
 use crate::lifecycle::Lifecycle;
-use crate::lock::lock;
-use crate::shared::Shared;
+use crate::lifecycle::state::LifecycleState;
+use crate::phase::Phase;
+
+mod serve;
+
+pub use self::serve::DeadlineElapsed;
 
 impl Lifecycle {
-    /// Registers something that takes part in the drain: it is called when the drain
-    /// begins, together with all others, and the drain lasts until all are done.
+    /// Registers a participant of the drain. It is called when the drain begins, together with all
+    /// others. The drain lasts until all participants are done.
     ///
-    /// It has until [`Drain::deadline`] to end what it has, and
-    /// [some time more](crate::LifecycleBuilder::abort) to abort the rest and to
-    /// [say](Drain::aborted) what that was. Then it is dropped. A panic in it is
-    /// reported, and stops nobody else.
+    /// It has until [`Drain::deadline`] to end its work. Then it has the [abort
+    /// timeout](crate::LifecycleBuilder::abort_timeout) to abort the rest and to
+    /// [report](Drain::aborted) it. Then it is dropped. A panic in it is reported and stops no
+    /// other participant.
     ///
-    /// Called during the drain it begins at once; after it, it is logged and dropped.
+    /// A participant that is registered during the drain begins at once. After the drain it is
+    /// dropped, with a warning in the log.
     ///
     /// # Examples
     ///
@@ -56,10 +60,10 @@ impl Lifecycle {
         self.take_part(name.into(), participant, true);
     }
 
-    /// As [`on_drain`](Self::on_drain), for what takes part without knowing of every server: where
-    /// a server was given [`signal_to_stop`](Self::signal_to_stop) and nothing else tells when it
-    /// has stopped, the drain takes its full time all the same.
-    pub fn on_drain_beside<F, Fut>(&self, name: impl Into<Cow<'static, str>>, participant: F)
+    /// Like [`on_drain`](Self::on_drain), but the participant does not count as a server. Use it
+    /// for work that ends independently of your listeners: if a server was only given
+    /// [`signal_to_stop`](Self::signal_to_stop), the drain still takes its full time.
+    pub fn on_drain_independent<F, Fut>(&self, name: impl Into<Cow<'static, str>>, participant: F)
     where
         F: FnOnce(Drain) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
@@ -67,85 +71,88 @@ impl Lifecycle {
         self.take_part(name.into(), participant, false);
     }
 
-    /// Declares that a participant registered by [`on_drain_beside`](Self::on_drain_beside) knows
-    /// what is in flight on every server, those among them that were only given
-    /// [`signal_to_stop`](Self::signal_to_stop): the drain ends when all participants have, and
-    /// does not take its full time for the sake of such a server.
+    /// Declares that an [independent](Self::on_drain_independent) participant tracks what is in
+    /// flight on every server. The drain then ends with its participants, even if a server was only
+    /// given [`signal_to_stop`](Self::signal_to_stop).
     ///
-    /// The participant has to allow for what the server has accepted and not passed on:
-    /// [`Drain::has_unseen_servers`] tells when that is.
-    pub fn observe_servers(&self) {
-        self.shared.drain.observed.store(true, Ordering::Relaxed);
+    /// Such a server may have accepted a request that it has not passed on yet. The participant has
+    /// to allow for that if [`Drain::has_untracked_servers`] returns true.
+    pub fn track_servers(&self) {
+        self.state
+            .drain
+            .servers_tracked
+            .store(true, Ordering::Relaxed);
     }
 
-    fn take_part<F, Fut>(&self, name: Cow<'static, str>, participant: F, sees: bool)
+    fn take_part<F, Fut>(&self, name: Cow<'static, str>, participant: F, is_server: bool)
     where
         F: FnOnce(Drain) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         let begin: Begin = Box::new(move |drain| Box::pin(async move { participant(drain).await }));
-        self.shared.drain.register(Registered { name, begin }, sees);
+        let registered = Registered { name, begin };
+        self.state.drain.register(registered, is_server);
     }
 
-    /// Keeps the drain from ending before it is dropped: hold one for each piece of
-    /// work that has to end first, such as a WebSocket or a message.
+    /// Makes a guard. The drain does not end before the guard is dropped, or its deadline has
+    /// passed. Hold one for each piece of work that has to end first, such as a WebSocket or a
+    /// message.
     ///
-    /// Costs a lock and an entry in a table. What is still held at the deadline is
-    /// reported by its name.
+    /// Costs a lock and an entry in a table. Guards that are still held at the deadline are
+    /// reported by name.
     #[must_use = "dropping the guard lets the drain end"]
     pub fn drain_guard(&self, name: impl Into<Cow<'static, str>>) -> DrainGuard {
         DrainGuard {
-            key: self.shared.drain.hold(name.into()),
-            shared: Arc::clone(&self.shared),
+            key: self.state.drain.hold(name.into()),
+            state: Arc::clone(&self.state),
         }
     }
 }
 
-/// The drain, as one of its participants has it: the deadline, and where to say what
-/// was aborted.
+/// A participant's view of the drain: its deadline, and the report of what was aborted.
 #[derive(Clone)]
 pub struct Drain {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) state: Arc<LifecycleState>,
     pub(crate) deadline: Instant,
     pub(crate) place: Option<usize>,
 }
 
 impl Drain {
-    /// When to abort what has not ended by itself.
+    /// Returns when to abort what has not ended by itself.
     #[must_use]
     pub const fn deadline(&self) -> Instant {
         self.deadline
     }
 
     /// Returns whether a server was given [`signal_to_stop`](Lifecycle::signal_to_stop), and
-    /// neither a deadline, nor a guard, nor a participant of its own shows when it has stopped.
+    /// nothing reports when it has stopped: no deadline, no guard, and no participant of its own.
     #[must_use]
-    pub fn has_unseen_servers(&self) -> bool {
-        self.shared.drain.has_unseen_servers()
+    pub fn has_untracked_servers(&self) -> bool {
+        self.state.drain.has_untracked_servers()
     }
 
     /// Waits until the deadline.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any time.
+    /// Cancel safe: dropping the future loses nothing.
     pub async fn expired(&self) {
         sleep_until(self.deadline).await;
     }
 
-    /// Says that something was aborted, in a line that names it: its route, its age,
-    /// its peer. Reported even if the participant is dropped later.
+    /// Reports that something was aborted, with a line that names it: its route, its age, its peer.
+    /// The report keeps it even if the participant is dropped later.
     ///
-    /// All are counted. The first 100 lines of a participant are kept, 256 characters
-    /// of each; control characters are replaced.
+    /// All are counted. The first 100 lines of a participant are kept, 256 characters of each.
+    /// Control characters are replaced.
     pub fn aborted(&self, line: impl AsRef<str>) {
-        let mut progress = lock(&self.shared.progress);
+        let mut progress = self.state.progress.lock();
         progress.aborted(self.place, 1, Some(line.as_ref()));
     }
 
-    /// Says that so many more were aborted, without naming them.
+    /// Reports that `count` more were aborted, without naming them.
     pub fn aborted_unnamed(&self, count: u64) {
-        lock(&self.shared.progress).aborted(self.place, count, None);
+        self.state.progress.lock().aborted(self.place, count, None);
     }
 }
 
@@ -157,16 +164,15 @@ impl fmt::Debug for Drain {
     }
 }
 
-/// The drain does not end while this is held, but at its deadline. Made by
-/// [`Lifecycle::drain_guard`].
+/// Keeps the drain from ending before its deadline. Made by [`Lifecycle::drain_guard`].
 pub struct DrainGuard {
-    shared: Arc<Shared>,
+    state: Arc<LifecycleState>,
     key: u64,
 }
 
 impl Drop for DrainGuard {
     fn drop(&mut self) {
-        self.shared.drain.release(self.key);
+        self.state.drain.release(self.key);
     }
 }
 
@@ -186,11 +192,12 @@ pub(crate) type Begin = Box<dyn FnOnce(Drain) -> Pin<Box<dyn Future<Output = ()>
 #[derive(Default)]
 pub(crate) struct DrainState {
     inner: Mutex<Inner>,
-    /// Whether somebody was given the moment to stop, who need not tell when it has.
-    pub(crate) stops_unseen: AtomicBool,
-    /// Whether a participant knows all the same what is in flight there.
-    observed: AtomicBool,
-    /// For the driver, which alone waits for it.
+    /// Whether a server was given the signal to stop, which alone does not show when it has
+    /// stopped.
+    pub(crate) signal_given: AtomicBool,
+    /// Whether a participant tracks what is in flight on such servers.
+    servers_tracked: AtomicBool,
+    /// Only the driver waits for it.
     pub(crate) changed: Notify,
 }
 
@@ -199,8 +206,8 @@ struct Inner {
     registered: Vec<Registered>,
     held: HashMap<u64, Held>,
     next_key: u64,
-    /// Whether anything ever told when it is done.
-    seen: bool,
+    /// Whether something shows when a server has stopped: a deadline, a guard or a participant.
+    ends_shown: bool,
     over: bool,
 }
 
@@ -210,14 +217,14 @@ struct Held {
 }
 
 impl DrainState {
-    fn register(&self, registered: Registered, sees: bool) {
-        let mut inner = lock(&self.inner);
+    fn register(&self, registered: Registered, is_server: bool) {
+        let mut inner = self.inner.lock();
         if inner.over {
-            drop(inner); // its drop may run anything
+            drop(inner); // the participant's drop is code of others
             refuse(&registered);
             return;
         }
-        inner.seen |= sees;
+        inner.ends_shown |= is_server;
         inner.registered.push(registered);
         drop(inner);
         self.changed.notify_one();
@@ -225,17 +232,17 @@ impl DrainState {
 
     fn hold(&self, name: Cow<'static, str>) -> u64 {
         let since = Instant::now();
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         let key = inner.next_key;
         inner.next_key += 1;
-        inner.seen = true;
+        inner.ends_shown = true;
         inner.held.insert(key, Held { name, since });
         key
     }
 
     fn release(&self, key: u64) {
         let is_empty = {
-            let mut inner = lock(&self.inner);
+            let mut inner = self.inner.lock();
             inner.held.remove(&key);
             inner.held.is_empty()
         };
@@ -245,32 +252,32 @@ impl DrainState {
     }
 
     pub(crate) fn take_registered(&self) -> Vec<Registered> {
-        std::mem::take(&mut lock(&self.inner).registered)
+        std::mem::take(&mut self.inner.lock().registered)
     }
 
-    /// Whether there is nothing more to wait for: then the drain is over.
+    /// Ends the drain if there is nothing to wait for, and returns whether there is not.
     pub(crate) fn end_if_idle(&self) -> bool {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         let idle = inner.registered.is_empty() && inner.held.is_empty();
         inner.over |= idle;
         idle
     }
 
-    /// Whether servers stop, and nothing tells when they have.
-    pub(crate) fn is_blind(&self) -> bool {
-        self.has_unseen_servers() && !self.observed.load(Ordering::Relaxed)
+    /// Whether the drain has to take its full time: a server stops, and nothing shows when it has.
+    pub(crate) fn takes_full_time(&self) -> bool {
+        self.has_untracked_servers() && !self.servers_tracked.load(Ordering::Relaxed)
     }
 
-    fn has_unseen_servers(&self) -> bool {
-        self.stops_unseen.load(Ordering::Relaxed) && !lock(&self.inner).seen
+    fn has_untracked_servers(&self) -> bool {
+        self.signal_given.load(Ordering::Relaxed) && !self.inner.lock().ends_shown
     }
 
-    /// Ends the drain, and tells what is held still: how many of each name, and since
-    /// when the oldest; the oldest name first.
+    /// Ends the drain. Returns the guards that are still held: how many of each name, and since
+    /// when the oldest, sorted by that.
     pub(crate) fn end(&self) -> Vec<(Cow<'static, str>, u64, Instant)> {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         inner.over = true;
-        let unheard = std::mem::take(&mut inner.registered);
+        let unstarted = std::mem::take(&mut inner.registered);
         let mut names: HashMap<Cow<'static, str>, (u64, Instant)> = HashMap::new();
         for held in inner.held.values() {
             let name = names.entry(held.name.clone()).or_insert((0, held.since));
@@ -278,7 +285,7 @@ impl DrainState {
             name.1 = name.1.min(held.since);
         }
         drop(inner);
-        unheard.iter().for_each(refuse);
+        unstarted.iter().for_each(refuse);
         let mut names: Vec<_> = names
             .into_iter()
             .map(|(name, (count, since))| (name, count, since))
@@ -290,5 +297,84 @@ impl DrainState {
 
 fn refuse(registered: &Registered) {
     let name = &*registered.name;
-    tracing::warn!(participant = name, "registered after the drain: not run");
+    tracing::warn!(
+        participant = name,
+        "the participant was registered after the drain and is dropped"
+    );
+}
+
+/// Signals work that has no end of its own to end. Cheap to clone. Made by
+/// [`Lifecycle::drain_token`] and [`Lifecycle::pre_drain_token`].
+///
+/// The drain does not wait for holders of a token. For that, hold a
+/// [guard](Lifecycle::drain_guard).
+///
+/// # Examples
+///
+/// ```
+/// # use tower_ops_lifecycle::Lifecycle;
+/// # async fn receive() -> Option<u8> { None }
+/// # async fn example(lifecycle: Lifecycle) {
+/// let token = lifecycle.pre_drain_token();
+/// while let Some(Some(message)) = token.run_until_cancelled(receive()).await {
+///     // work on it
+/// #   drop(message);
+/// }
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct DrainToken {
+    state: Arc<LifecycleState>,
+    at: Phase,
+}
+
+impl DrainToken {
+    pub(crate) const fn new(state: Arc<LifecycleState>, at: Phase) -> Self {
+        Self { state, at }
+    }
+
+    /// Returns whether it is time to end. One atomic load.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.state.phase() >= self.at
+    }
+
+    /// Waits until it is time to end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropping the future loses nothing.
+    pub async fn cancelled(&self) {
+        self.state.reached(self.at).await;
+    }
+
+    /// Waits as [`cancelled`](Self::cancelled) does, and owns the token.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropping the future loses nothing.
+    pub async fn cancelled_owned(self) {
+        self.cancelled().await;
+    }
+
+    /// Runs a future until it ends. When it is time to end, drops it and returns `None`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As cancel safe as `work`, which is dropped with it.
+    pub async fn run_until_cancelled<F: IntoFuture>(&self, work: F) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            () = self.cancelled() => None,
+            output = work.into_future() => Some(output),
+        }
+    }
+}
+
+impl fmt::Debug for DrainToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DrainToken")
+            .field("is_cancelled", &self.is_cancelled())
+            .finish()
+    }
 }

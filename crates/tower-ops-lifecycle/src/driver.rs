@@ -1,5 +1,5 @@
-//! Carries the shutdown out. The only task that moves the phase past
-//! [`Phase::PreDraining`], but for an end that comes out of turn.
+//! The task that carries out the shutdown. Only this task moves the phase past
+//! [`Phase::PreDraining`], except for a second signal and an overdue process.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,110 +9,107 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tower_ops_core::panic::{catch_future, text};
 
 use crate::drain::Drain;
-use crate::lock::lock;
-use crate::panics::catch;
-use crate::phase::Phase;
+use crate::lifecycle::state::LifecycleState;
+use crate::phase::{Phase, Subscription, Triggered};
 use crate::report::{HookOutcome, HookReport, ParticipantOutcome, PreDrainEnd, ShutdownEnding};
-use crate::shared::Shared;
 use crate::signals;
-use crate::subscription::Subscription;
 use crate::timeline::allot;
-use crate::trigger::Triggered;
 
 const UPTIME_EVERY: Duration = Duration::from_secs(5);
 
-/// Starts the driver, if it is not started.
+/// Starts the driver, unless it runs already.
 #[track_caller]
-pub(crate) fn start(shared: &Arc<Shared>) {
-    // Before it is noted as started: it panics where there is no runtime.
+pub(crate) fn start(state: &Arc<LifecycleState>) {
+    // First, as it panics without a runtime, and the driver has not started then.
     let runtime = Handle::current();
-    if shared.driven.swap(true, Ordering::AcqRel) {
+    if state.driven.swap(true, Ordering::AcqRel) {
         return;
     }
-    let workers = shared.config.workers;
+    let workers = state.config.workers;
     let workers = workers.unwrap_or_else(|| runtime.metrics().num_workers());
-    shared.metrics.set_workers(workers);
-    if shared.config.signals {
-        signals::listen(shared);
+    state.metrics.set_workers(workers);
+    if state.config.signals {
+        signals::listen(state);
     }
-    runtime.spawn(drive(Arc::clone(shared)));
+    runtime.spawn(drive(Arc::clone(state)));
 }
 
-/// Ends with the shutdown, whatever is dropped first.
-fn drive(shared: Arc<Shared>) -> impl Future<Output = ()> + Send {
-    // Made here, so that it is there even if the task is dropped unpolled.
-    let driven = Driven(shared);
+/// Ends the shutdown, also if the task is dropped.
+fn drive(state: Arc<LifecycleState>) -> impl Future<Output = ()> + Send {
+    // Made here and not in the block: it exists even if the task is dropped before its first poll.
+    let driven = Driven(state);
     async move {
-        let shared = &driven.0;
+        let state = &driven.0;
         tokio::select! {
             biased;
-            // Stopped out of turn, by a second signal. Before the rest: it did not end.
-            _ = shared.reached(Phase::Stopped) => {}
-            () = carry_out(shared) => {
-                shared.finish(ShutdownEnding::Completed);
+            // Stopped by a second signal. First, as the shutdown did not complete then.
+            _ = state.reached(Phase::Stopped) => {}
+            () = carry_out(state) => {
+                state.finish(ShutdownEnding::Completed);
             }
         }
     }
 }
 
-struct Driven(Arc<Shared>);
+struct Driven(Arc<LifecycleState>);
 
 impl Drop for Driven {
     fn drop(&mut self) {
-        // Does nothing if it was finished: else the runtime ends, and this task with it.
+        // If it was not finished, the runtime ends and drops this task.
         self.0.finish(ShutdownEnding::CutOff);
     }
 }
 
-async fn carry_out(shared: &Arc<Shared>) {
-    let Some(first) = triggered(shared).await else {
+async fn carry_out(state: &Arc<LifecycleState>) {
+    let Some(first) = triggered(state).await else {
         return;
     };
-    notify_systemd(shared, Phase::PreDraining);
-    let how = pre_drain(shared, first).await;
-    drain(shared, first, how).await;
-    run_hooks(shared, first).await;
+    notify_systemd(state, Phase::PreDraining);
+    let how = pre_drain(state, first).await;
+    drain(state, first, how).await;
+    run_hooks(state, first).await;
 }
 
-async fn triggered(shared: &Shared) -> Option<Triggered> {
-    let mut phases = Subscription::new(shared.subscribe());
+async fn triggered(state: &LifecycleState) -> Option<Triggered> {
+    let mut phases = Subscription::new(state.subscribe());
     let mut ticks = interval(UPTIME_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut phase = phases.phase();
     loop {
         if phase == Phase::Ready {
-            notify_systemd(shared, phase);
+            notify_systemd(state, phase);
         } else if phase.is_stopping() {
-            return shared.moments().first;
+            return state.moments().first;
         }
         phase = loop {
             tokio::select! {
                 biased;
                 changed = phases.changed() => break changed?,
-                _ = ticks.tick() => shared.metrics.set_uptime(shared.created.elapsed()),
+                _ = ticks.tick() => state.metrics.set_uptime(state.created.elapsed()),
             }
         };
     }
 }
 
-async fn pre_drain(shared: &Shared, first: Triggered) -> PreDrainEnd {
-    let until = shared.config.timeline.pre_drain_until(first.at);
-    let asked = shared.last_connection();
-    let served = shared.is_serving() || matches!(asked, Ok(Some(_)));
-    if shared.moments().ready.is_none() && !served {
+async fn pre_drain(state: &LifecycleState, first: Triggered) -> PreDrainEnd {
+    let until = state.config.timeline.pre_drain_until(first.at);
+    let asked = state.last_connection();
+    let served = state.is_serving() || matches!(asked, Ok(Some(_)));
+    if state.moments().ready.is_none() && !served {
         return PreDrainEnd::Skipped;
     }
-    let Some(window) = shared.config.quiet else {
+    let Some(window) = state.config.quiet else {
         sleep_until(until).await;
         return PreDrainEnd::Full;
     };
     loop {
-        let Ok(last) = shared.last_connection() else {
+        let Ok(last) = state.last_connection() else {
             tracing::warn!(
-                "wait_for_quiet: nothing tells when connections come, so the pre-drain takes \
-                 its full time"
+                "wait_for_quiet: the time of the last connection is not known, so the pre-drain \
+                 takes its full time"
             );
             sleep_until(until).await;
             return PreDrainEnd::Full;
@@ -130,73 +127,76 @@ async fn pre_drain(shared: &Shared, first: Triggered) -> PreDrainEnd {
     }
 }
 
-async fn drain(shared: &Arc<Shared>, first: Triggered, how: PreDrainEnd) {
+async fn drain(state: &Arc<LifecycleState>, first: Triggered, how: PreDrainEnd) {
     let began = Instant::now();
-    let deadline = shared.config.timeline.drain_until(first.at, began);
+    let deadline = state.config.timeline.drain_until(first.at, began);
     {
-        let last_connection = shared.last_connection().ok().flatten();
-        let mut progress = lock(&shared.progress);
+        let last_connection = state.last_connection().ok().flatten();
+        let mut progress = state.progress.lock();
         progress.pre_drain = Some((began, how));
         progress.last_connection = last_connection;
-        // Before the phase: whoever sees that, asks for it.
+        // Before the phase: those that see the phase read it.
         progress.drain_deadline = Some(deadline);
     }
-    shared.advance(Phase::Draining);
+    state.advance(Phase::Draining);
 
-    let blind = shared.drain.is_blind();
-    if blind {
+    let full_time = state.drain.takes_full_time();
+    if full_time {
         tracing::warn!(
-            "signal_to_stop is used without with_deadline, a guard or a participant: nothing \
-             tells when the server has stopped, so the drain takes its full time"
+            "signal_to_stop is used without with_deadline, a guard or a participant: the drain \
+             takes its full time, as it does not know when the server has stopped"
         );
     }
-    // With nobody there to abort anything, there is no time for it.
-    let hard = if blind {
+    // No participant can abort what such a server has, so no time is spent on it.
+    let hard = if full_time {
         deadline
     } else {
-        deadline + shared.config.timeline.abort
+        deadline + state.config.timeline.abort
     };
     let mut tasks = JoinSet::new();
     loop {
-        for participant in shared.drain.take_registered() {
-            let place = lock(&shared.progress).begin(participant.name, Instant::now());
+        for participant in state.drain.take_registered() {
+            let place = state
+                .progress
+                .lock()
+                .begin(participant.name, Instant::now());
             let drain = Drain {
-                shared: Arc::clone(shared),
+                state: Arc::clone(state),
                 deadline,
                 place,
             };
             let begin = participant.begin;
-            // The call stands in the task as well, for what it may panic.
-            tasks.spawn(async move { (place, catch(async { begin(drain).await }).await) });
+            // The call is in the task, too, as it may panic.
+            tasks.spawn(async move { (place, catch_future(async { begin(drain).await }).await) });
         }
-        if tasks.is_empty() && !blind && shared.drain.end_if_idle() {
+        if tasks.is_empty() && !full_time && state.drain.end_if_idle() {
             break;
         }
         tokio::select! {
             biased;
             Some(ended) = tasks.join_next() => {
-                // An error would be an abort, and nobody aborts here.
+                // It cannot be an error: nothing aborts these tasks here.
                 if let Ok((place, result)) = ended {
-                    let outcome = result.map_or_else(
-                        ParticipantOutcome::Panicked,
-                        |()| ParticipantOutcome::Done,
-                    );
-                    lock(&shared.progress).end(place, outcome, Instant::now());
+                    let outcome = match result {
+                        Ok(()) => ParticipantOutcome::Done,
+                        Err(panic) => ParticipantOutcome::Panicked(text(&*panic).to_owned()),
+                    };
+                    state.progress.lock().end(place, outcome, Instant::now());
                 }
             }
-            () = shared.drain.changed.notified() => {}
+            () = state.drain.changed.notified() => {}
             () = sleep_until(hard) => break,
         }
     }
     tasks.abort_all();
-    end_drain(shared);
+    end_drain(state);
 }
 
-/// Notes what has not ended.
-fn end_drain(shared: &Shared) {
+/// Records what has not ended.
+fn end_drain(state: &LifecycleState) {
     let now = Instant::now();
-    let held = shared.drain.end();
-    let mut progress = lock(&shared.progress);
+    let held = state.drain.end();
+    let mut progress = state.progress.lock();
     for participant in &mut progress.participants {
         if participant.ended.is_none() {
             participant.ended = Some(now);
@@ -213,33 +213,33 @@ fn end_drain(shared: &Shared) {
     progress.drained = Some(now);
 }
 
-async fn run_hooks(shared: &Shared, first: Triggered) {
-    let in_all = shared.config.timeline.hooks;
-    let until = shared.config.timeline.hooks_until(first.at, Instant::now());
+async fn run_hooks(state: &LifecycleState, first: Triggered) {
+    let in_all = state.config.timeline.hooks;
+    let until = state.config.timeline.hooks_until(first.at, Instant::now());
     loop {
-        let Some(next) = lock(&shared.hooks).next(in_all) else {
+        let Some(next) = state.hooks.lock().next(in_all) else {
             return;
         };
         let began = Instant::now();
         let remaining = until.saturating_duration_since(began);
-        let limit = allot(remaining, next.wants, &next.later);
-        lock(&shared.progress).hook = Some((next.name.clone(), began));
+        let limit = allot(remaining, next.timeout, &next.later);
+        state.progress.lock().hook = Some((next.name.clone(), began));
         let outcome = if limit.is_zero() {
             HookOutcome::NotRun
         } else {
             let mut task = JoinSet::new();
             let run = next.run;
-            // The call stands in the task as well, for what it may panic.
-            task.spawn(catch(async move { run().await }));
+            // The call is in the task, too, as it may panic.
+            task.spawn(catch_future(async move { run().await }));
             match timeout(limit, task.join_next()).await {
                 Ok(Some(Ok(Ok(Ok(()))))) => HookOutcome::Done,
                 Ok(Some(Ok(Ok(Err(error))))) => HookOutcome::Failed(error.to_string()),
-                Ok(Some(Ok(Err(message)))) => HookOutcome::Panicked(message),
-                // Aborted by nobody, so that only the time can be over.
+                Ok(Some(Ok(Err(panic)))) => HookOutcome::Panicked(text(&*panic).to_owned()),
+                // Nothing aborts the task, so the time is over.
                 Ok(Some(Err(_)) | None) | Err(_) => HookOutcome::TimedOut,
             }
         };
-        let mut progress = lock(&shared.progress);
+        let mut progress = state.progress.lock();
         progress.hook = None;
         progress.hooks.push(HookReport {
             name: next.name,
@@ -250,11 +250,11 @@ async fn run_hooks(shared: &Shared, first: Triggered) {
 }
 
 #[cfg(all(unix, feature = "systemd"))]
-fn notify_systemd(shared: &Shared, phase: Phase) {
-    if shared.config.systemd {
+fn notify_systemd(state: &LifecycleState, phase: Phase) {
+    if state.config.systemd {
         crate::systemd::notify(phase);
     }
 }
 
 #[cfg(not(all(unix, feature = "systemd")))]
-const fn notify_systemd(_: &Shared, _: Phase) {}
+const fn notify_systemd(_: &LifecycleState, _: Phase) {}

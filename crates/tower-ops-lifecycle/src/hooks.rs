@@ -1,5 +1,3 @@
-//! What runs at the end.
-
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
@@ -8,26 +6,23 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use crate::lifecycle::Lifecycle;
-use crate::lock::lock;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
 impl Lifecycle {
-    /// Registers what is to run when the drain is over: close a pool, write a state,
-    /// flush telemetry.
+    /// Registers a hook, which runs after the drain: close a pool, write a state, flush telemetry.
     ///
-    /// Hooks run one after the other, the last registered first, so that what was made
-    /// later and may need what was made earlier goes first; those for
-    /// [telemetry](Hook::telemetry) come after all others. A hook that fails, panics or
-    /// takes too long is reported and stops nobody else.
+    /// Hooks run one after the other, the last registered first: what was made later may need what
+    /// was made earlier. Hooks for [telemetry](Hook::telemetry) run after all others. A hook that
+    /// fails, panics or takes too long is reported and stops no other hook.
     ///
-    /// All together have [so long](crate::LifecycleBuilder::hooks). If what they want is
-    /// more, those that want little have it, and the others share the rest: one that
-    /// hangs leaves all others their part. Each runs on a task of its own; one that never
-    /// waits but computes cannot be stopped, and is left behind.
+    /// All hooks share [one timeout](crate::LifecycleBuilder::hooks_timeout). If their own timeouts
+    /// exceed it, it is split max-min fairly: short hooks get their full timeout, the rest share
+    /// what remains, so a hook that hangs cannot starve the others. Each hook runs on a task of its
+    /// own. A hook that computes and never waits cannot be stopped; it is left running.
     ///
-    /// A hook that is registered while others run, runs next. After them it is logged
-    /// and dropped.
+    /// A hook that is registered while others run, runs next. After the last one it is dropped,
+    /// with a warning in the log.
     ///
     /// # Examples
     ///
@@ -53,15 +48,18 @@ impl Lifecycle {
             hook: hook.into(),
             run: Box::new(move || Box::pin(async move { run().await.into_result() })),
         };
-        let refused = lock(&self.shared.hooks).register(registered);
+        let refused = self.state.hooks.lock().register(registered);
         if let Some(refused) = refused {
             let name = &*refused.hook.name;
-            tracing::warn!(hook = name, "registered after the last hook: not run");
+            tracing::warn!(
+                hook = name,
+                "the hook was registered after the last one ran and is dropped"
+            );
         }
     }
 }
 
-/// The name of a shutdown hook, and how it runs. A text alone is a name.
+/// The name of a shutdown hook, and how it runs. Converts from a name.
 #[derive(Clone, Debug)]
 pub struct Hook {
     name: Cow<'static, str>,
@@ -70,7 +68,7 @@ pub struct Hook {
 }
 
 impl Hook {
-    /// With this name, and as much time as there is.
+    /// Makes a hook with this name and without a timeout of its own.
     #[must_use]
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
         Self {
@@ -80,22 +78,22 @@ impl Hook {
         }
     }
 
-    /// How long it may take at most. As long as all hooks together by default.
+    /// Sets how long the hook may take at most. As long as all hooks together by default.
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Runs it after all hooks that are not for telemetry, so that what those say is
-    /// sent, too.
+    /// Runs the hook after all that are not for telemetry, so that what those log and trace is
+    /// sent.
     #[must_use]
     pub const fn telemetry(mut self) -> Self {
         self.telemetry = true;
         self
     }
 
-    fn wants(&self, in_all: Duration) -> Duration {
+    fn timeout_in(&self, in_all: Duration) -> Duration {
         self.timeout.unwrap_or(in_all).min(in_all)
     }
 }
@@ -112,13 +110,13 @@ impl From<String> for Hook {
     }
 }
 
-/// What a hook's future may give: nothing, or a `Result` of nothing.
+/// The output of a hook's future: `()` or `Result<(), E>`.
 pub trait HookOutput {
-    /// The same as a `Result`.
+    /// Converts to a `Result`.
     ///
     /// # Errors
     ///
-    /// If it is one.
+    /// If the hook failed.
     fn into_result(self) -> Result<(), Box<dyn Error + Send + Sync>>;
 }
 
@@ -142,7 +140,7 @@ pub(crate) struct Registered {
 pub(crate) type Run =
     Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>> + Send>;
 
-/// Those that have not run.
+/// The hooks that have not run.
 #[derive(Default)]
 pub(crate) struct Hooks {
     waiting: Vec<Registered>,
@@ -152,14 +150,14 @@ pub(crate) struct Hooks {
 pub(crate) struct Next {
     pub(crate) name: Cow<'static, str>,
     pub(crate) run: Run,
-    /// How long it may want to take.
-    pub(crate) wants: Duration,
-    /// How long each of those after it may want to.
+    /// How long it may take at most.
+    pub(crate) timeout: Duration,
+    /// The same of each hook after it.
     pub(crate) later: Vec<Duration>,
 }
 
 impl Hooks {
-    /// Gives it back when it is too late.
+    /// Returns the hook if it is too late for it.
     fn register(&mut self, registered: Registered) -> Option<Registered> {
         if self.over {
             return Some(registered);
@@ -168,7 +166,7 @@ impl Hooks {
         None
     }
 
-    /// The one whose turn it is. When there is none, it is over.
+    /// Removes the next hook. If there is none, no more can be registered.
     pub(crate) fn next(&mut self, in_all: Duration) -> Option<Next> {
         let ordinary = self.waiting.iter().rposition(|it| !it.hook.telemetry);
         let Some(place) = ordinary.or_else(|| self.waiting.len().checked_sub(1)) else {
@@ -176,16 +174,16 @@ impl Hooks {
             return None;
         };
         let Registered { hook, run } = self.waiting.remove(place);
-        let later = self.waiting.iter().map(|it| it.hook.wants(in_all));
+        let later = self.waiting.iter().map(|it| it.hook.timeout_in(in_all));
         Some(Next {
-            wants: hook.wants(in_all),
+            timeout: hook.timeout_in(in_all),
             name: hook.name,
             run,
             later: later.collect(),
         })
     }
 
-    /// The names of those that have not run, in the order in which they would.
+    /// The names of the hooks, in the order in which they would run.
     pub(crate) fn names(&self) -> Vec<Cow<'static, str>> {
         let of = |telemetry| {
             let those = self.waiting.iter().rev();

@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 use crate::activity::Activity;
 use crate::builder::LifecycleBuilder;
+use crate::drain::DrainToken;
 use crate::driver;
-use crate::phase::Phase;
+use crate::lifecycle::state::LifecycleState;
+use crate::phase::{Phase, Subscription, Trigger};
 use crate::report::ShutdownReport;
-use crate::shared::Shared;
-use crate::subscription::Subscription;
-use crate::token::DrainToken;
-use crate::trigger::Trigger;
+
+pub(crate) mod state;
 
 /// The life of a process: a handle to its phase, its start-up and its shutdown.
 ///
@@ -27,7 +27,7 @@ use crate::trigger::Trigger;
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() {
 /// let lifecycle = Lifecycle::new();
-/// let stopped = lifecycle.run(); // signals are listened to from here on
+/// let stopped = lifecycle.run(); // listens to signals from here on
 /// lifecycle.mark_ready();
 ///
 /// lifecycle.shutdown(); // or SIGTERM, SIGINT, GET /prestop
@@ -39,170 +39,166 @@ use crate::trigger::Trigger;
 /// ```
 #[derive(Clone)]
 pub struct Lifecycle {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) state: Arc<LifecycleState>,
 }
 
 impl Lifecycle {
-    /// Makes one with the defaults, which begins in this moment.
+    /// Makes a lifecycle with the defaults of its [builder](LifecycleBuilder). Its uptime begins
+    /// now.
     #[must_use]
     pub fn new() -> Self {
         LifecycleBuilder::new().into_lifecycle()
     }
 
-    /// Configures one.
+    /// Begins to configure a lifecycle.
     #[must_use]
     pub fn builder() -> LifecycleBuilder {
         LifecycleBuilder::new()
     }
 
-    pub(crate) const fn from_shared(shared: Arc<Shared>) -> Self {
-        Self { shared }
-    }
-
-    /// The phase of this moment.
+    /// Returns the current phase.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        self.shared.phase()
+        self.state.phase()
     }
 
-    /// Waits until `phase`, or a later one, is reached, and tells which it is then:
-    /// phases can be skipped, and can be short.
+    /// Waits until `phase` or a later one is reached, and returns the phase then: phases can be
+    /// short or skipped.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any time.
+    /// Cancel safe: dropping the future loses nothing.
     pub async fn wait_for(&self, phase: Phase) -> Phase {
-        self.shared.reached(phase).await
+        self.state.reached(phase).await
     }
 
-    /// Watches the phases from now on.
+    /// Subscribes to the phases from now on.
     #[must_use]
     pub fn subscribe(&self) -> Subscription {
-        Subscription::new(self.shared.subscribe())
+        Subscription::new(self.state.subscribe())
     }
 
-    /// Begins the shutdown, and tells whether this was what began it.
+    /// Begins the shutdown. Idempotent. Returns whether this call began it.
     ///
-    /// The same as [`trigger`](Self::trigger) with [`Trigger::Api`]. Idempotent.
+    /// The same as [`trigger`](Self::trigger) with [`Trigger::Api`].
     #[expect(clippy::must_use_candidate, reason = "called for what it does")]
     pub fn shutdown(&self) -> bool {
         self.trigger(Trigger::Api)
     }
 
-    /// Begins the shutdown on behalf of `trigger`, and tells whether this was what
-    /// began it.
+    /// Begins the shutdown because of `trigger`. Returns whether this call began it.
     ///
-    /// The clock of the shutdown begins with the first trigger; later ones are only
-    /// noted, in the report. But a signal after another signal ends the process
-    /// [at once](LifecycleBuilder::on_second_signal), from within this call.
+    /// The clock of the shutdown starts with the first trigger. The report lists later ones. A
+    /// second signal ends the process [at once](LifecycleBuilder::on_second_signal), from within
+    /// this call.
     ///
-    /// The phase is [`Phase::PreDraining`] when this returns. The rest is carried
-    /// out by [`run`](Self::run).
+    /// The phase is [`Phase::PreDraining`] or later when this returns. [`run`](Self::run) carries
+    /// out the rest.
     #[expect(clippy::must_use_candidate, reason = "called for what it does")]
     pub fn trigger(&self, trigger: Trigger) -> bool {
-        self.shared.trigger(trigger)
+        self.state.trigger(trigger)
     }
 
-    /// Who began the shutdown.
+    /// Returns what began the shutdown.
     #[must_use]
     pub fn triggered_by(&self) -> Option<Trigger> {
-        self.shared.moments().first.map(|first| first.trigger)
+        self.state.moments().first.map(|first| first.trigger)
     }
 
-    /// By when the process has to be gone: the grace period after the first trigger.
+    /// Returns when the process has to have exited: the grace period after the first trigger.
     #[must_use]
-    pub fn gone_by(&self) -> Option<Instant> {
-        let first = self.shared.moments().first?;
-        Some(self.shared.config.timeline.gone_by(first.at))
+    pub fn exit_deadline(&self) -> Option<Instant> {
+        let first = self.state.moments().first?;
+        Some(self.state.config.timeline.exit_deadline(first.at))
     }
 
-    /// Carries out the shutdown, once it is triggered, and reports it.
+    /// Starts the task that carries out the shutdown when it is triggered, and returns a future of
+    /// the report.
     ///
-    /// From the call on, signals are listened to, by a thread of their own, and a task
-    /// waits for the trigger: call it early, and await it at the end of `main`. All calls belong to
-    /// one shutdown and get one report.
+    /// The call starts the task, and a thread that listens to signals. Call it early, and await the
+    /// future at the end of `main`. All calls share one shutdown and one report.
     ///
     /// # Panics
     ///
-    /// If called outside of a tokio runtime with time enabled (and I/O, for signals).
+    /// If called outside of a tokio runtime with time enabled.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any time: the shutdown goes on, and the next call joins it.
-    /// It ends early only with the runtime, and says so in the log.
+    /// Cancel safe: the shutdown goes on if the future is dropped, and another call joins it. It
+    /// ends early only with the runtime, and logs that.
     pub fn run(&self) -> impl Future<Output = ShutdownReport> + Send + use<> {
-        driver::start(&self.shared);
-        let shared = Arc::clone(&self.shared);
+        driver::start(&self.state);
+        let state = Arc::clone(&self.state);
         async move {
             loop {
-                shared.reached(Phase::Stopped).await;
-                // Always there: it is stored before the phase is reached.
-                if let Some(report) = shared.report() {
+                state.reached(Phase::Stopped).await;
+                // Always there: it is stored before this phase.
+                if let Some(report) = state.report() {
                     return report;
                 }
             }
         }
     }
 
-    /// The report of the shutdown, once the process has stopped.
+    /// Returns the report of the shutdown, once the process has stopped.
     #[must_use]
     pub fn shutdown_report(&self) -> Option<ShutdownReport> {
-        self.shared.report()
+        self.state.report()
     }
 
-    /// Fires when the drain begins: for SSE, WebSockets and whatever else has no
-    /// end of its own.
+    /// Makes a token that fires when the drain begins: for SSE, WebSockets and other work without
+    /// an end of its own.
     #[must_use]
     pub fn drain_token(&self) -> DrainToken {
-        DrainToken::new(Arc::clone(&self.shared), Phase::Draining)
+        DrainToken::new(Arc::clone(&self.state), Phase::Draining)
     }
 
-    /// Fires at the trigger already: for consumers of queues, which need no time to
-    /// be noticed and should take nothing more.
+    /// Makes a token that fires at the first trigger: for consumers of queues. No balancer sends
+    /// them work, so they can stop at once.
     #[must_use]
     pub fn pre_drain_token(&self) -> DrainToken {
-        DrainToken::new(Arc::clone(&self.shared), Phase::PreDraining)
+        DrainToken::new(Arc::clone(&self.state), Phase::PreDraining)
     }
 
-    /// What an accept loop touches for each new connection, so that
-    /// [`wait_for_quiet`](LifecycleBuilder::wait_for_quiet) knows of them.
+    /// Returns what an accept loop touches for each new connection, for
+    /// [`wait_for_quiet`](LifecycleBuilder::wait_for_quiet).
     #[must_use]
     pub fn activity(&self) -> Activity {
-        self.shared.activity()
+        self.state.activity()
     }
 
-    /// Says that a listener is open. [`signal_to_stop`](Self::signal_to_stop) and
-    /// [`with_deadline`](Self::with_deadline) imply it.
+    /// Records that a listener is open. [`signal_to_stop`](Self::signal_to_stop) and
+    /// [`with_deadline`](Self::with_deadline) do it, too.
     ///
-    /// A process that is stopped before it was ready and before it served anything has
-    /// nobody to wait for, and skips the pre-drain.
+    /// A process that is stopped before it was ready and before it served anything skips the
+    /// pre-drain, as no client can know it.
     pub fn mark_serving(&self) {
-        self.shared.mark_serving();
+        self.state.mark_serving();
     }
 
-    /// How long ago this lifecycle was built.
+    /// Returns the time since this lifecycle was built.
     #[must_use]
     pub fn uptime(&self) -> Duration {
-        self.shared.created.elapsed()
+        self.state.created.elapsed()
     }
 
-    /// Sets `server_uptime_seconds` now. [`run`](Self::run) does every 5 s; call it
-    /// before a scrape for more.
+    /// Sets `server_uptime_seconds` now. [`run`](Self::run) sets it every 5 s; call this before a
+    /// scrape for the exact value.
     pub fn record_uptime(&self) {
-        self.shared.metrics.set_uptime(self.uptime());
+        self.state.metrics.set_uptime(self.uptime());
     }
 
-    /// How often the process was restarted, if that is
+    /// Returns how often the process was restarted, if that is
     /// [counted](LifecycleBuilder::restart_count_file).
     #[must_use]
     pub fn restart_count(&self) -> Option<u64> {
-        Some(self.shared.restarts.as_ref()?.count)
+        Some(self.state.restarts.as_ref()?.count)
     }
 
-    /// What was wrong with the file of the restart count.
+    /// Returns what was wrong with the file of the restart count.
     #[must_use]
     pub fn restart_count_problem(&self) -> Option<&str> {
-        self.shared.restarts.as_ref()?.problem.as_deref()
+        self.state.restarts.as_ref()?.problem.as_deref()
     }
 }
 

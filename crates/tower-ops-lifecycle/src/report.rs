@@ -4,63 +4,65 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::lock::lock;
-use crate::progress::Progress;
-use crate::shared::{Moments, Shared};
-use crate::trigger::Trigger;
+use crate::lifecycle::state::{LifecycleState, Moments};
+use crate::phase::Trigger;
+
+mod display;
+
+pub(crate) use self::display::Seconds;
 
 /// How a shutdown ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ShutdownEnding {
-    /// Everything was carried out.
+    /// All parts were carried out.
     Completed,
     /// A second signal ended it at once.
     SecondSignal(Trigger),
-    /// [It was overdue](crate::LifecycleBuilder::exit_when_overdue), and exited.
+    /// The process was [overdue](crate::LifecycleBuilder::exit_when_overdue) and exited.
     Overdue,
-    /// The runtime ended before the shutdown was carried out: `main` returned without
-    /// having awaited [`run`](crate::Lifecycle::run).
+    /// The runtime ended before the shutdown did: `main` returned without awaiting
+    /// [`run`](crate::Lifecycle::run).
     CutOff,
 }
 
-/// Why the pre-drain was over.
+/// Why the pre-drain ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PreDrainEnd {
-    /// It took its time.
+    /// It took its full time.
     Full,
     /// No new connection came for long enough.
     Quiet,
-    /// There was nobody to wait for: the process was neither ready nor serving.
+    /// There were no clients to wait for: the process was neither ready nor serving.
     Skipped,
 }
 
-/// What became of a participant in the drain.
+/// How a participant of the drain ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParticipantOutcome {
-    /// It came to its end.
+    /// It ended by itself.
     Done,
-    /// It did not in time, and was dropped.
+    /// It did not end in time and was dropped.
     TimedOut,
     /// It panicked, with this message.
     Panicked(String),
-    /// The shutdown ended before.
+    /// The shutdown ended before it did.
     Unfinished,
 }
 
-/// What became of a hook.
+/// How a hook ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HookOutcome {
-    /// It is done.
+    /// It succeeded.
     Done,
     /// It failed, with this cause.
     Failed(String),
     /// It panicked, with this message.
     Panicked(String),
-    /// It took too long, and was dropped.
+    /// It took too long and was dropped.
     TimedOut,
     /// The shutdown ended while it ran.
     Unfinished,
@@ -68,38 +70,38 @@ pub enum HookOutcome {
     NotRun,
 }
 
-/// A participant in the drain, and what it aborted.
+/// A participant of the drain, and what it aborted.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ParticipantReport {
     /// Its name.
     pub name: Cow<'static, str>,
-    /// What became of it.
+    /// How it ended.
     pub outcome: ParticipantOutcome,
     /// How long it took.
     pub took: Duration,
-    /// How much it aborted.
+    /// How many exchanges, guards or connections it aborted.
     pub aborted: u64,
-    /// What it aborted, a line each: the first 100.
+    /// A line for each that it aborted, the first 100.
     pub lines: Vec<String>,
 }
 
-/// A hook, and how it went.
+/// A hook, and how it ended.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HookReport {
     /// Its name.
     pub name: Cow<'static, str>,
-    /// What became of it.
+    /// How it ended.
     pub outcome: HookOutcome,
     /// How long it took.
     pub took: Duration,
 }
 
-/// How a shutdown went. Its text is a table for a terminal.
+/// The report of a shutdown. Its text is a table for a terminal.
 ///
-/// Cheap to clone. Given by [`run`](crate::Lifecycle::run), exactly once for each
-/// process, and logged once.
+/// Cheap to clone. Returned by [`run`](crate::Lifecycle::run). There is one per lifecycle, and it
+/// is logged once.
 #[derive(Clone, Debug)]
 pub struct ShutdownReport {
     pub(crate) facts: Arc<Facts>,
@@ -123,14 +125,14 @@ pub(crate) struct Facts {
 }
 
 impl ShutdownReport {
-    pub(crate) fn new(shared: &Shared, ending: ShutdownEnding, now: Instant) -> Self {
-        let moments = shared.moments();
-        let failure = lock(&shared.steps).failure();
-        let waiting = lock(&shared.hooks).names();
-        let progress = lock(&shared.progress);
+    pub(crate) fn new(state: &LifecycleState, ending: ShutdownEnding, now: Instant) -> Self {
+        let moments = state.moments();
+        let failure = state.steps.lock().failure();
+        let waiting = state.hooks.lock().names();
+        let progress = state.progress.lock();
         let facts = Facts {
             failure,
-            uptime: now - shared.created,
+            uptime: now - state.created,
             hooks: hooks(&progress, waiting, now),
             ..Facts::of(ending, &moments, &progress, now)
         };
@@ -139,95 +141,95 @@ impl ShutdownReport {
         }
     }
 
-    /// How it ended.
+    /// Returns how the shutdown ended.
     #[must_use]
     pub fn ending(&self) -> ShutdownEnding {
         self.facts.ending
     }
 
-    /// Who began it. `None` if the runtime ended before anybody did.
+    /// Returns what began the shutdown. `None` if the runtime ended before any trigger.
     #[must_use]
     pub fn trigger(&self) -> Option<Trigger> {
         self.facts.trigger
     }
 
-    /// Who triggered it as well, and how long after the first: the first 16.
+    /// Returns the later triggers, and how long after the first each came: at most 16.
     #[must_use]
     pub fn later_triggers(&self) -> &[(Trigger, Duration)] {
         &self.facts.later
     }
 
-    /// The start-up step that failed, and why.
+    /// Returns the start-up step that failed, and why.
     #[must_use]
     pub fn start_failure(&self) -> Option<&str> {
         self.facts.failure.as_deref()
     }
 
-    /// How long the process had been running in the end.
+    /// Returns how long the process had been running at the end.
     #[must_use]
     pub fn uptime(&self) -> Duration {
         self.facts.uptime
     }
 
-    /// How long the shutdown took, from the first trigger.
+    /// Returns how long the shutdown took, from the first trigger.
     #[must_use]
     pub fn total(&self) -> Duration {
         self.facts.total
     }
 
-    /// How long the pre-drain took. `None` if it was not over.
+    /// Returns how long the pre-drain took. `None` if it did not end.
     #[must_use]
     pub fn pre_drain(&self) -> Option<Duration> {
         self.facts.pre_drain
     }
 
-    /// Why the pre-drain was over.
+    /// Returns why the pre-drain ended.
     #[must_use]
     pub fn pre_drain_end(&self) -> Option<PreDrainEnd> {
         self.facts.pre_drain_end
     }
 
-    /// When the last new connection came in the pre-drain, after the trigger: a
-    /// pre-drain much longer than that is too long, one hardly longer is too short.
-    /// `None` if none came, or nobody [told](crate::LifecycleBuilder::last_connection).
+    /// Returns how long after the trigger the last new connection of the pre-drain came. A
+    /// pre-drain that is much longer is too long; one that is hardly longer is too short. `None` if
+    /// none came, or if that is [not known](crate::LifecycleBuilder::last_connection).
     #[must_use]
     pub fn last_connection(&self) -> Option<Duration> {
         self.facts.last_connection
     }
 
-    /// How long the drain took. `None` if it was not over.
+    /// Returns how long the drain took. `None` if it did not end.
     #[must_use]
     pub fn drain(&self) -> Option<Duration> {
         self.facts.drain
     }
 
-    /// How long the hooks took. `None` if they did not begin.
+    /// Returns how long the hooks took. `None` if they did not begin.
     #[must_use]
     pub fn hooks_took(&self) -> Option<Duration> {
         self.facts.hooks_took
     }
 
-    /// Who took part in the drain, in the order in which they began.
+    /// Returns the participants of the drain, in the order in which they began.
     #[must_use]
     pub fn participants(&self) -> &[ParticipantReport] {
         &self.facts.participants
     }
 
-    /// The hooks, in the order in which they ran or would have.
+    /// Returns the hooks, in the order in which they ran or would have run.
     #[must_use]
     pub fn hooks(&self) -> &[HookReport] {
         &self.facts.hooks
     }
 
-    /// How much was aborted by all participants.
+    /// Returns how much all participants aborted.
     #[must_use]
     pub fn aborted(&self) -> u64 {
         let aborted = self.facts.participants.iter().map(|it| it.aborted);
         aborted.fold(0, u64::saturating_add)
     }
 
-    /// Whether nothing was lost: the start-up did not fail, all participants and hooks
-    /// came to their ends, and nothing was aborted.
+    /// Returns whether nothing was lost: the start-up did not fail, all participants and hooks
+    /// ended well, and nothing was aborted.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         let facts = &*self.facts;
@@ -288,4 +290,68 @@ fn hooks(progress: &Progress, waiting: Vec<Cow<'static, str>>, now: Instant) -> 
     });
     let ran = progress.hooks.iter().cloned();
     ran.chain(running).chain(waiting).collect()
+}
+
+/// How far a shutdown has come. It is recorded as it goes, so a report can be made at any moment.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    pub(crate) pre_drain: Option<(Instant, PreDrainEnd)>,
+    pub(crate) last_connection: Option<Instant>,
+    pub(crate) drain_deadline: Option<Instant>,
+    pub(crate) drained: Option<Instant>,
+    pub(crate) participants: Vec<Participant>,
+    pub(crate) hooks: Vec<HookReport>,
+    /// The hook that runs.
+    pub(crate) hook: Option<(Cow<'static, str>, Instant)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Participant {
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) began: Instant,
+    pub(crate) ended: Option<Instant>,
+    pub(crate) outcome: ParticipantOutcome,
+    pub(crate) aborted: u64,
+    pub(crate) lines: Vec<String>,
+}
+
+/// How many participants are reported. Later ones take part without a report.
+const MOST_PARTICIPANTS: usize = 256;
+/// How many lines of what it aborted are kept for each.
+const MOST_LINES: usize = 100;
+
+impl Progress {
+    /// Adds a participant. Returns its place, or `None` if there are too many.
+    pub(crate) fn begin(&mut self, name: Cow<'static, str>, now: Instant) -> Option<usize> {
+        if self.participants.len() >= MOST_PARTICIPANTS {
+            return None;
+        }
+        self.participants.push(Participant {
+            name,
+            began: now,
+            ended: None,
+            outcome: ParticipantOutcome::Unfinished,
+            aborted: 0,
+            lines: Vec::new(),
+        });
+        Some(self.participants.len() - 1)
+    }
+
+    pub(crate) fn end(&mut self, place: Option<usize>, outcome: ParticipantOutcome, now: Instant) {
+        if let Some(participant) = place.and_then(|place| self.participants.get_mut(place)) {
+            participant.outcome = outcome;
+            participant.ended = Some(now);
+        }
+    }
+
+    pub(crate) fn aborted(&mut self, place: Option<usize>, count: u64, line: Option<&str>) {
+        if let Some(participant) = place.and_then(|place| self.participants.get_mut(place)) {
+            participant.aborted = participant.aborted.saturating_add(count);
+            if let Some(line) = line
+                && participant.lines.len() < MOST_LINES
+            {
+                participant.lines.push(display::line(line));
+            }
+        }
+    }
 }

@@ -1,188 +1,244 @@
-//! Steps of a start-up, and what became of each.
-
 use std::borrow::Cow;
+use std::error::Error;
 use std::fmt;
-use std::time::Duration;
+use std::future::IntoFuture;
+use std::sync::Arc;
 
 use tokio::time::Instant;
+use tower_ops_core::panic::{catch_future, text};
 
-use crate::text::Seconds;
-use crate::trigger::Trigger;
+use self::report::{StartupReport, StepState};
+use crate::lifecycle::Lifecycle;
+use crate::lifecycle::state::LifecycleState;
+use crate::phase::{Phase, Trigger};
 
-/// What became of a start-up step.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum StepState {
-    /// It was registered, and has not begun.
-    Pending,
-    /// It runs.
-    Running,
-    /// It is done.
-    Done,
-    /// It failed, with this cause.
-    Failed(String),
-    /// It panicked, with this message.
-    Panicked(String),
-    /// A shutdown was triggered before it was done.
-    Interrupted(Trigger),
-    /// Its future was dropped before it was done.
-    Dropped,
-}
+pub(crate) mod report;
 
-impl fmt::Display for StepState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Pending => f.write_str("pending"),
-            Self::Running => f.write_str("running"),
-            Self::Done => f.write_str("done"),
-            Self::Failed(cause) => write!(f, "failed: {cause}"),
-            Self::Panicked(message) => write!(f, "panicked: {message}"),
-            Self::Interrupted(trigger) => write!(f, "interrupted by {trigger}"),
-            Self::Dropped => f.write_str("dropped"),
-        }
+type BoxError = Box<dyn Error + Send + Sync>;
+
+impl Lifecycle {
+    /// Runs one step of the start-up and records how it ends.
+    ///
+    /// If it fails or panics, the process never gets ready, and a shutdown begins, so that hooks
+    /// run. If a shutdown is triggered meanwhile, the step is dropped where it waits. If it must
+    /// not be dropped, spawn it and await its handle here.
+    ///
+    /// When all [registered](crate::LifecycleBuilder::expect_step) steps are done and no other
+    /// runs, the process is ready.
+    ///
+    /// # Errors
+    ///
+    /// If the step failed, panicked or was interrupted; the error has its name and cause.
+    ///
+    /// # Cancel safety
+    ///
+    /// As cancel safe as `work`, which is dropped with it. The step is then recorded as dropped,
+    /// and may run again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::convert::Infallible;
+    /// # use tower_ops_lifecycle::{Lifecycle, StepError};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let lifecycle = Lifecycle::builder().expect_step("cache").build()?;
+    /// let cache = lifecycle
+    ///     .step("cache", async { Ok::<_, Infallible>(vec![1, 2, 3]) })
+    ///     .await?;
+    /// assert!(lifecycle.is_started());
+    /// println!("{}", lifecycle.startup_report());
+    /// # drop(cache);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn step<T, E, F>(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        work: F,
+    ) -> Result<T, StepError>
+    where
+        F: IntoFuture<Output = Result<T, E>>,
+        E: Into<BoxError>,
+    {
+        let step = Running::begin(Arc::clone(&self.state), name.into());
+        let result = tokio::select! {
+            // First, so that no step begins during a shutdown.
+            biased;
+            _ = self.state.reached(Phase::PreDraining) => Err(Cause::Interrupted),
+            result = catch_future(work.into_future()) => match result {
+                Ok(Ok(output)) => Ok(output),
+                Ok(Err(error)) => Err(Cause::Failed(error.into())),
+                Err(panic) => Err(Cause::Panicked(text(&*panic).to_owned())),
+            },
+        };
+        step.end(result)
+    }
+
+    /// Makes the process ready. Idempotent; does nothing once a shutdown was triggered. Returns
+    /// whether this call made it ready.
+    #[expect(clippy::must_use_candidate, reason = "called for what it does")]
+    pub fn mark_ready(&self) -> bool {
+        self.state.mark_ready()
+    }
+
+    /// Returns whether a [registered](crate::LifecycleBuilder::expect_step) start-up step is not
+    /// done. Then the process gets ready by itself, and a server need not call
+    /// [`mark_ready`](Self::mark_ready).
+    #[must_use]
+    pub fn awaits_steps(&self) -> bool {
+        self.state.steps.lock().are_awaited()
+    }
+
+    /// Returns whether the process has ever been ready.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.state.moments().ready.is_some()
+    }
+
+    /// Waits until the process is ready or a shutdown begins, and returns whether it has
+    /// [started](Self::is_started).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropping the future loses nothing.
+    pub async fn started(&self) -> bool {
+        self.state.reached(Phase::Ready).await;
+        self.is_started()
+    }
+
+    /// Returns the report of the start-up as it is now.
+    #[must_use]
+    pub fn startup_report(&self) -> StartupReport {
+        let ready = self.state.moments().ready;
+        self.state
+            .steps
+            .lock()
+            .report(self.state.created, ready, Instant::now())
     }
 }
 
-/// One step of a start-up.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct StepReport {
-    /// Its name.
-    pub name: Cow<'static, str>,
-    /// What became of it.
-    pub state: StepState,
-    /// When it began, after the lifecycle did. `None` if it has not.
-    pub began_after: Option<Duration>,
-    /// How long it took, or has been running.
-    pub took: Option<Duration>,
-}
-
-/// A start-up as it stands, or as it went. Its text is a table for a terminal. Made
-/// by [`Lifecycle::report`](crate::Lifecycle::report).
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct StartupReport {
-    /// How long it took until the process was ready. `None` if it is not, or never was.
-    pub ready_after: Option<Duration>,
-    /// The steps: those registered in the builder, then as they began.
-    pub steps: Vec<StepReport>,
-}
-
-impl fmt::Display for StartupReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.ready_after {
-            Some(after) => write!(f, "ready after {}", Seconds(after))?,
-            None => f.write_str("not ready")?,
-        }
-        let width = self.steps.iter().map(|step| step.name.chars().count());
-        let width = width.max().unwrap_or(0);
-        for step in &self.steps {
-            let took = step
-                .took
-                .map_or_else(String::new, |took| Seconds(took).to_string());
-            write!(f, "\n  {:width$}  {took:>9}  {}", step.name, step.state)?;
-        }
-        Ok(())
-    }
-}
-
-#[derive(Debug)]
-pub(crate) struct Steps {
-    steps: Vec<Step>,
-    registered: usize,
-}
-
-#[derive(Debug)]
-struct Step {
+/// A step that runs. If this is dropped before the end, the step is recorded as dropped.
+struct Running {
+    state: Arc<LifecycleState>,
     name: Cow<'static, str>,
-    state: StepState,
-    began: Option<Instant>,
-    ended: Option<Instant>,
+    place: usize,
+    ended: bool,
 }
 
-impl Step {
-    const fn new(name: Cow<'static, str>) -> Self {
+impl Running {
+    fn begin(state: Arc<LifecycleState>, name: Cow<'static, str>) -> Self {
+        let place = state.steps.lock().begin(name.clone(), Instant::now());
         Self {
+            state,
             name,
-            state: StepState::Pending,
-            began: None,
-            ended: None,
-        }
-    }
-}
-
-impl Steps {
-    pub(crate) fn new(registered: &[Cow<'static, str>]) -> Self {
-        Self {
-            steps: registered.iter().cloned().map(Step::new).collect(),
-            registered: registered.len(),
+            place,
+            ended: false,
         }
     }
 
-    /// Where the step stands from now on. One that was registered or dropped begins
-    /// there again; any other is one more, even if it has the same name.
-    pub(crate) fn begin(&mut self, name: Cow<'static, str>, now: Instant) -> usize {
-        let again = self.steps.iter().position(|step| {
-            step.name == name && matches!(step.state, StepState::Pending | StepState::Dropped)
-        });
-        let place = again.unwrap_or_else(|| {
-            self.steps.push(Step::new(name));
-            self.steps.len() - 1
-        });
-        let step = &mut self.steps[place];
-        step.state = StepState::Running;
-        step.began = Some(now);
-        step.ended = None;
-        place
-    }
-
-    pub(crate) fn end(&mut self, place: usize, state: StepState, now: Instant) -> Duration {
-        let step = &mut self.steps[place];
-        step.state = state;
-        step.ended = Some(now);
-        step.began.map_or(Duration::ZERO, |began| now - began)
-    }
-
-    /// Whether some that were registered are not done.
-    pub(crate) fn are_awaited(&self) -> bool {
-        let registered = self.steps.iter().take(self.registered);
-        { registered }.any(|step| step.state != StepState::Done)
-    }
-
-    /// Whether all that were registered are done, and some were. Steps that were not
-    /// and still run are waited for as well.
-    pub(crate) fn are_done(&self) -> bool {
-        let (registered, others) = self.steps.split_at(self.registered);
-        !registered.is_empty()
-            && registered.iter().all(|step| step.state == StepState::Done)
-            && others.iter().all(|step| step.state != StepState::Running)
-    }
-
-    /// The first that failed, and why.
-    pub(crate) fn failure(&self) -> Option<String> {
-        self.steps.iter().find_map(|step| match &step.state {
-            StepState::Failed(_) | StepState::Panicked(_) => {
-                Some(format!("{} {}", step.name, step.state))
+    fn end<T>(mut self, result: Result<T, Cause>) -> Result<T, StepError> {
+        let trigger = || {
+            let first = self.state.moments().first;
+            first.map_or(Trigger::Api, |first| first.trigger)
+        };
+        let state = match &result {
+            Ok(_) => StepState::Done,
+            Err(Cause::Failed(error)) => StepState::Failed(error.to_string()),
+            Err(Cause::Panicked(message)) => StepState::Panicked(message.clone()),
+            Err(Cause::Interrupted) => StepState::Interrupted(trigger()),
+        };
+        self.record(state);
+        result.map_err(|cause| {
+            if !matches!(cause, Cause::Interrupted) {
+                self.state.trigger(Trigger::FailedStart);
             }
-            _ => None,
+            StepError {
+                name: std::mem::take(&mut self.name),
+                cause,
+            }
         })
     }
 
-    pub(crate) fn report(
-        &self,
-        created: Instant,
-        ready: Option<Instant>,
-        now: Instant,
-    ) -> StartupReport {
-        let report = |step: &Step| StepReport {
-            name: step.name.clone(),
-            state: step.state.clone(),
-            began_after: step.began.map(|began| began - created),
-            took: step.began.map(|began| step.ended.unwrap_or(now) - began),
+    fn record(&mut self, state: StepState) {
+        self.ended = true;
+        let text = state.to_string();
+        let is_done = state == StepState::Done;
+        let (took, all_done) = {
+            let mut steps = self.state.steps.lock();
+            let took = steps.end(self.place, state, Instant::now());
+            (took, is_done && steps.are_done())
         };
-        StartupReport {
-            ready_after: ready.map(|ready| ready - created),
-            steps: self.steps.iter().map(report).collect(),
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        if is_done {
+            tracing::info!(step = &*self.name, took_ms, "start-up step done");
+        } else {
+            tracing::warn!(step = &*self.name, took_ms, "start-up step {text}");
+        }
+        if all_done {
+            self.state.mark_ready();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.record(StepState::Dropped);
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Cause {
+    Failed(BoxError),
+    Panicked(String),
+    Interrupted,
+}
+
+/// The error of [`Lifecycle::step`]: the step failed, panicked or was interrupted.
+#[derive(Debug)]
+pub struct StepError {
+    name: Cow<'static, str>,
+    cause: Cause,
+}
+
+impl StepError {
+    /// Returns the step's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns whether a shutdown interrupted the step.
+    #[must_use]
+    pub const fn is_interrupted(&self) -> bool {
+        matches!(self.cause, Cause::Interrupted)
+    }
+
+    /// Returns whether the step panicked.
+    #[must_use]
+    pub const fn is_panic(&self) -> bool {
+        matches!(self.cause, Cause::Panicked(_))
+    }
+}
+
+impl fmt::Display for StepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.name;
+        match &self.cause {
+            Cause::Failed(error) => write!(f, "the start-up step {name} failed: {error}"),
+            Cause::Panicked(message) => write!(f, "the start-up step {name} panicked: {message}"),
+            Cause::Interrupted => write!(f, "a shutdown interrupted the start-up step {name}"),
+        }
+    }
+}
+
+impl Error for StepError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.cause {
+            Cause::Failed(error) => Some(&**error),
+            Cause::Panicked(_) | Cause::Interrupted => None,
         }
     }
 }

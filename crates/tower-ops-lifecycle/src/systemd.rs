@@ -1,5 +1,3 @@
-//! systemd: what it is told, and the sockets that it hands over.
-
 use std::fmt;
 use std::io;
 use std::net::TcpListener;
@@ -10,7 +8,7 @@ use sd_notify::NotifyState;
 
 use crate::phase::Phase;
 
-/// Does nothing where systemd did not ask, by `NOTIFY_SOCKET`.
+/// Notifies systemd. Does nothing without `NOTIFY_SOCKET` in the environment.
 pub(crate) fn notify(phase: Phase) {
     let state = if phase == Phase::Ready {
         NotifyState::Ready
@@ -18,7 +16,7 @@ pub(crate) fn notify(phase: Phase) {
         NotifyState::Stopping
     };
     if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!("systemd could not be told that the process is {phase}: {error}");
+        tracing::warn!("systemd could not be notified that the process is {phase}: {error}");
     }
 }
 
@@ -45,12 +43,11 @@ pub struct ActivatedSockets {
 }
 
 impl ActivatedSockets {
-    /// Takes them out of the environment, for the process's whole life: a second call
-    /// finds none.
+    /// Takes the sockets out of the environment. A second call in the same process finds none.
     ///
-    /// Call it early in `main`, before there are other threads: it removes variables
-    /// from the environment, which no other thread may read meanwhile. `LISTEN_PID` has
-    /// to be this process, if it is set.
+    /// Call it early in `main`, before there are other threads: it removes variables from the
+    /// environment, which no other thread may read meanwhile. `LISTEN_PID` has to be this process,
+    /// if it is set.
     #[must_use]
     pub fn take() -> Self {
         Self {
@@ -58,18 +55,18 @@ impl ActivatedSockets {
         }
     }
 
-    /// How many there were.
+    /// Returns how many sockets there were.
     #[must_use]
     pub fn count(&self) -> usize {
         self.sockets.len()
     }
 
-    /// The TCP listener at that place in the unit's sockets, from 0, set not to block.
-    /// `None` if there is none at that place, or it was taken.
+    /// Takes the TCP listener at a place in the unit's sockets, from 0, in non-blocking mode.
+    /// Returns `None` if there is none at that place, or if it was taken.
     ///
     /// # Errors
     ///
-    /// If what is there is no TCP socket.
+    /// If the socket is not a TCP listener.
     pub fn tcp_listener(&mut self, place: usize) -> io::Result<Option<TcpListener>> {
         let listener = self.sockets.take_tcp_listener(place)?;
         if let Some(listener) = &listener {
@@ -78,11 +75,11 @@ impl ActivatedSockets {
         Ok(listener)
     }
 
-    /// As [`tcp_listener`](Self::tcp_listener), for a Unix stream socket.
+    /// Takes a Unix stream listener, as [`tcp_listener`](Self::tcp_listener) does.
     ///
     /// # Errors
     ///
-    /// If what is there is no such socket.
+    /// If the socket is not a Unix stream listener.
     pub fn unix_listener(&mut self, place: usize) -> io::Result<Option<UnixListener>> {
         let listener = self.sockets.take_unix_listener(place)?;
         if let Some(listener) = &listener {

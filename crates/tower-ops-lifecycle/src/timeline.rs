@@ -1,10 +1,8 @@
-//! When each part of a shutdown is over: nothing but sums, on the one clock that
-//! begins with the first trigger.
-
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// How long each part of a shutdown may take, on one clock that begins with the first trigger.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeline {
     pub(crate) pre_drain: Duration,
@@ -15,19 +13,58 @@ pub(crate) struct Timeline {
     pub(crate) grace_period: Duration,
 }
 
+/// The longest time of each part, so that no sum overflows a clock.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl Timeline {
-    /// Everything, if nothing ends early.
+    /// What is wrong with it, in the words of the builder's settings.
+    pub(crate) fn problems(&self, over_grace_period: bool) -> Vec<String> {
+        let mut problems = Vec::new();
+        let times = [
+            ("pre_drain", self.pre_drain),
+            ("drain_timeout", self.drain),
+            ("abort_timeout", self.abort),
+            ("hooks_timeout", self.hooks),
+            ("margin", self.margin),
+            ("grace_period", self.grace_period),
+        ];
+        for (name, time) in times.iter().filter(|(_, time)| *time > LONGEST) {
+            problems.push(format!("{name}: {time:?} is more than a day"));
+        }
+        let are_bounded = problems.is_empty();
+        if self.hooks.is_zero() {
+            problems.push("hooks_timeout: 0 s leaves no time for any hook".to_owned());
+        }
+        if are_bounded && !over_grace_period && self.total() > self.grace_period {
+            problems.push(format!(
+                "grace_period: {:?} is less than the {:?} that the shutdown may take (pre_drain \
+                 {:?}, drain_timeout {:?}, abort_timeout {:?}, hooks_timeout {:?}, margin {:?}); \
+                 shorten one, or raise the grace period where the process is killed, or use \
+                 allow_over_grace_period(true)",
+                self.grace_period,
+                self.total(),
+                self.pre_drain,
+                self.drain,
+                self.abort,
+                self.hooks,
+                self.margin,
+            ));
+        }
+        problems
+    }
+
+    /// The whole shutdown, if no part ends early.
     pub(crate) fn total(&self) -> Duration {
         self.pre_drain + self.drain + self.abort + self.hooks + self.margin
     }
 
-    /// When the process has to be gone.
-    pub(crate) fn gone_by(&self, triggered: Instant) -> Instant {
-        // More than the grace period only where the builder was told to allow it.
+    /// When the process has to have exited.
+    pub(crate) fn exit_deadline(&self, triggered: Instant) -> Instant {
+        // Longer than the grace period only if the builder allows that.
         triggered + self.total().max(self.grace_period)
     }
 
-    /// When a process that still runs is not going to end by itself.
+    /// When a process that still runs will not exit by itself.
     pub(crate) fn overdue_at(&self, triggered: Instant) -> Instant {
         triggered + self.total() - self.margin + self.exiting()
     }
@@ -41,35 +78,36 @@ impl Timeline {
         triggered + self.pre_drain
     }
 
-    /// When a drain that begins now has to be over. A shutdown that was taken up
-    /// late does not take the time of the hooks for it.
+    /// When a drain that begins now has to be over. If it begins late, it is cut short: the time of
+    /// the hooks is kept.
     pub(crate) fn drain_until(&self, triggered: Instant, now: Instant) -> Instant {
-        let latest = self.gone_by(triggered) - self.margin - self.hooks - self.abort;
+        let latest = self.exit_deadline(triggered) - self.margin - self.hooks - self.abort;
         (now + self.drain).min(latest).max(now)
     }
 
     pub(crate) fn hooks_until(&self, triggered: Instant, now: Instant) -> Instant {
-        let latest = self.gone_by(triggered) - self.margin;
+        let latest = self.exit_deadline(triggered) - self.margin;
         (now + self.hooks).min(latest).max(now)
     }
 }
 
-/// How much of what remains a hook may take, if all `later` ones are to have their
-/// part as well. Who wants little gets it, and the others share the rest equally.
-pub(crate) fn allot(remaining: Duration, wants: Duration, later: &[Duration]) -> Duration {
+/// How much of the remaining time a hook gets, so that all `later` ones get their part, too.
+/// Max-min fair: those that want less than an equal share get it, and the others share the rest
+/// equally.
+pub(crate) fn allot(remaining: Duration, timeout: Duration, later: &[Duration]) -> Duration {
     let mut all = later.to_vec();
-    all.push(wants);
+    all.push(timeout);
     all.sort_unstable();
     let mut left = remaining;
     for (place, one) in all.iter().enumerate() {
         let sharers = u32::try_from(all.len() - place).unwrap_or(u32::MAX);
         let share = left / sharers;
         if *one > share {
-            return wants.min(share);
+            return timeout.min(share);
         }
         left -= *one;
     }
-    wants
+    timeout
 }
 
 #[cfg(test)]
@@ -111,28 +149,28 @@ mod tests {
             ..TIMELINE
         };
         let triggered = Instant::now();
-        assert_eq!(long.gone_by(triggered) - triggered, secs(73));
+        assert_eq!(long.exit_deadline(triggered) - triggered, secs(73));
         let now = triggered + secs(5);
         assert_eq!(long.drain_until(triggered, now) - triggered, secs(65));
     }
 
     #[test]
-    fn each_hook_gets_what_it_wants_or_its_share() {
-        let part = |remaining, wants, later: &[u64]| {
+    fn each_hook_gets_its_timeout_or_its_share() {
+        let part = |remaining, timeout, later: &[u64]| {
             let later: Vec<_> = later.iter().copied().map(secs).collect();
-            allot(secs(remaining), secs(wants), &later).as_secs_f64()
+            allot(secs(remaining), secs(timeout), &later).as_secs_f64()
         };
-        // Enough for all, or nobody else.
+        // Enough for all, or no other hook.
         assert_eq!(part(5, 2, &[3]), 2.0);
         assert_eq!(part(5, 5, &[]), 5.0);
         assert_eq!(part(5, 9, &[]), 5.0);
         // Equal parts.
         assert_eq!(part(6, 5, &[5, 5]), 2.0);
-        // Who wants little has it, whether it comes first or later.
+        // A hook with a short timeout gets it, first or last.
         assert_eq!(part(6, 1, &[9, 9]), 1.0);
         assert_eq!(part(7, 9, &[1, 9]), 3.0);
         assert_eq!(part(7, 9, &[9, 1]), 3.0);
-        // Nothing to give, nothing wanted.
+        // No time left, or none needed.
         assert_eq!(part(0, 5, &[5]), 0.0);
         assert_eq!(part(5, 0, &[]), 0.0);
     }

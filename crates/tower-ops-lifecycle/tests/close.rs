@@ -62,14 +62,14 @@ async fn http2_and_upgrades_are_left_alone() {
     assert_eq!(upgrade.headers()[CONNECTION], "upgrade");
 
     // A tunnel, unless it was refused.
-    for (status, told) in [(200, false), (204, false), (502, true)] {
+    for (status, closes) in [(200, false), (204, false), (502, true)] {
         let inner = Readied::from_fn(move |_: Request<()>| async move {
             Ok::<_, Infallible>(Response::builder().status(status).body(()).unwrap())
         });
         let service = lifecycle.connection_close().layer(inner);
         let request = Request::connect("a.example:443").body(()).unwrap();
         let response = service.oneshot(request).await.unwrap();
-        assert_eq!(response.headers().contains_key(CONNECTION), told);
+        assert_eq!(response.headers().contains_key(CONNECTION), closes);
     }
 }
 

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use tower_ops_lifecycle::{
-    ConfigError, DEFAULT_ABORT, DEFAULT_DRAIN, DEFAULT_GRACE_PERIOD, DEFAULT_HOOKS, DEFAULT_MARGIN,
-    DEFAULT_PRE_DRAIN, Lifecycle, LifecycleBuilder,
+    ConfigError, DEFAULT_ABORT_TIMEOUT, DEFAULT_DRAIN_TIMEOUT, DEFAULT_GRACE_PERIOD,
+    DEFAULT_HOOKS_TIMEOUT, DEFAULT_MARGIN, DEFAULT_PRE_DRAIN, Lifecycle, LifecycleBuilder,
 };
 
 const fn secs(seconds: u64) -> Duration {
@@ -20,15 +20,15 @@ fn settings(error: &ConfigError) -> Vec<&str> {
 }
 
 fn refused(builder: &LifecycleBuilder) -> Vec<String> {
-    let error = builder.check().unwrap_err();
+    let error = builder.validate().unwrap_err();
     settings(&error).into_iter().map(str::to_owned).collect()
 }
 
 #[test]
-fn every_problem_is_told_at_once_and_begins_with_its_setting() {
+fn every_problem_is_returned_at_once_and_begins_with_its_setting() {
     let error = Lifecycle::builder()
-        .hooks(secs(0))
-        .drain(secs(60))
+        .hooks_timeout(secs(0))
+        .drain_timeout(secs(60))
         .wait_for_quiet(secs(5))
         .expect_step("a")
         .expect_step("")
@@ -40,7 +40,7 @@ fn every_problem_is_told_at_once_and_begins_with_its_setting() {
     assert_eq!(
         settings(&error),
         [
-            "hooks",
+            "hooks_timeout",
             "grace_period",
             "wait_for_quiet",
             "expect_step",
@@ -54,27 +54,33 @@ fn every_problem_is_told_at_once_and_begins_with_its_setting() {
 
 #[test]
 fn a_timeline_over_the_grace_period_is_refused_unless_allowed() {
-    let fits = Lifecycle::builder().drain(secs(17));
-    assert_eq!(fits.check(), Ok(()));
-    let over = Lifecycle::builder().drain(Duration::from_millis(17_001));
-    let text = over.check().unwrap_err().to_string();
+    let fits = Lifecycle::builder().drain_timeout(secs(17));
+    assert_eq!(fits.validate(), Ok(()));
+    let over = Lifecycle::builder().drain_timeout(Duration::from_millis(17_001));
+    let text = over.validate().unwrap_err().to_string();
     assert!(text.contains("30s is less than the 30.001s"), "{text}");
-    assert!(text.contains("drain 17.001s"), "{text}");
-    assert_eq!(over.clone().allow_over_grace_period(true).check(), Ok(()));
-    assert_eq!(over.grace_period(secs(31)).check(), Ok(()));
+    assert!(text.contains("drain_timeout 17.001s"), "{text}");
+    assert_eq!(
+        over.clone().allow_over_grace_period(true).validate(),
+        Ok(())
+    );
+    assert_eq!(over.grace_period(secs(31)).validate(), Ok(()));
 }
 
 #[test]
 fn times_that_would_overflow_a_clock_are_refused_and_do_not() {
     let builder = Lifecycle::builder()
         .pre_drain(Duration::MAX)
-        .drain(Duration::MAX)
+        .drain_timeout(Duration::MAX)
         .grace_period(Duration::MAX)
         .allow_over_grace_period(true);
-    assert_eq!(refused(&builder), ["pre_drain", "drain", "grace_period"]);
+    assert_eq!(
+        refused(&builder),
+        ["pre_drain", "drain_timeout", "grace_period"]
+    );
     let day = secs(24 * 60 * 60);
-    let long = Lifecycle::builder().drain(day).grace_period(day);
-    assert_eq!(long.allow_over_grace_period(true).check(), Ok(()));
+    let long = Lifecycle::builder().drain_timeout(day).grace_period(day);
+    assert_eq!(long.allow_over_grace_period(true).validate(), Ok(()));
 }
 
 #[test]
@@ -84,13 +90,17 @@ fn a_window_has_to_fit_into_the_pre_drain() {
         assert_eq!(refused(&builder), ["wait_for_quiet"], "{bad}");
     }
     let good = Lifecycle::builder().wait_for_quiet(secs(1));
-    assert_eq!(good.check(), Ok(()));
+    assert_eq!(good.validate(), Ok(()));
 }
 
 #[test]
 fn the_defaults_are_valid_and_fit_kubernetes() {
-    assert_eq!(Lifecycle::builder().check(), Ok(()));
-    let sum = DEFAULT_PRE_DRAIN + DEFAULT_DRAIN + DEFAULT_ABORT + DEFAULT_HOOKS + DEFAULT_MARGIN;
+    assert_eq!(Lifecycle::builder().validate(), Ok(()));
+    let sum = DEFAULT_PRE_DRAIN
+        + DEFAULT_DRAIN_TIMEOUT
+        + DEFAULT_ABORT_TIMEOUT
+        + DEFAULT_HOOKS_TIMEOUT
+        + DEFAULT_MARGIN;
     assert!(sum <= DEFAULT_GRACE_PERIOD);
 }
 
@@ -99,9 +109,9 @@ fn a_time_that_no_clock_can_hold_is_an_error_that_names_its_setting() {
     type Set = fn(LifecycleBuilder, Duration) -> LifecycleBuilder;
     let settings: [(&str, Set); 6] = [
         ("pre_drain", |builder, time| builder.pre_drain(time)),
-        ("drain", |builder, time| builder.drain(time)),
-        ("abort", |builder, time| builder.abort(time)),
-        ("hooks", |builder, time| builder.hooks(time)),
+        ("drain_timeout", |builder, time| builder.drain_timeout(time)),
+        ("abort_timeout", |builder, time| builder.abort_timeout(time)),
+        ("hooks_timeout", |builder, time| builder.hooks_timeout(time)),
         ("margin", |builder, time| builder.margin(time)),
         ("grace_period", |builder, time| builder.grace_period(time)),
     ];
@@ -128,9 +138,9 @@ async fn the_longest_times_and_a_hook_for_ever_are_carried_out() {
     let life = Lifecycle::builder()
         .signals(false)
         .pre_drain(day)
-        .drain(day)
-        .abort(day)
-        .hooks(day)
+        .drain_timeout(day)
+        .abort_timeout(day)
+        .hooks_timeout(day)
         .margin(day)
         .grace_period(day)
         .allow_over_grace_period(true)

@@ -1,4 +1,4 @@
-//! Who takes part in the drain, how long it lasts, and what is said of what was aborted.
+//! Who takes part in the drain, how long it lasts, and the report of what was aborted.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
 use std::future::pending;
@@ -32,7 +32,7 @@ async fn participants_drain_together_and_the_slowest_counts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_the_deadline_a_participant_aborts_and_says_what() {
+async fn at_the_deadline_a_participant_aborts_and_reports_what() {
     let lifecycle = ready();
     let began = Instant::now();
     lifecycle.on_drain("connections", async move |drain| {
@@ -61,7 +61,7 @@ async fn at_the_deadline_a_participant_aborts_and_says_what() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_hangs_is_dropped_and_what_it_said_before_is_kept() {
+async fn one_that_hangs_is_dropped_and_what_it_reported_before_is_kept() {
     let lifecycle = ready();
     let journal = Journal::default();
     let hook = journal.clone();
@@ -163,7 +163,7 @@ async fn tokens_fire_at_their_phase() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_kept_of_what_is_said_is_bounded() {
+async fn what_is_kept_of_what_is_reported_is_bounded() {
     let lifecycle = ready();
     for _ in 0..300 {
         lifecycle.on_drain("many", async |_| {});

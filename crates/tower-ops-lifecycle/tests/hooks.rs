@@ -191,7 +191,11 @@ async fn without_time_left_hooks_are_named_and_not_run() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hook_that_blocks_its_thread_is_left_behind() {
-    let lifecycle = builder().pre_drain(ms(0)).hooks(ms(200)).build().unwrap();
+    let lifecycle = builder()
+        .pre_drain(ms(0))
+        .hooks_timeout(ms(200))
+        .build()
+        .unwrap();
     lifecycle.mark_ready();
     let (release, blocked) = std::sync::mpsc::channel::<()>();
     lifecycle.on_stop("after it", async || {});

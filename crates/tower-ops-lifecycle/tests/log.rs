@@ -100,8 +100,14 @@ fn each_end_is_logged_once_with_what_went_wrong() {
 
     runtime().block_on(too_late());
     let lines = log.take();
-    assert_eq!(lines("registered after the drain: not run").len(), 2);
-    assert_eq!(lines("registered after the last hook: not run").len(), 1);
+    assert_eq!(
+        lines("the participant was registered after the drain and is dropped").len(),
+        2
+    );
+    assert_eq!(
+        lines("the hook was registered after the last one ran and is dropped").len(),
+        1
+    );
 
     runtime().block_on(unwatched());
     assert_eq!(log.take()("signal_to_stop is used without").len(), 1);

@@ -113,7 +113,7 @@ async fn restarts_are_counted_from_one_process_to_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn workers_are_those_of_the_runtime_unless_told() {
+async fn workers_are_those_of_the_runtime_unless_set() {
     let (recorded, builder) = Recorded::new();
     drop(builder.build().unwrap().run());
     assert_eq!(recorded.value("server_workers "), Some(3.0));

@@ -6,19 +6,19 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use tokio::time::{Instant, sleep};
 use tower::ServiceExt as _;
-use tower_ops_lifecycle::{Phase, PreStop, PreStopBody, Trigger};
+use tower_ops_lifecycle::{AnswerBody, Phase, PreStop, Trigger};
 
 use self::timed::{ms, ready};
 
 #[path = "support/timed.rs"]
 mod timed;
 
-async fn ask(service: PreStop, method: Method) -> Response<PreStopBody> {
+async fn ask(service: PreStop, method: Method) -> Response<AnswerBody> {
     let request = Request::builder().method(method).body(()).unwrap();
     service.oneshot(request).await.unwrap()
 }
 
-async fn text(response: Response<PreStopBody>) -> String {
+async fn text(response: Response<AnswerBody>) -> String {
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     String::from_utf8(bytes.to_vec()).unwrap()
 }

@@ -84,12 +84,12 @@ async fn happen(lifecycle: &Lifecycle, event: Event) {
         Event::Participant { takes, panics } => lifecycle.on_drain("some", async move |drain| {
             sleep(ms(takes)).await;
             drain.aborted("one");
-            assert!(!panics, "as told");
+            assert!(!panics, "as planned");
         }),
         Event::HangingParticipant => lifecycle.on_drain("hangs", async |_| pending().await),
         Event::Hook { takes, panics } => lifecycle.on_stop("some", async move || {
             sleep(ms(takes)).await;
-            assert!(!panics, "as told");
+            assert!(!panics, "as planned");
         }),
         Event::HangingHook => lifecycle.on_stop("hangs", async || pending::<()>().await),
         Event::Guard { held } => {
@@ -142,8 +142,10 @@ async fn live(events: &[Event], quiet: bool) -> Outcome {
     }
     let began = Instant::now();
     lifecycle.shutdown();
-    let gone_by = lifecycle.gone_by().unwrap();
-    let bound = gone_by.saturating_duration_since(began).max(ms(1_000));
+    let exit_deadline = lifecycle.exit_deadline().unwrap();
+    let bound = exit_deadline
+        .saturating_duration_since(began)
+        .max(ms(1_000));
     let report = lifecycle.run().await;
     let taken = began.elapsed();
     polled.push(lifecycle.phase());

@@ -1,4 +1,4 @@
-//! The pre-drain ends early when no new connection comes, if it is told to.
+//! The pre-drain ends early when no new connection comes, if that is configured.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
 use tokio::time::{Instant, sleep};
@@ -58,7 +58,7 @@ async fn it_never_takes_longer_than_without() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_closure_can_tell_as_well() {
+async fn a_closure_can_be_the_source_as_well() {
     let began = Instant::now();
     let lifecycle = builder()
         .wait_for_quiet(ms(1_000))
@@ -73,7 +73,7 @@ async fn a_closure_can_tell_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_nobody_tells_it_takes_its_full_time() {
+async fn without_a_source_it_takes_its_full_time() {
     let silent = builder().wait_for_quiet(ms(1_000)).build().unwrap();
     let panics = builder()
         .wait_for_quiet(ms(1_000))

@@ -1,4 +1,4 @@
-//! Servers that are not ours: when they are told to stop, and when they have to have.
+//! Servers of others: when they get the signal to stop, and by when they have to have stopped.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
 use std::future::pending;
@@ -46,7 +46,7 @@ async fn the_drain_lasts_until_the_server_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_the_deadline_the_server_is_dropped_and_it_is_said() {
+async fn at_the_deadline_the_server_is_dropped_and_that_is_reported() {
     let lifecycle = ready();
     let (dropped, was_dropped) = oneshot::channel::<()>();
     let serve = async move {

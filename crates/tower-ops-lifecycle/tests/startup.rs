@@ -1,4 +1,4 @@
-//! Start-up steps: what makes a process ready, what stops it, what is said of each.
+//! Start-up steps: what makes a process ready, what stops it, what is recorded of each.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
 use std::convert::Infallible;
@@ -37,7 +37,7 @@ async fn it_is_ready_when_all_registered_steps_are_done() {
     assert_eq!(lifecycle.phase(), Phase::Ready);
     assert!(lifecycle.started().await);
 
-    let report = lifecycle.report();
+    let report = lifecycle.startup_report();
     assert_eq!(report.ready_after, Some(ms(125)));
     let steps: Vec<_> = report
         .steps
@@ -75,7 +75,7 @@ async fn steps_that_were_not_registered_do_not_make_it_ready_but_are_waited_for(
         }
     );
     assert_eq!(lifecycle.phase(), Phase::Ready);
-    assert_eq!(lifecycle.report().ready_after, Some(ms(500)));
+    assert_eq!(lifecycle.startup_report().ready_after, Some(ms(500)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,7 +110,7 @@ async fn a_step_that_fails_stops_the_start_with_its_name_and_cause() {
     );
     assert!(!report.is_clean());
     assert_eq!(journal.lines(), ["pool"], "what was made is taken down");
-    let steps = lifecycle.report().steps;
+    let steps = lifecycle.startup_report().steps;
     assert_eq!(
         steps[0].state,
         StepState::Failed("connection refused".into())
@@ -141,7 +141,7 @@ async fn a_step_that_was_dropped_can_be_run_again() {
     let lifecycle = builder().expect_step("connect").build().unwrap();
     let hung = lifecycle.step("connect", pending::<io::Result<()>>());
     timeout(ms(50), hung).await.unwrap_err();
-    let report = lifecycle.report();
+    let report = lifecycle.startup_report();
     assert_eq!(report.steps[0].state, StepState::Dropped);
     assert_eq!(report.steps[0].took, Some(ms(50)));
     assert!(
@@ -151,7 +151,7 @@ async fn a_step_that_was_dropped_can_be_run_again() {
     );
 
     take(&lifecycle, "connect", 10).await;
-    assert_eq!(lifecycle.report().steps.len(), 1);
+    assert_eq!(lifecycle.startup_report().steps.len(), 1);
     assert_eq!(lifecycle.phase(), Phase::Ready);
 }
 
@@ -160,7 +160,7 @@ async fn steps_that_wait_or_run_are_listed() {
     let lifecycle = builder().expect_step("later").build().unwrap();
     let now = lifecycle.step("now", async {
         sleep(ms(100)).await;
-        let report = lifecycle.report();
+        let report = lifecycle.startup_report();
         assert_eq!(report.steps[0].state, StepState::Pending);
         assert_eq!(report.steps[0].took, None);
         assert_eq!(report.steps[1].state, StepState::Running);

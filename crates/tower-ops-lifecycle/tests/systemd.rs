@@ -1,4 +1,4 @@
-//! What systemd does, done by hand: it hands over a socket, and is told of the start
+//! What systemd does, done by hand: it hands over a socket, and gets notified of the start
 //! and the stop.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
@@ -28,7 +28,7 @@ fn receive(socket: &UnixDatagram) -> String {
 }
 
 #[test]
-fn it_serves_on_the_socket_it_was_given_and_tells_of_start_and_stop() {
+fn it_serves_on_the_socket_it_was_given_and_notifies_of_start_and_stop() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
     let notify = UnixDatagram::bind(&path).unwrap();

@@ -252,9 +252,9 @@ async fn the_time_before_the_driver_counts() {
 async fn the_times_are_as_configured() {
     let lifecycle = builder()
         .pre_drain(ms(100))
-        .drain(ms(200))
-        .abort(ms(30))
-        .hooks(ms(400))
+        .drain_timeout(ms(200))
+        .abort_timeout(ms(30))
+        .hooks_timeout(ms(400))
         .margin(ms(0))
         .grace_period(ms(730))
         .build()
@@ -264,7 +264,7 @@ async fn the_times_are_as_configured() {
     lifecycle.on_stop("hung", async || pending::<()>().await);
     let began = Instant::now();
     lifecycle.shutdown();
-    assert_eq!(lifecycle.gone_by(), Some(began + ms(730)));
+    assert_eq!(lifecycle.exit_deadline(), Some(began + ms(730)));
     let report = lifecycle.run().await;
     assert_eq!(report.pre_drain(), Some(ms(100)));
     assert_eq!(report.drain(), Some(ms(230)));

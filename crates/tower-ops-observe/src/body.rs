@@ -22,7 +22,7 @@ pin_project! {
         O: Observe,
     {
         // An option for the same reason as in `ResponseFuture`; it is `Some`
-        // until the drop.
+        // until the drop, or until the deadline of a gRPC call.
         #[pin]
         inner: Option<B>,
         life: Option<Life<O>>,
@@ -48,6 +48,14 @@ impl<B, O: Observe> ResponseBody<B, O> {
             life,
         }
     }
+
+    /// That of an answer in the service's place: a head alone.
+    pub(crate) const fn ended() -> Self {
+        Self {
+            inner: None,
+            life: None,
+        }
+    }
 }
 
 impl<B: Default, O: Observe> Default for ResponseBody<B, O> {
@@ -60,6 +68,7 @@ impl<B: Default, O: Observe> Default for ResponseBody<B, O> {
 impl<B, O> Body for ResponseBody<B, O>
 where
     B: Body,
+    B::Data: 'static,
     B::Error: 'static,
     O: Observe,
 {
@@ -77,17 +86,24 @@ where
         let Some(life) = this.life.as_mut() else {
             return inner.poll_frame(cx);
         };
+        // First: a stream that always has something is ended as well.
+        if let Some(deadline) = life.overdue(cx) {
+            life.in_scope(|| this.inner.set(None));
+            let last = deadline.last_frame();
+            if let Some(frame) = &last {
+                life.frame(frame);
+            }
+            life.complete();
+            *this.life = None;
+            return Poll::Ready(last.map(Ok));
+        }
         let frame = ready!(life.step(|| inner.as_mut().poll_frame(cx)));
         match &frame {
             Some(Ok(frame)) => {
-                if let Some(data) = frame.data_ref() {
-                    life.data(data);
-                    // A transport that sees the flag does not poll again.
-                    if inner.is_end_stream() {
-                        life.complete();
-                    }
-                } else if let Some(trailers) = frame.trailers_ref() {
-                    life.trailers(trailers);
+                life.frame(frame);
+                // A transport that sees the flag does not poll again.
+                if frame.is_data() && inner.is_end_stream() {
+                    life.complete();
                 }
             }
             Some(Err(error)) => life.fail_body(error),
@@ -104,9 +120,11 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        match &self.inner {
+            Some(_) if self.life.as_ref().is_some_and(Life::has_deadline) => SizeHint::default(),
+            Some(inner) => inner.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
     }
 }
 

@@ -61,11 +61,19 @@ where
     type Output = Result<Response<ResponseBody<R, O>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let (Some(inner), Some(life)) = (this.inner.as_pin_mut(), this.life.as_mut()) else {
+        let mut this = self.project();
+        let (Some(inner), Some(life)) = (this.inner.as_mut().as_pin_mut(), this.life.as_mut())
+        else {
             panic!("a ResponseFuture was polled after it had completed");
         };
-        let result = ready!(life.step(|| inner.poll(cx)));
+        let Poll::Ready(result) = life.step(|| inner.poll(cx)) else {
+            let deadline = ready!(life.overdue(cx).map_or(Poll::Pending, Poll::Ready));
+            life.in_scope(|| this.inner.set(None));
+            let mut answer = deadline.answer();
+            life.head(&mut answer);
+            *this.life = None;
+            return Poll::Ready(Ok(answer.map(|_| ResponseBody::ended())));
+        };
         match result {
             Ok(mut response) => {
                 life.head(&mut response);

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tower_layer::Layer;
 
@@ -75,14 +76,29 @@ impl<O: Observe> ObserveLayer<O> {
         self
     }
 
+    /// Ends gRPC calls at the deadline of `grpc-timeout`, wherever they are: without a head the answer
+    /// is `DEADLINE_EXCEEDED` alone, and in the middle of a stream that status ends it.
+    ///
+    /// The handler, or the stream, is dropped then. Other requests, and calls without a deadline or
+    /// with one that cannot be read, pass as they are; a call with one costs an allocation. Clones
+    /// share the setting.
+    #[must_use]
+    pub fn with_grpc_timeout(self) -> Self {
+        self.watch.ends_calls.store(true, Ordering::Relaxed);
+        self
+    }
+
     /// Returns a layer with another observer, made of this one's, that shares with this one which
-    /// gRPC methods are known.
+    /// gRPC methods are known, and the setting of [`with_grpc_timeout`](Self::with_grpc_timeout).
     #[must_use]
     pub fn map_observer<P: Observe>(&self, make: impl FnOnce(&O) -> P) -> ObserveLayer<P> {
         let (side, methods) = (self.watch.side, Arc::clone(&self.watch.methods));
-        ObserveLayer {
+        let ends_calls = self.watch.ends_calls.load(Ordering::Relaxed);
+        let layer = ObserveLayer {
             watch: Arc::new(Watch::new(make(&self.watch.observer), side, methods)),
-        }
+        };
+        layer.watch.ends_calls.store(ends_calls, Ordering::Relaxed);
+        layer
     }
 
     /// The observer.

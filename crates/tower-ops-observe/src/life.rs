@@ -1,10 +1,12 @@
 use std::any::Any;
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Context;
 
 use bytes::Buf;
 use http::{HeaderMap, Request, Response, StatusCode, Version, header};
-use http_body::Body;
+use http_body::{Body, Frame};
 use tokio::time::Instant;
 
 use crate::catch_panic::CaughtPanic;
@@ -12,7 +14,7 @@ use crate::cause;
 use crate::current::{CurrentScope, CurrentSlot};
 use crate::ending::{Ending, Outcome};
 use crate::facts::{Facts, KnownMethod, Rpc, Side};
-use crate::grpc::{self, GrpcCode, GrpcMethods, GrpcProtocol, WebStatus};
+use crate::grpc::{self, Deadline, GrpcCode, GrpcMethods, GrpcProtocol, WebStatus};
 use crate::length::{Misfit, ResponseLength};
 use crate::observe::{Observe, contained};
 use crate::pool::Pool;
@@ -24,6 +26,8 @@ pub(crate) struct Watch<O: Observe> {
     pub(crate) observer: O,
     pub(crate) side: Side,
     pub(crate) methods: Arc<GrpcMethods>,
+    /// Whether calls are ended at the deadlines of their callers.
+    pub(crate) ends_calls: AtomicBool,
     states: Pool<Room<O>>,
 }
 
@@ -58,6 +62,8 @@ struct State<O: Observe> {
     head_at: Option<Instant>,
     bytes_sent: u64,
     length: ResponseLength,
+    /// Of a gRPC call, until it has a status.
+    deadline: Option<Deadline>,
     /// Set while code of the service or of an observer runs. If it is still set
     /// when this is dropped, that code unwound. `std::thread::panicking` would not
     /// do: it is also true for an exchange that is dropped by somebody else's panic.
@@ -79,8 +85,12 @@ impl<O: Observe> Life<O> {
         let routing = Routing::begin(watch.side, facts.route.is_some(), request);
         let asks_for_upgrade =
             facts.version == Version::HTTP_11 && request.headers().contains_key(header::UPGRADE);
-        if GrpcProtocol::of(request).is_some() {
+        let mut deadline = None;
+        if let Some(protocol) = GrpcProtocol::of(request) {
             facts.rpc = watch.claim(request.uri().path());
+            if watch.ends_calls.load(Ordering::Relaxed) {
+                deadline = Deadline::of(request.headers(), protocol);
+            }
         }
         let exchange = watch.observer.on_request(request, &mut facts);
         room.state = Some(State {
@@ -95,6 +105,7 @@ impl<O: Observe> Life<O> {
             head_at: None,
             bytes_sent: 0,
             length: ResponseLength::default(),
+            deadline,
             stepping: false,
             caught_panic: false,
             ended: false,
@@ -122,6 +133,30 @@ impl<O: Observe> Life<O> {
         state.in_scope(watch, step)
     }
 
+    /// The deadline of a gRPC call, if that is over; else its timer wakes the task.
+    #[inline]
+    pub(crate) fn overdue(&mut self, cx: &mut Context<'_>) -> Option<Deadline> {
+        let (_, state) = self.parts();
+        let is_over = state.deadline.as_mut()?.is_over(cx);
+        is_over.then(|| state.deadline.take()).flatten()
+    }
+
+    /// Takes a frame of the response's body.
+    #[inline]
+    pub(crate) fn frame<D: Buf>(&mut self, frame: &Frame<D>) {
+        if let Some(data) = frame.data_ref() {
+            self.data(data);
+        } else if let Some(trailers) = frame.trailers_ref() {
+            self.trailers(trailers);
+        }
+    }
+
+    /// Whether the response may be cut short.
+    pub(crate) fn has_deadline(&self) -> bool {
+        let state = self.room.as_deref().and_then(|room| room.state.as_ref());
+        state.is_some_and(|state| state.deadline.is_some())
+    }
+
     /// Takes the response's head. The exchange may be over with it.
     pub(crate) fn head<B: Body>(&mut self, response: &mut Response<B>) {
         let (watch, state) = self.parts();
@@ -130,12 +165,15 @@ impl<O: Observe> Life<O> {
         state.stepping = false;
     }
 
-    /// Takes a data frame of the response's body.
-    pub(crate) fn data<D: Buf>(&mut self, data: &D) {
+    fn data<D: Buf>(&mut self, data: &D) {
         let (watch, state) = self.parts();
         if let Some(web) = &mut state.web {
             web.read(data);
             state.grpc = web.code().or(state.grpc);
+            if web.has_begun() {
+                // A deadline would add a second status.
+                state.deadline = None;
+            }
         }
         let bytes = state.length.cut(state.bytes_sent, data.remaining());
         state.bytes_sent += bytes as u64;
@@ -144,9 +182,10 @@ impl<O: Observe> Life<O> {
         state.stepping = false;
     }
 
-    /// Takes the response's trailers, which are its last frame.
-    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
+    /// The last frame.
+    fn trailers(&mut self, trailers: &HeaderMap) {
         let (_, state) = self.parts();
+        state.deadline = None;
         if state.facts.is_grpc()
             && let Some(code) = GrpcCode::from_headers(trailers)
         {
@@ -242,10 +281,13 @@ impl<O: Observe> State<O> {
         }
         self.status = Some(status);
         self.head_at = Some(now);
-        self.facts.response_size = response.body().size_hint().exact();
         self.caught_panic = CaughtPanic::is_in(response);
         if self.facts.is_grpc() {
             self.grpc_head(watch, response.headers());
+        }
+        // A call with a deadline may be cut short, and then there is more than was announced.
+        if self.deadline.is_none() {
+            self.facts.response_size = response.body().size_hint().exact();
         }
         watch
             .observer
@@ -304,6 +346,8 @@ impl<O: Observe> State<O> {
         self.grpc = GrpcCode::from_headers(headers);
         if self.grpc.is_none() {
             self.web = WebStatus::of(protocol).map(Box::new);
+        } else {
+            self.deadline = None;
         }
         if let Rpc::Claimed(method) = &mut self.facts.rpc {
             let known = method
@@ -423,6 +467,7 @@ impl<O: Observe> Watch<O> {
             observer,
             side,
             methods,
+            ends_calls: AtomicBool::new(false),
             states: Pool::new(),
         }
     }

@@ -46,6 +46,7 @@ where
     S::Error: 'static,
     B: 'static,
     R: Body,
+    R::Data: 'static,
     R::Error: 'static,
     O: Observe,
 {

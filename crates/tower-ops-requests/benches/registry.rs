@@ -1,8 +1,9 @@
-//! The registry and the history beside other crates' maps: `cargo bench -p tower-ops-requests`.
+//! The registry and the history beside other crates' maps: `cargo bench -p tower-ops-requests
+//! --features bench`.
 //!
-//! Prints a table for Markdown. Nanoseconds for each operation of each thread: the median of several
-//! rounds, and their range. Every thread has 64 requests in flight, and takes the oldest out for each
-//! one that it puts in.
+//! Prints a table for Markdown. Nanoseconds for each operation of each thread: the median of
+//! several rounds, and their range. Every thread has 64 requests in flight, and takes the oldest
+//! out for each one that it puts in.
 
 #![allow(
     clippy::print_stdout,

@@ -1,4 +1,4 @@
-//! The parts, for the benchmark beside other crates' maps. Not part of the API.
+//! What `benches/registry.rs` compares with other crates' maps. Not part of the API.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,21 +6,21 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tower_ops_observe::{Class, KnownMethod, Route};
 
-use crate::builder::DEFAULT_MAX_HISTORY;
-use crate::history::{Pace, Ring, Spare};
-use crate::live::Live;
-use crate::outcome::{Kind, TrackedOutcome};
-use crate::progress::{End, Progress};
+use crate::history::ring::{FreeList, HistoryClock, Ring};
 use crate::record;
+use crate::record::outcome::{Kind, TrackedOutcome};
+use crate::record::progress::{End, Progress};
 use crate::registry::Ended;
-use crate::shards::Shards;
+use crate::registry::in_flight::InFlight;
+use crate::registry::shards::Shards;
 use crate::tracker::RequestTracker;
+use crate::tracker::builder::DEFAULT_MAX_HISTORY;
 
 fn fill_in(record: &mut record::Record) {
     record.method = Some(KnownMethod::Get);
     record.early_route = Some(Route::from_static("/users/{id}"));
     let id = b"7b1f6a0e-4f7e-4a3b-9a55-0d6b7c9a1c11";
-    record.texts.fill(id, "/users/123456");
+    record.text.fill(id, "/users/123456");
 }
 
 /// What the maps hold.
@@ -46,13 +46,13 @@ impl Record {
 
 /// The registry's part of a shard.
 #[allow(missing_debug_implementations, reason = "not part of the API")]
-pub struct Registry(Shards<Live>);
+pub struct Registry(Shards<InFlight>);
 
 impl Registry {
     #[must_use]
     #[allow(clippy::new_without_default, reason = "not part of the API")]
     pub fn new() -> Self {
-        Self(Shards::new(Live::new))
+        Self(Shards::new(InFlight::new))
     }
 
     #[must_use]
@@ -70,37 +70,37 @@ impl Registry {
 
 /// The history's part of a shard.
 #[allow(missing_debug_implementations, reason = "not part of the API")]
-pub struct History(Shards<(Ring, Spare)>, Pace);
+pub struct History(Shards<(Ring, FreeList)>, HistoryClock);
 
 impl History {
     #[must_use]
     #[allow(clippy::new_without_default, reason = "not part of the API")]
     pub fn new() -> Self {
-        let shards = Shards::new(|| (Ring::new(), Spare::new()));
-        let pace = Pace::new(DEFAULT_MAX_HISTORY, shards.len());
-        Self(shards, pace)
+        let shards = Shards::new(|| (Ring::new(), FreeList::new()));
+        let clock = HistoryClock::new(DEFAULT_MAX_HISTORY, shards.len());
+        Self(shards, clock)
     }
 
     pub fn push(&self, record: &Record) {
         let mine = self.0.mine();
         let mut shard = self.0.lock(mine);
-        let (ring, spare) = &mut *shard;
-        let told = ring.push(Arc::clone(&record.0), &self.1, mine, spare);
+        let (ring, free) = &mut *shard;
+        let published = ring.push(Arc::clone(&record.0), &self.1, mine, free);
         drop(shard);
-        if let Some(told) = told
-            && let Some(ward) = self.1.ward(told, mine)
-            && let Some(mut shard) = self.0.try_lock(ward)
+        if let Some(published) = published
+            && let Some(neighbour) = self.1.neighbour(published, mine)
+            && let Some(mut shard) = self.0.try_lock(neighbour)
         {
-            let (ring, spare) = &mut *shard;
-            ring.trim(told, &self.1, ward, spare);
+            let (ring, free) = &mut *shard;
+            ring.trim(published, &self.1, neighbour, free);
         }
     }
 }
 
-/// A whole exchange's dealings with the tracker, without the layer around it.
+/// All that the tracker does for one exchange, without the layer around it.
 pub fn begin_and_end(tracker: &RequestTracker, now: Instant) {
     let registry = &tracker.inner.registry;
-    let (record, seat) = registry.begin(Kind::Request, now, fill_in);
+    let (record, slot) = registry.begin(Kind::Request, now, fill_in);
     let ended = Ended {
         end: End {
             outcome: TrackedOutcome::Completed,
@@ -109,13 +109,13 @@ pub fn begin_and_end(tracker: &RequestTracker, now: Instant) {
         },
         duration: Duration::from_micros(100),
     };
-    registry.end(&seat, record, Progress::new(Kind::Request), ended);
+    registry.end(&slot, record, Progress::new(Kind::Request), ended);
 }
 
-/// Puts so many into the tracker, for good.
+/// Registers so many that never end.
 pub fn fill(tracker: &RequestTracker, count: usize) {
     let now = Instant::now();
     for _ in 0..count {
-        let _seat = tracker.inner.registry.begin(Kind::Request, now, fill_in);
+        let _slot = tracker.inner.registry.begin(Kind::Request, now, fill_in);
     }
 }

@@ -3,18 +3,20 @@ use std::sync::Arc;
 
 use tower_ops_observe::Class;
 
-use crate::current;
-use crate::metadata::bounded_display;
+use crate::record::metadata::bounded_display;
 use crate::record::{Record, Verdict};
+use crate::tracker::current;
 
-/// A handle to one piece of work, for the work itself: to note something about
-/// it, and to say how it went.
+#[cfg(feature = "axum")]
+pub(crate) mod axum;
+
+/// A handle to one tracked piece of work, for the code that does it: adds notes, and sets how the
+/// work went.
 ///
-/// Found by [`current`](Self::current) anywhere in a handler, a response's body
-/// or a tracked task; by axum's extractor, with the feature `axum`; and in the
-/// request's extensions, with
-/// [`with_extension`](crate::RequestTrackerBuilder::with_extension). Cheap to
-/// clone, and to be taken along into spawned tasks.
+/// Get it by [`current`](Self::current) in a handler, a response's body or a tracked task; by
+/// axum's extractor, with the feature `axum`; or from the request's extensions, with
+/// [`extension`](crate::RequestTrackerBuilder::extension). Cheap to clone; spawned tasks can own
+/// one.
 ///
 /// # Examples
 ///
@@ -39,56 +41,55 @@ impl RequestHandle {
         Self { record }
     }
 
-    /// The work that is being done right now on this task: the innermost one that
-    /// is tracked.
+    /// Returns the innermost tracked work that the calling task runs, if there is one.
     #[must_use]
     pub fn current() -> Option<Self> {
         current::with(|record| record.cloned()).map(Self::new)
     }
 
-    /// Its id in listings; no other work of this process has it.
+    /// Returns its id in listings, which no other work of this process has.
     #[must_use]
     pub fn id(&self) -> u64 {
         self.record.id
     }
 
-    /// The request id; in a task, that of the request in which it began.
+    /// Returns the request id; for a task, that of the request in which it began.
     #[must_use]
     pub fn request_id(&self) -> Option<String> {
-        self.record.texts.id().map(Into::into)
+        self.record.text.id().map(Into::into)
     }
 
-    /// The id of the tracked work in which it began.
+    /// Returns the id of the tracked work in which it began.
     #[must_use]
     pub fn parent(&self) -> Option<u64> {
         self.record.parent.map(Into::into)
     }
 
-    /// Notes something for operators to read; a key that comes again replaces its
-    /// value. Bounded as [`Metadata`](crate::Metadata) is. Also after the end.
+    /// Adds a note for operators. A key that comes again replaces its value. Bounded as
+    /// [`Metadata`](crate::Metadata) is. Also works after the end.
     pub fn annotate(&self, key: &str, value: impl fmt::Display) {
-        // Before the lock: who displays itself may well annotate, too.
+        // Before the lock: the value's `Display` may annotate, too.
         let value = bounded_display(&value);
         self.record.extra_or_new().metadata.insert(key, &value);
     }
 
-    /// Says that the work failed by the service's fault, whatever it answers:
-    /// its outcome will be `failed`, if it would be `completed` otherwise.
+    /// Marks the work as failed by the service's fault, whatever it answers. An outcome that would
+    /// be `completed` becomes `failed`.
     ///
-    /// No effect after the end.
+    /// No effect after the end. The last call of `fail` or `reject` counts.
     pub fn fail(&self, reason: impl fmt::Display) {
-        self.say(Class::ServerError, &reason);
+        self.set_verdict(Class::ServerError, &reason);
     }
 
-    /// Says that the client asked for something that it cannot have, whatever
-    /// the answer: it will count as a client error, if it would be `completed`.
+    /// Marks the work as rejected by the client's fault, whatever it answers. If its outcome is
+    /// `completed`, its class becomes client error.
     ///
-    /// No effect after the end.
+    /// No effect after the end. The last call of `fail` or `reject` counts.
     pub fn reject(&self, reason: impl fmt::Display) {
-        self.say(Class::ClientError, &reason);
+        self.set_verdict(Class::ClientError, &reason);
     }
 
-    fn say(&self, class: Class, reason: &dyn fmt::Display) {
+    fn set_verdict(&self, class: Class, reason: &dyn fmt::Display) {
         if self.record.progress().end.is_none() {
             let reason = bounded_display(reason);
             self.record.extra_or_new().verdict = Some(Verdict { class, reason });

@@ -2,20 +2,18 @@
 //!
 //! # Overview
 //!
-//! A [`RequestTracker`] is a handle and an observer. Its
-//! [layer](RequestTracker::layer) takes every exchange in when its request's head
-//! is there, and keeps it in a bounded history when it ended. From there:
+//! A [`RequestTracker`] is a handle and an observer. Its [layer](RequestTracker::layer) registers
+//! every exchange when the request's head is read, and keeps it in a bounded history when it ended.
 //!
 //! - [`in_flight`](RequestTracker::in_flight), [`history`](RequestTracker::history),
 //!   [`slowest`](RequestTracker::slowest) and [`failed`](RequestTracker::failed) list
-//!   [`RequestSnapshot`]s; [`stats`](RequestTracker::stats) counts;
-//! - [`service`](RequestTracker::service) answers all of it as JSON;
-//! - [`track`](RequestTracker::track) does the same for work that is no request;
-//! - [`wait_idle`](RequestTracker::wait_idle) lets a shutdown wait, and names what it
-//!   waited for in vain;
-//! - [`watch`](RequestTracker::watch) reports slow requests while they run;
-//! - [`RequestHandle`] lets a handler note something about its own exchange, and say
-//!   that it failed.
+//!   [`RequestSnapshot`]s; [`stats`](RequestTracker::stats) counts.
+//! - [`service`](RequestTracker::service) answers all of it as JSON.
+//! - [`track`](RequestTracker::track) does the same for work that is not a request.
+//! - [`wait_idle`](RequestTracker::wait_idle) lets a shutdown wait for requests;
+//!   [`wait_idle_timeout`](RequestTracker::wait_idle_timeout) names those that are still running.
+//! - [`watch`](RequestTracker::watch) reports slow requests while they run.
+//! - [`RequestHandle`] lets a handler add notes to its own exchange, and mark it as failed.
 //!
 //! # Example
 //!
@@ -34,83 +32,65 @@
 //! # Place in the stack
 //!
 //! Outermost. Together with other observers, put the tracker itself into one
-//! [`ObserveLayer`](tower_ops_observe::ObserveLayer), after those that tell the
-//! request id, the trace and the peer: it copies them when the request begins.
+//! [`ObserveLayer`](tower_ops_observe::ObserveLayer), after those that set the request id, the
+//! trace and the peer: it copies them when the request begins.
 //!
-//! # When it is over
+//! # When an exchange ends
 //!
-//! An exchange ends as [tower-ops-observe](tower_ops_observe) has it: with its body,
-//! an error, a panic or a drop; with the head, if the connection is handed over. A
-//! task ends with its future.
+//! As in [tower-ops-observe](tower_ops_observe): with its body, an error, a panic or a drop; with
+//! the head, if the connection is handed over. A task ends with its future.
 //!
 //! # Bounds
 //!
 //! Everything is bounded, whatever clients send: see
-//! [`memory_bound`](RequestTrackerBuilder::memory_bound). What a client sent is copied,
-//! cut and marked as such in [`RequestSnapshot`]; it is never a label, and the service
-//! shows it to nobody unless [told](RequestsService::details).
+//! [`memory_bound`](RequestTrackerBuilder::memory_bound). Text from a client is copied, cut, and
+//! marked as such in [`RequestSnapshot`]. It is never a label, and the service shows it only if
+//! [`details`](RequestsService::details) permits.
 //!
 //! # Features
 //!
 //! | feature | adds |
 //! |---|---|
 //! | `axum` | [`RequestHandle`] as an extractor, routes from `MatchedPath` |
-//! | `tonic` | calls whose client broke its request off, by tonic's body type |
+//! | `tonic` | detects, by tonic's body type, calls whose client broke its request off |
 //!
 //! # Limits
 //!
-//! A route that only a [`RouteHook`](tower_ops_observe::RouteHook) further in knows
-//! is shown from the response's head on. There is no gauge here:
-//! `server_in_flight_requests` comes from tower-ops-metrics.
+//! A route that only a [`RouteHook`](tower_ops_observe::RouteHook) further in knows is shown from
+//! the response's head on. There is no gauge here: `server_in_flight_requests` comes from
+//! tower-ops-metrics.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(feature = "axum")]
-mod axum;
+#[cfg(feature = "bench")]
 #[doc(hidden)]
 #[allow(missing_docs, reason = "not part of the API")]
 pub mod bench;
-mod builder;
-mod cause;
-mod current;
 mod handle;
 mod history;
-mod idle;
-mod live;
-mod metadata;
-mod observer;
-mod outcome;
-mod progress;
-mod quantiles;
-mod query;
 mod record;
 mod registry;
-mod reservoir;
-mod routes;
 mod service;
-mod shard_stats;
-mod shards;
-mod snapshot;
 mod stats;
 mod task;
-mod text;
-mod thread;
 mod tracker;
-mod watchdog;
+mod two_windows;
 
-pub use self::builder::{
-    DEFAULT_MAX_HISTORY, DEFAULT_MAX_ROUTES, DEFAULT_SLOW_AFTER, RequestTrackerBuilder,
-};
 pub use self::handle::RequestHandle;
-pub use self::idle::StillRunning;
-pub use self::metadata::Metadata;
-pub use self::observer::{RequestExchange, RequestTrackerLayer};
-pub use self::outcome::{Kind, TrackedOutcome};
+#[cfg(feature = "axum")]
+pub use self::handle::axum::MissingRequestTracker;
+pub use self::record::metadata::Metadata;
+pub use self::record::outcome::{Kind, TrackedOutcome};
+pub use self::record::snapshot::RequestSnapshot;
+pub use self::registry::idle::StillRunning;
 pub use self::service::RequestsService;
-pub use self::snapshot::RequestSnapshot;
 pub use self::stats::{Rates, RouteSummary, Stats};
 pub use self::task::Tracked;
 pub use self::tracker::RequestTracker;
+pub use self::tracker::builder::{
+    DEFAULT_MAX_HISTORY, DEFAULT_MAX_ROUTES, DEFAULT_SLOW_AFTER, RequestTrackerBuilder,
+};
+pub use self::tracker::observer::{RequestExchange, RequestTrackerLayer};
 pub use tower_ops_core::config::ConfigError;
 pub use tower_ops_core::http::AnswerBody;
 

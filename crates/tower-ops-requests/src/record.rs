@@ -1,25 +1,31 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{MutexGuard, OnceLock};
 use std::time::Duration;
 
+use tower_ops_core::sync::Mutex;
 use tower_ops_observe::{Class, KnownMethod, Route};
 
-use crate::metadata::Metadata;
-use crate::outcome::Kind;
-use crate::progress::{End, Progress};
-use crate::text::Texts;
-use crate::thread;
+use self::inline_text::InlineText;
+use self::metadata::Metadata;
+use self::outcome::Kind;
+use self::progress::{End, Progress};
+use crate::registry::thread;
 
-/// All that is known about one piece of work: the one allocation that it costs.
+pub(crate) mod inline_text;
+pub(crate) mod metadata;
+pub(crate) mod outcome;
+pub(crate) mod progress;
+pub(crate) mod snapshot;
+
+/// All that is known about one piece of work, in one allocation.
 ///
-/// Shared by the registry, the history, and the handles that annotate it. Only
-/// the task that drives the work writes its progress, so that plain stores will
-/// do.
+/// The registry, the history and the handles share it. Only the task that drives the work writes
+/// its progress and its byte count, so plain stores are enough.
 pub(crate) struct Record {
     pub(crate) id: u64,
-    /// In nanoseconds, as all times here, since the registry was made.
+    /// Nanoseconds since the registry was made, as all times here.
     pub(crate) started: u64,
     /// `None` for a task.
     pub(crate) method: Option<KnownMethod>,
@@ -27,13 +33,13 @@ pub(crate) struct Record {
     pub(crate) parent: Option<NonZeroU64>,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) connection: Option<u64>,
-    /// 0 for none, as the trace context has it.
+    /// 0 is none, as in the W3C trace context.
     pub(crate) trace_id: u128,
-    /// From a client, and not fit for a label or a log line as it is.
-    pub(crate) texts: Texts,
-    /// As it was known at the beginning; the name, for a task.
+    /// From a client: never a label, and escaped in log lines.
+    pub(crate) text: InlineText,
+    /// The route as it was known at the beginning; a task's name.
     pub(crate) early_route: Option<Route>,
-    /// As it became known further in.
+    /// The route as the response's head had it.
     late_route: OnceLock<Route>,
     progress: AtomicU32,
     bytes_sent: AtomicU64,
@@ -52,15 +58,14 @@ pub(crate) struct Extra {
     pub(crate) error: Option<Box<str>>,
 }
 
-/// What the work itself says about its end.
+/// What the handler set as the result of its work.
 pub(crate) struct Verdict {
     pub(crate) class: Class,
     pub(crate) reason: Box<str>,
 }
 
 impl Record {
-    /// What one takes on the heap: itself, its two counts, and what an allocator
-    /// may add.
+    /// The bytes of one on the heap: the record, its two counts, and what an allocator may add.
     pub(crate) const BYTES: usize = size_of::<Self>() + 48;
 
     pub(crate) const fn empty() -> Self {
@@ -72,7 +77,7 @@ impl Record {
             peer: None,
             connection: None,
             trace_id: 0,
-            texts: Texts::EMPTY,
+            text: InlineText::EMPTY,
             early_route: None,
             late_route: OnceLock::new(),
             progress: AtomicU32::new(0),
@@ -84,8 +89,7 @@ impl Record {
         }
     }
 
-    /// Begins anew, in place: whoever had it before is over. What else there is
-    /// to know of the work is for its owner to fill in.
+    /// Resets a new or used record for another piece of work. The caller sets the other fields.
     #[inline]
     pub(crate) fn begin(&mut self, kind: Kind, started: u64) {
         self.id = thread::next_id();
@@ -103,7 +107,7 @@ impl Record {
         Progress::unpack(self.progress.load(Ordering::Acquire))
     }
 
-    /// Also publishes what was stored before.
+    /// Publishes the stores before it as well: readers load the progress first.
     pub(crate) fn set_progress(&self, progress: Progress) {
         self.progress.store(progress.pack(), Ordering::Release);
     }
@@ -112,10 +116,10 @@ impl Record {
         self.late_route.get().or(self.early_route.as_ref())
     }
 
-    /// Takes the route that is known by now, if it is another one.
+    /// Stores the route that is known by now, if it differs.
     pub(crate) fn learn_route(&self, route: Option<&Route>) {
         let Some(route) = route else { return };
-        // Nearly always it is a clone of the very same.
+        // Nearly always it is a clone of the early one: the addresses are equal.
         let known = self.early_route.as_ref().map(Route::as_str);
         if known.is_some_and(|known| std::ptr::eq(known, route.as_str()) || known == route.as_str())
         {
@@ -131,12 +135,12 @@ impl Record {
     }
 
     pub(crate) fn add_bytes_sent(&self, bytes: u64) {
-        // There is but one who adds: no need for a locked instruction.
+        // Only one task adds, so no locked instruction is needed.
         self.bytes_sent
             .store(self.bytes_sent().wrapping_add(bytes), Ordering::Relaxed);
     }
 
-    /// It is over, so long after its start.
+    /// Ends the work `after` its start, in nanoseconds.
     pub(crate) fn end(&self, after: u64, progress: Progress, end: End) {
         self.end_after.store(after.max(1), Ordering::Relaxed);
         self.set_progress(Progress {
@@ -158,13 +162,13 @@ impl Record {
         duration(self.end_after.load(Ordering::Relaxed))
     }
 
-    /// When it ended; for what has not, the start, which sorts it first.
+    /// When it ended. Before the end, its start, which sorts it first.
     pub(crate) fn ended(&self) -> u64 {
         self.started + self.end_after.load(Ordering::Relaxed)
     }
 
-    /// Whether nobody has reported it as slow before.
-    pub(crate) fn report_slow(&self) -> bool {
+    /// Marks it as reported. Returns whether it was not before.
+    pub(crate) fn mark_reported(&self) -> bool {
         !self.reported_slow.swap(true, Ordering::Relaxed)
     }
 
@@ -174,21 +178,17 @@ impl Record {
 
     /// `None` for most.
     pub(crate) fn extra(&self) -> Option<MutexGuard<'_, Extra>> {
-        self.extra.get().map(|extra| lock(extra))
+        self.extra.get().map(|extra| extra.lock())
     }
 
     pub(crate) fn extra_or_new(&self) -> MutexGuard<'_, Extra> {
-        lock(self.extra.get_or_init(Default::default))
+        self.extra.get_or_init(Default::default).lock()
     }
-}
-
-fn lock(extra: &Mutex<Extra>) -> MutexGuard<'_, Extra> {
-    extra.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
 
-/// 584 years are enough.
+/// Converts to nanoseconds, 584 years at most.
 pub(crate) const fn nanos(duration: Duration) -> u64 {
     duration
         .as_secs()
@@ -196,7 +196,7 @@ pub(crate) const fn nanos(duration: Duration) -> u64 {
         .saturating_add(duration.subsec_nanos() as u64)
 }
 
-/// As it is stored: 0 says that it is not known, and so 1 stands for none at all.
+/// Converts what is stored: 0 is unknown, and so 1 stands for an empty duration.
 const fn duration(nanos: u64) -> Option<Duration> {
     match nanos {
         0 => None,

@@ -1,4 +1,3 @@
-use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{Ready, ready};
@@ -11,10 +10,11 @@ use serde::Serialize;
 use tower_ops_core::http::{Answer, AnswerBody, Query, is_read, path};
 use tower_service::Service;
 
-use crate::query::{self, Cursor, Kept};
-use crate::record::Record;
-use crate::snapshot::RequestSnapshot;
+use self::query::Kept;
+use crate::record::snapshot::RequestSnapshot;
 use crate::tracker::RequestTracker;
+
+pub(crate) mod query;
 
 /// Answers what is in flight, what ended, and the statistics, as JSON.
 ///
@@ -24,25 +24,27 @@ use crate::tracker::RequestTracker;
 /// | `/requests/history` | ended, the latest first | `request_id`, `kept`, `outcome`, `class`, `route`, `min_ms`, `limit` |
 /// | `/requests/stats` | [`Stats`](crate::Stats) | |
 ///
-/// `limit` is 100 unless given, and 1,000 at most. Where there is more in flight,
-/// the answer has a `next`: give it as `after` to get the following page. Pages
-/// stay in step when requests end in between. `outcome` is an
-/// [outcome](crate::TrackedOutcome) or a [class](tower_ops_observe::Class);
-/// `class` is a class alone. `route` is a route's template or a task's name,
-/// percent-encoded. `min_ms` is the least duration, in milliseconds. `request_id`
-/// is the whole id; who may not see details gets 403 for it. They combine: all have
-/// to hold.
+/// Parameters combine: all have to match.
 ///
-/// After the [last endings](RequestTracker::history) the history lists those of the
-/// [failed](RequestTracker::failed) and of the [slowest](RequestTracker::slowest)
-/// that are no longer among them. `kept=slowest` and `kept=failed` list these alone,
-/// the slowest and the latest first.
+/// | parameter | value |
+/// |---|---|
+/// | `limit` | the most entries: 100 by default, at most 1,000 |
+/// | `after` | `next` of the answer before, which is there if more is in flight. Requests that end in between move no entry to another page |
+/// | `request_id` | a whole request id; 403 without [details](Self::details) |
+/// | `kept` | `slowest`: only the [slowest](RequestTracker::slowest), the slowest first. `failed`: only the [failed](RequestTracker::failed), the latest first |
+/// | `outcome` | an [outcome](crate::TrackedOutcome) or a [class](tower_ops_observe::Class) |
+/// | `class` | a [class](tower_ops_observe::Class) |
+/// | `route` | a route's template or a task's name, percent-encoded |
+/// | `min_ms` | the least duration, in milliseconds |
 ///
-/// Who may not see [details](Self::details) gets the same listings with what a
-/// client sent, who it is and what was noted about it left out, as `null`.
+/// Without `kept`, `/requests/history` lists the [last endings](RequestTracker::history), and after
+/// them those of the failed and the slowest that are not among the last.
 ///
-/// A slash at the end of a path makes no difference. Made by [`RequestTracker::service`]. Always ready to
-/// be called; answers at once.
+/// Without [details](Self::details) what a client sent, what identifies it and what handlers noted
+/// is `null`.
+///
+/// A slash at the end of a path makes no difference. The service is always ready, and answers
+/// without waiting. Made by [`RequestTracker::service`].
 #[derive(Clone)]
 pub struct RequestsService {
     tracker: RequestTracker,
@@ -56,8 +58,8 @@ enum Details {
 }
 
 impl RequestTracker {
-    /// A service that answers `/requests`, `/requests/history` and
-    /// `/requests/stats`, without details: see [`RequestsService::details`].
+    /// Makes a service that answers `/requests`, `/requests/history` and `/requests/stats`, without
+    /// [details](RequestsService::details).
     ///
     /// # Examples
     ///
@@ -80,15 +82,14 @@ impl RequestTracker {
 }
 
 impl RequestsService {
-    /// Whether everybody sees paths, peers, request ids and notes. Nobody does by
-    /// default.
+    /// Sets whether all answers show paths, peers, request ids and notes. None does by default.
     #[must_use]
     pub fn details(mut self, everybody: bool) -> Self {
         self.details = Details::Always(everybody);
         self
     }
 
-    /// Lets those see details of whose request this is true.
+    /// Shows details to requests for which `may` returns true. Replaces [`details`](Self::details).
     #[must_use]
     pub fn details_if(mut self, may: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
         self.details = Details::If(Arc::new(may));
@@ -96,7 +97,7 @@ impl RequestsService {
     }
 
     fn answer(&self, parts: &Parts) -> Answer {
-        let ask = match path(&parts.uri) {
+        let handler = match path(&parts.uri) {
             "/requests" => Self::in_flight,
             "/requests/history" => Self::history,
             "/requests/stats" => Self::stats,
@@ -105,24 +106,24 @@ impl RequestsService {
         if !is_read(&parts.method) {
             return Answer::method_not_allowed(&["GET", "HEAD"]);
         }
-        ask(self, parts)
+        handler(self, parts)
     }
 
     fn in_flight(&self, parts: &Parts) -> Answer {
         const PARAMETERS: &[&str] = &["limit", "after"];
-        let asked = Query::parse(asked(parts), PARAMETERS)
+        let parsed = Query::parse(query_text(parts), PARAMETERS)
             .and_then(|query| Ok((query.limit()?, query::after(&query)?)));
-        let (limit, after) = match asked {
-            Ok(asked) => asked,
+        let (limit, after) = match parsed {
+            Ok(parsed) => parsed,
             Err(bad) => return Answer::bad_query(&bad, PARAMETERS),
         };
         let registry = &self.tracker.inner.registry;
-        let total = registry.in_flight();
+        let total = registry.in_flight_count();
         let (page, next) = registry.page(after, limit);
         Answer::ok(&Listing {
             requests: self.shown(self.tracker.running(&page), parts),
             in_flight: Some(total),
-            next: next.map(Cursor::to_text),
+            next: next.map(query::cursor_text),
         })
     }
 
@@ -136,23 +137,23 @@ impl RequestsService {
             "min_ms",
             "limit",
         ];
-        let asked = Query::parse(asked(parts), PARAMETERS).and_then(|query| {
+        let parsed = Query::parse(query_text(parts), PARAMETERS).and_then(|query| {
             let filter = query::filter(&query)?;
             Ok((filter, query::kept(&query)?, query.limit()?))
         });
-        let (filter, kept, limit) = match asked {
-            Ok(asked) => asked,
+        let (filter, kept, limit) = match parsed {
+            Ok(parsed) => parsed,
             Err(bad) => return Answer::bad_query(&bad, PARAMETERS),
         };
         if filter.needs_details() && !self.may_see_details(parts) {
             return Answer::problem(
                 StatusCode::FORBIDDEN,
-                "request_id: only who may see details may look for it",
+                "request_id: needs permission to see details",
             );
         }
         let registry = &self.tracker.inner.registry;
         let records = match kept {
-            Kept::Anywhere => self.kept_anywhere(),
+            Kept::Anywhere => registry.all_kept(),
             Kept::Slowest => registry.slowest(),
             Kept::Failed => registry.failed(),
         };
@@ -168,20 +169,8 @@ impl RequestsService {
         })
     }
 
-    /// The last endings, and after them what is kept apart and no longer among them.
-    fn kept_anywhere(&self) -> Vec<Arc<Record>> {
-        let registry = &self.tracker.inner.registry;
-        let mut records = registry.history();
-        let mut seen: HashSet<u64> = records.iter().map(|record| record.id).collect();
-        let mut apart = [registry.failed(), registry.slowest()].concat();
-        apart.retain(|record| seen.insert(record.id));
-        apart.sort_by_cached_key(|record| std::cmp::Reverse((record.ended(), record.id)));
-        records.extend(apart);
-        records
-    }
-
     fn stats(&self, parts: &Parts) -> Answer {
-        match Query::parse(asked(parts), &[]) {
+        match Query::parse(query_text(parts), &[]) {
             Ok(_) => Answer::ok(&self.tracker.stats()),
             Err(bad) => Answer::bad_query(&bad, &[]),
         }
@@ -214,7 +203,7 @@ struct Listing {
     next: Option<String>,
 }
 
-fn asked(parts: &Parts) -> &str {
+fn query_text(parts: &Parts) -> &str {
     parts.uri.query().unwrap_or_default()
 }
 

@@ -6,18 +6,22 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use tower_ops_observe::Class;
 
-use crate::outcome::{Kind, TrackedOutcome};
 use crate::record::SECOND;
-use crate::routes::RouteStats;
-use crate::shard_stats::ShardStats;
-use crate::snapshot::millis;
+use crate::record::outcome::{Kind, TrackedOutcome};
+use crate::record::snapshot::millis;
+use crate::stats::routes::RouteStats;
+use crate::stats::shard_stats::ShardStats;
 use crate::tracker::RequestTracker;
 
+pub(crate) mod quantiles;
+pub(crate) mod routes;
+pub(crate) mod shard_stats;
+
 impl RequestTracker {
-    /// What the tracker has counted since it was made.
+    /// Returns what the tracker has counted since it was made.
     ///
-    /// Merges what the threads have counted, each for itself: not for every
-    /// request, but for every second if you like.
+    /// Merges the counts of all threads. That is too much for every request, and fine for every
+    /// second.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let registry = &self.inner.registry;
@@ -30,13 +34,13 @@ impl RequestTracker {
                 .map(|shard| shard.seconds.before(second, seconds.into()));
             #[expect(
                 clippy::cast_precision_loss,
-                reason = "nobody serves that many a minute"
+                reason = "no service ends that many in a minute"
             )]
             let count = counts.sum::<u64>() as f64;
             count / f64::from(seconds)
         };
         Stats {
-            in_flight: registry.in_flight(),
+            in_flight: registry.in_flight_count(),
             oldest: registry
                 .oldest()
                 .map(|started| Duration::from_nanos(now.saturating_sub(started))),
@@ -52,49 +56,47 @@ impl RequestTracker {
     }
 }
 
-/// Counts, rates and durations of what ended; tasks among it.
+/// Counts, rates and durations of the requests and tasks that ended.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
-    /// How many are in flight.
+    /// How many requests and tasks are in flight.
     pub in_flight: usize,
     /// The age of the oldest one in flight.
     #[serde(rename = "oldest_ms", serialize_with = "millis")]
     pub oldest: Option<Duration>,
-    /// How many ended in a second.
+    /// How many end per second.
     pub rates: Rates,
     #[serde(serialize_with = "by_outcome")]
     outcomes: [u64; TrackedOutcome::ALL.len()],
     #[serde(serialize_with = "by_class")]
     classes: [u64; Class::ALL.len()],
-    /// By route and by name of task, those with the most first. At most
-    /// [`max_routes`](crate::RequestTrackerBuilder::max_routes), and `{other}`
-    /// for the rest.
+    /// By route and by name of task, those with the most endings first: at most
+    /// [`max_routes`](crate::RequestTrackerBuilder::max_routes), and `{other}` for the rest.
     pub routes: Vec<RouteSummary>,
 }
 
 impl Stats {
-    /// How many ended.
+    /// Returns how many ended.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.outcomes.iter().sum()
     }
 
-    /// How many ended with this outcome.
+    /// Returns how many ended with this outcome.
     #[must_use]
     pub const fn outcome(&self, outcome: TrackedOutcome) -> u64 {
         self.outcomes[outcome as usize]
     }
 
-    /// How many ended in this class.
+    /// Returns how many ended in this class.
     #[must_use]
     pub const fn class(&self, class: Class) -> u64 {
         self.classes[class as usize]
     }
 }
 
-/// How many ended in a second, on average over the whole seconds before the
-/// running one.
+/// How many end per second, on average over the whole seconds before the running one.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Rates {
@@ -109,7 +111,7 @@ pub struct Rates {
     pub minute: f64,
 }
 
-/// What ended of one route, or of one name of task.
+/// The endings of one route, or of one name of task.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RouteSummary {
@@ -121,20 +123,20 @@ pub struct RouteSummary {
     pub total: u64,
     #[serde(serialize_with = "by_class")]
     classes: [u64; Class::ALL.len()],
-    /// Half took no longer: of those that ended in the last five to ten minutes,
-    /// as all quantiles here. Within 1 %; an hour at most.
+    /// The median duration. As all quantiles here it is of those that ended in the last five to ten
+    /// minutes, within 1 %, and an hour at most.
     #[serde(rename = "p50_ms", serialize_with = "millis")]
     pub p50: Option<Duration>,
-    /// 95 of 100 took no longer.
+    /// The duration that 95 of 100 did not exceed.
     #[serde(rename = "p95_ms", serialize_with = "millis")]
     pub p95: Option<Duration>,
-    /// 99 of 100 took no longer.
+    /// The duration that 99 of 100 did not exceed.
     #[serde(rename = "p99_ms", serialize_with = "millis")]
     pub p99: Option<Duration>,
 }
 
 impl RouteSummary {
-    /// How many ended in this class.
+    /// Returns how many ended in this class.
     #[must_use]
     pub const fn class(&self, class: Class) -> u64 {
         self.classes[class as usize]

@@ -3,7 +3,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::num::NonZeroU64;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -12,23 +11,25 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, Timeout, timeout};
+use tower_ops_core::panic::catch;
 use tower_ops_observe::{Class, Phase, Route, is_timeout};
 
-use crate::cause;
-use crate::current::{self, Swap};
-use crate::metadata::{Metadata, bounded_display};
-use crate::outcome::{Kind, TrackedOutcome};
-use crate::progress::{End, Progress};
 use crate::record::Record;
-use crate::registry::{Ended, Seat};
-use crate::routes::LONGEST_NAME;
-use crate::text::bounded;
+use crate::record::inline_text::bounded;
+use crate::record::metadata::{Metadata, bounded_display};
+use crate::record::outcome::{Kind, TrackedOutcome};
+use crate::record::progress::{End, Progress};
+use crate::registry::{Ended, Slot};
+use crate::stats::routes::LONGEST_NAME;
 use crate::tracker::RequestTracker;
+use crate::tracker::current::{self, Swap};
+
+mod error;
 
 impl RequestTracker {
-    /// Tracks work that is no request: a job, a consumer, a timer.
+    /// Tracks work that is not a request: a job, a consumer, a timer.
     ///
-    /// It is in flight from this call on, and ends with one of five outcomes:
+    /// The work is in flight from this call on, and ends with one of five outcomes:
     ///
     /// | what happens | outcome | class |
     /// |---|---|---|
@@ -38,14 +39,15 @@ impl RequestTracker {
     /// | dropped, before or between its polls | `cancelled` | cancelled |
     /// | a panic in its poll | `panicked` | server error |
     ///
-    /// Begun within a request or within other tracked work, it knows that as its
-    /// parent, and has its request id and its trace id: also if it is spawned
-    /// afterwards. What begins within it has it as its parent. `name` must not
-    /// come from a client: statistics count by it. For no metadata pass `()`.
+    /// If this is called within a request or other tracked work, that is its parent, and the work
+    /// has the parent's request id and trace id, also if it is spawned afterwards. Work that begins
+    /// within it has it as its parent.
+    ///
+    /// `name` must not come from a client: statistics count by it. Pass `()` for no metadata.
     ///
     /// # Cancel safety
     ///
-    /// That of `future`.
+    /// As cancel safe as `future`. Dropping the returned future ends the work as `cancelled`.
     ///
     /// # Examples
     ///
@@ -75,22 +77,25 @@ impl RequestTracker {
     {
         Tracked {
             inner: Some(future),
-            life: Some(Life::begin(self, name.into(), metadata.into())),
+            guard: Some(TaskGuard::begin(self, name.into(), metadata.into())),
             judge: judge::<T, E>,
         }
     }
 
-    /// As [`track`](Self::track), and drops `future` if it takes longer than
-    /// `limit`: its outcome is `timed_out` then.
+    /// Tracks work as [`track`](Self::track) does, and drops it when it takes longer than `limit`.
+    /// Its outcome is `timed_out` then.
     ///
     /// # Errors
     ///
-    /// The outer result is an error if the limit was reached; the inner one is
-    /// that of `future`.
+    /// The outer result is an error if the limit was reached. The inner one is that of `future`.
     ///
     /// # Panics
     ///
     /// Outside of a tokio runtime with time, as [`tokio::time::timeout`] does.
+    ///
+    /// # Cancel safety
+    ///
+    /// As cancel safe as `future`. Dropping the returned future ends the work as `cancelled`.
     pub fn track_timeout<F, T, E>(
         &self,
         name: impl Into<Cow<'static, str>>,
@@ -104,7 +109,7 @@ impl RequestTracker {
     {
         Tracked {
             inner: Some(timeout(limit, future)),
-            life: Some(Life::begin(self, name.into(), metadata.into())),
+            guard: Some(TaskGuard::begin(self, name.into(), metadata.into())),
             judge: judge_timeout::<T, E>,
         }
     }
@@ -118,12 +123,12 @@ fn judge<T, E: 'static>(result: &Result<T, E>) -> Judged {
         return (TrackedOutcome::Completed, None);
     };
     let error = error as &dyn Any;
-    let outcome = if cause::as_error(error).is_some_and(is_timeout) {
+    let outcome = if error::as_error(error).is_some_and(is_timeout) {
         TrackedOutcome::TimedOut
     } else {
         TrackedOutcome::Failed
     };
-    (outcome, cause::display(error))
+    (outcome, error::display(error))
 }
 
 fn judge_timeout<T, E: 'static>(result: &Result<Result<T, E>, Elapsed>) -> Judged {
@@ -141,11 +146,11 @@ pin_project! {
     where
         F: Future,
     {
-        // An option, so that it can be dropped as the current work: what it
-        // tracks or notes in its drop belongs to it as well.
+        // An option, so that it can be dropped while it is the current work: what its drop tracks
+        // or notes belongs to it.
         #[pin]
         inner: Option<F>,
-        life: Option<Life>,
+        guard: Option<TaskGuard>,
         judge: fn(&F::Output) -> Judged,
     }
 
@@ -155,8 +160,8 @@ pin_project! {
     {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            if let Some(life) = this.life {
-                let _current = Swap::enter(&mut life.record);
+            if let Some(guard) = this.guard {
+                let _current = Swap::enter(&mut guard.record);
                 this.inner.set(None);
             }
         }
@@ -168,18 +173,18 @@ impl<F: Future> Future for Tracked<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
-        let (Some(inner), Some(life)) = (this.inner.as_mut().as_pin_mut(), this.life.as_mut())
+        let (Some(inner), Some(guard)) = (this.inner.as_mut().as_pin_mut(), this.guard.as_mut())
         else {
             panic!("a Tracked was polled after it had completed");
         };
-        let output = ready!(life.step(|| inner.poll(cx)));
-        // The error is the user's, and so are its causes.
-        let judged = catch_unwind(AssertUnwindSafe(|| (this.judge)(&output)));
+        let output = ready!(guard.step(|| inner.poll(cx)));
+        // The error is the user's code, and so are its causes.
+        let judged = catch(|| (this.judge)(&output));
         let (outcome, error) = judged.unwrap_or((TrackedOutcome::Failed, None));
-        // It ends when all of it is gone.
-        life.in_scope(|| this.inner.set(None));
-        if let Some(life) = this.life.take() {
-            life.end(outcome, error);
+        // The work ends after the future is dropped: its drop is part of it.
+        guard.in_scope(|| this.inner.set(None));
+        if let Some(guard) = this.guard.take() {
+            guard.end(outcome, error);
         }
         Poll::Ready(output)
     }
@@ -191,26 +196,25 @@ impl<F: Future> fmt::Debug for Tracked<F> {
     }
 }
 
-/// One task, from its call to its end. Whatever drops it ends it.
-struct Life {
+/// Ends a task's record exactly once: with its result, or when it is dropped.
+struct TaskGuard {
     tracker: RequestTracker,
     record: Option<Arc<Record>>,
-    seat: Seat,
+    slot: Slot,
     started: Instant,
-    /// Set while the future runs. If it is still set when this is dropped, the
-    /// future unwound; `std::thread::panicking` is also true for somebody else's
-    /// panic.
+    /// Set while the future runs. If it is still set in the drop, the future unwound.
+    /// `std::thread::panicking` would be true for another panic, too.
     stepping: bool,
 }
 
-impl Life {
+impl TaskGuard {
     fn begin(tracker: &RequestTracker, name: Cow<'static, str>, metadata: Metadata) -> Self {
         let name = match name {
             Cow::Borrowed(name) => Route::from_static(bounded(name, LONGEST_NAME)),
             Cow::Owned(name) => Route::from(Arc::from(bounded(&name, LONGEST_NAME))),
         };
         let started = Instant::now();
-        let (record, seat) = current::with(|parent| {
+        let (record, slot) = current::with(|parent| {
             let registry = &tracker.inner.registry;
             registry.begin(Kind::Task, started, |record| {
                 record.method = None;
@@ -219,8 +223,8 @@ impl Life {
                 record.connection = None;
                 record.trace_id = parent.map_or(0, |parent| parent.trace_id);
                 record.early_route = Some(name);
-                let id = parent.map_or(&[][..], |parent| parent.texts.id_bytes());
-                record.texts.fill(id, "");
+                let id = parent.map_or(&[][..], |parent| parent.text.id_bytes());
+                record.text.fill(id, "");
             })
         });
         if !metadata.is_empty() {
@@ -229,7 +233,7 @@ impl Life {
         Self {
             tracker: tracker.clone(),
             record: Some(record),
-            seat,
+            slot,
             started,
             stepping: false,
         }
@@ -269,7 +273,7 @@ impl Life {
             class,
             grpc: None,
         };
-        end.heed_verdict(&record);
+        end.apply_verdict(&record);
         let ended = Ended {
             end,
             duration: self.started.elapsed(),
@@ -279,11 +283,11 @@ impl Life {
             ..Progress::new(Kind::Task)
         };
         let registry = &self.tracker.inner.registry;
-        registry.end(&self.seat, record, progress, ended);
+        registry.end(&self.slot, record, progress, ended);
     }
 }
 
-impl Drop for Life {
+impl Drop for TaskGuard {
     fn drop(&mut self) {
         self.end_once(
             if self.stepping {

@@ -4,23 +4,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Extensions;
-use metrics::Recorder;
+use tower_ops_core::recorder::RecorderHandle;
 use tower_ops_observe::ObserveLayer;
 
-use crate::builder::RequestTrackerBuilder;
-use crate::observer::RequestTrackerLayer;
+use self::builder::RequestTrackerBuilder;
+use self::observer::RequestTrackerLayer;
 use crate::record::Record;
+use crate::record::snapshot::RequestSnapshot;
 use crate::registry::Registry;
-use crate::snapshot::RequestSnapshot;
+
+pub(crate) mod builder;
+pub(crate) mod current;
+pub(crate) mod observer;
+mod watchdog;
 
 /// A handle to everything in flight, and to a bounded history of what ended.
 ///
-/// Cheap to clone. [`layer`](Self::layer) makes a layer of its own; the handle
-/// itself is an observer, to go into a tuple with others: after those that tell
-/// the request id, the trace and the peer, which it copies when a request begins.
+/// Cheap to clone. [`layer`](Self::layer) makes a layer of its own. The handle itself is an
+/// observer as well, to go into a tuple with others: after those that set the request id, the trace
+/// and the peer, which it copies when a request begins.
 ///
-/// An exchange costs one allocation, one lock of its thread's own when it begins
-/// and one when it ends.
+/// An exchange takes one lock of its thread's own when it begins and one when it ends. It allocates
+/// only until the history is full: then records are used again.
 ///
 /// # Examples
 ///
@@ -55,23 +60,66 @@ pub struct RequestTracker {
 
 pub(crate) struct Inner {
     pub(crate) registry: Registry,
-    pub(crate) slow_after: Option<Duration>,
-    pub(crate) extension: bool,
-    pub(crate) peer: Option<fn(&Extensions) -> Option<SocketAddr>>,
-    pub(crate) recorder: Option<Arc<dyn Recorder + Send + Sync>>,
+    slow_after: Option<Duration>,
+    extension: bool,
+    peer: Option<fn(&Extensions) -> Option<SocketAddr>>,
+    recorder: RecorderHandle,
 }
 
 impl RequestTracker {
-    /// A tracker with the defaults of its [builder](RequestTrackerBuilder).
+    /// Makes a tracker with the defaults of its [builder](RequestTrackerBuilder).
     #[must_use]
     pub fn new() -> Self {
         Self::builder().into_tracker()
     }
 
-    /// A tracker of your choice.
+    /// Begins to configure a tracker.
     #[must_use]
     pub fn builder() -> RequestTrackerBuilder {
         RequestTrackerBuilder::new()
+    }
+
+    /// Makes a layer that tracks every request that passes. Put it outermost.
+    #[must_use]
+    pub fn layer(&self) -> RequestTrackerLayer {
+        RequestTrackerLayer::new(ObserveLayer::new(self.clone()))
+    }
+
+    /// Returns everything in flight, the oldest first.
+    ///
+    /// Takes one shard's lock at a time and releases it after every few hundred entries, so
+    /// requests go on meanwhile. What is in flight from the beginning to the end of the call is
+    /// listed once.
+    #[must_use]
+    pub fn in_flight(&self) -> Vec<RequestSnapshot> {
+        self.running(&self.inner.registry.in_flight())
+    }
+
+    /// Returns how many are in flight.
+    #[must_use]
+    pub fn in_flight_count(&self) -> usize {
+        self.inner.registry.in_flight_count()
+    }
+
+    /// Returns the last endings, the latest first: at most
+    /// [`max_history`](RequestTrackerBuilder::max_history).
+    #[must_use]
+    pub fn history(&self) -> Vec<RequestSnapshot> {
+        self.snapshots(&self.inner.registry.history())
+    }
+
+    /// Returns the slowest requests of the last five to ten minutes, the slowest first: at most 16.
+    /// Streams and tasks are not among them.
+    #[must_use]
+    pub fn slowest(&self) -> Vec<RequestSnapshot> {
+        self.snapshots(&self.inner.registry.slowest())
+    }
+
+    /// Returns what failed or timed out in the last ten minutes, the latest first: at most 64.
+    /// Clients' own errors and cancellations are not among them.
+    #[must_use]
+    pub fn failed(&self) -> Vec<RequestSnapshot> {
+        self.snapshots(&self.inner.registry.failed())
     }
 
     pub(crate) fn snapshots(&self, records: &[Arc<Record>]) -> Vec<RequestSnapshot> {
@@ -87,54 +135,6 @@ impl RequestTracker {
         let mut snapshots = self.snapshots(records);
         snapshots.retain(|snapshot| snapshot.outcome.is_none());
         snapshots
-    }
-
-    pub(crate) fn from_inner(inner: Inner) -> Self {
-        Self {
-            inner: Arc::new(inner),
-        }
-    }
-
-    /// A layer that tracks every request that passes. Put it outermost.
-    #[must_use]
-    pub fn layer(&self) -> RequestTrackerLayer {
-        RequestTrackerLayer::new(ObserveLayer::new(self.clone()))
-    }
-
-    /// Everything in flight, the oldest first.
-    ///
-    /// Takes one shard's lock at a time and lets go of it every few hundred
-    /// entries: requests go on meanwhile. What is in flight from the beginning to
-    /// the end of the call is listed once.
-    #[must_use]
-    pub fn in_flight(&self) -> Vec<RequestSnapshot> {
-        self.running(&self.inner.registry.live())
-    }
-
-    /// How many are in flight.
-    #[must_use]
-    pub fn in_flight_count(&self) -> usize {
-        self.inner.registry.in_flight()
-    }
-
-    /// The last endings, the latest first.
-    #[must_use]
-    pub fn history(&self) -> Vec<RequestSnapshot> {
-        self.snapshots(&self.inner.registry.history())
-    }
-
-    /// The slowest requests of the last five to ten minutes, the slowest first:
-    /// at most 16, streams and tasks left out.
-    #[must_use]
-    pub fn slowest(&self) -> Vec<RequestSnapshot> {
-        self.snapshots(&self.inner.registry.slowest())
-    }
-
-    /// What failed or timed out in the last ten minutes, the latest first: at
-    /// most 64. A client's own errors and cancellations are left out.
-    #[must_use]
-    pub fn failed(&self) -> Vec<RequestSnapshot> {
-        self.snapshots(&self.inner.registry.failed())
     }
 }
 

@@ -60,7 +60,7 @@ async fn the_path_is_whole_also_on_a_nested_router() {
 }
 
 #[tokio::test]
-async fn without_the_layer_the_answer_says_what_is_missing() {
+async fn without_the_layer_the_answer_names_what_is_missing() {
     let app: Router = Router::new().route("/pay/{id}", get(pay));
     let response = app.oneshot(request("/pay/7")).await.unwrap();
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);

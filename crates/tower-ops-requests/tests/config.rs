@@ -5,7 +5,7 @@ use std::time::Duration;
 use tower_ops_requests::RequestTracker;
 
 #[test]
-fn every_problem_is_told_at_once_and_begins_with_its_setting() {
+fn every_problem_is_returned_at_once_and_begins_with_its_setting() {
     let error = RequestTracker::builder()
         .max_history(0)
         .max_routes(1_000_000)
@@ -28,19 +28,17 @@ fn the_bounds_themselves_are_valid() {
         let builder = RequestTracker::builder()
             .max_history(history)
             .max_routes(routes);
-        assert_eq!(builder.check(), Ok(()));
+        assert_eq!(builder.validate(), Ok(()));
     }
 }
 
 #[test]
 fn without_a_history_its_size_does_not_matter() {
-    let builder = RequestTracker::builder()
-        .max_history(0)
-        .enable_history(false);
-    assert_eq!(builder.check(), Ok(()));
+    let builder = RequestTracker::builder().max_history(0).without_history();
+    assert_eq!(builder.validate(), Ok(()));
 }
 
 #[test]
 fn the_defaults_are_valid() {
-    assert_eq!(RequestTracker::builder().check(), Ok(()));
+    assert_eq!(RequestTracker::builder().validate(), Ok(()));
 }

@@ -92,7 +92,7 @@ fn in_flight_lists_the_oldest_first_and_history_the_latest() {
     assert_eq!(paths(tracker.history()), ["/1", "/2"]);
 }
 
-/// What other observers tell, as connections and request ids will.
+/// What other observers set, as connections and request ids will.
 struct Teller;
 
 impl Observe for Teller {
@@ -169,7 +169,7 @@ fn the_peer_is_looked_up_as_configured() {
 }
 
 #[tokio::test]
-async fn a_route_that_is_told_further_in_is_shown_from_the_head_on() {
+async fn a_route_that_is_set_further_in_is_shown_from_the_head_on() {
     let tracker = RequestTracker::new();
     let inner = Readied::from_fn(async |_: Request<()>| {
         Ok::<_, std::convert::Infallible>(Response::new(ScriptedBody::new().stalled()))
@@ -189,7 +189,7 @@ async fn a_route_that_is_told_further_in_is_shown_from_the_head_on() {
 }
 
 #[test]
-fn a_route_that_is_told_by_a_cancelled_request_is_in_the_history() {
+fn a_route_that_is_set_by_a_cancelled_request_is_in_the_history() {
     let tracker = RequestTracker::new();
     let inner = Readied::from_fn(|_: Request<()>| {
         std::future::pending::<Result<Response<ScriptedBody>, std::io::Error>>()
@@ -233,7 +233,7 @@ fn a_grpc_call_has_its_method_and_its_status() {
 }
 
 #[test]
-fn kinds_are_told_by_the_head() {
+fn kinds_are_known_by_the_head() {
     let tracker = RequestTracker::new();
     let with = |status: u16, content_type: &'static str| {
         let body = ScriptedBody::new().stalled();

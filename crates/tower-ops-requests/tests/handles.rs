@@ -1,4 +1,4 @@
-//! What work can say about itself.
+//! How work marks its own result, and adds notes.
 
 use http::{Request, Response, StatusCode};
 use tower::ServiceExt;
@@ -51,10 +51,10 @@ fn notes_are_bounded() {
 #[test]
 fn a_business_failure_overrides_a_completed_answer_and_nothing_worse() {
     let tracker = RequestTracker::new();
-    let ended = |body: ScriptedBody, say: fn(&RequestHandle)| {
+    let ended = |body: ScriptedBody, mark: fn(&RequestHandle)| {
         let mut body = Some(body);
         drop(handle(&tracker, get("/"), || {
-            say(&RequestHandle::current().unwrap());
+            mark(&RequestHandle::current().unwrap());
             Response::new(body.take().unwrap())
         }));
         let ended = tracker.history().remove(0);
@@ -126,7 +126,7 @@ async fn there_is_an_extension_only_if_it_is_asked_for() {
     for asked in [false, true] {
         let mut builder = RequestTracker::builder();
         if asked {
-            builder = builder.with_extension();
+            builder = builder.extension(true);
         }
         let tracker = builder.build().unwrap();
         let found = service(&tracker, async |request: Request<()>| {

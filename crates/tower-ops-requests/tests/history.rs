@@ -136,10 +136,7 @@ fn a_clients_own_errors_are_not_among_the_failed() {
 
 #[test]
 fn without_a_history_all_the_rest_works() {
-    let tracker = RequestTracker::builder()
-        .enable_history(false)
-        .build()
-        .unwrap();
+    let tracker = RequestTracker::builder().without_history().build().unwrap();
     let open = answer(&tracker, get("/"), Response::new(ScriptedBody::new()));
     assert_eq!(tracker.in_flight().len(), 1);
     drop(open);

@@ -1,4 +1,5 @@
-//! Waiting for what runs: woken at the right time, by everyone, and told what did not end.
+//! Waiting for what runs: woken at the right time, whoever ends last, with an error that names what
+//! did not end.
 
 use std::convert::Infallible;
 use std::future::pending;

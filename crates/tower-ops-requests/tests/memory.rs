@@ -76,7 +76,7 @@ fn a_million_requests_of_ten_thousand_routes_stay_within_the_bound() {
     let change = region.change();
     let held = change.bytes_allocated - change.bytes_deallocated;
     assert!(held <= bound, "{held} bytes are held, {bound} were stated");
-    // A bound that says nothing would always hold.
+    // A bound that is far too large would always hold.
     assert!(
         bound <= 4 * held,
         "{held} bytes are held, {bound} were stated"

@@ -1,5 +1,5 @@
 //! Whatever becomes of exchanges and tasks, and on whatever thread: in the end none is in flight,
-//! and the history has each exactly once, as an observer beside the tracker was told of it.
+//! and the history has each exactly once, as an observer beside the tracker saw it.
 
 #![allow(
     clippy::unwrap_used,
@@ -41,7 +41,7 @@ struct Plan {
     frames: Vec<Frame>,
     flag: bool,
     announced: bool,
-    says: Says,
+    marks: Marks,
     cut: Cut,
 }
 
@@ -62,9 +62,9 @@ enum Frame {
     Panic,
 }
 
-/// What the handler says about its own exchange.
+/// How the handler marks its own exchange.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Says {
+enum Marks {
     Nothing,
     Note,
     Failed,
@@ -102,12 +102,12 @@ fn plan() -> impl Strategy<Value = Plan> {
         Method::HEAD,
         Method::CONNECT,
     ];
-    let says = vec![
-        Says::Nothing,
-        Says::Nothing,
-        Says::Note,
-        Says::Failed,
-        Says::Rejected,
+    let marks = vec![
+        Marks::Nothing,
+        Marks::Nothing,
+        Marks::Note,
+        Marks::Failed,
+        Marks::Rejected,
     ];
     let begin = (
         prop::bool::weighted(0.25),
@@ -121,7 +121,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         any::<bool>(),
     );
     let cut = select(vec![Cut::Drop, Cut::Unwind, Cut::OnAnotherThread]);
-    (begin, answer, body, select(says), cut).prop_map(|(begin, answer, body, says, cut)| Plan {
+    (begin, answer, body, select(marks), cut).prop_map(|(begin, answer, body, marks, cut)| Plan {
         is_task: begin.0,
         method: begin.1,
         call_panics: begin.2,
@@ -132,7 +132,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         frames: body.0,
         flag: body.1,
         announced: body.2,
-        says,
+        marks,
         cut,
     })
 }
@@ -171,38 +171,38 @@ impl Plan {
         response.body(body).unwrap()
     }
 
-    /// What the handler or the task says in its first poll.
-    fn say(&self) {
+    /// How the handler or the task marks itself in its first poll.
+    fn mark(&self) {
         let handle = RequestHandle::current().unwrap();
-        match self.says {
-            Says::Nothing => {}
-            Says::Note => handle.annotate("note", "of the handler"),
-            Says::Failed => handle.fail("planned failure"),
-            Says::Rejected => handle.reject("planned rejection"),
+        match self.marks {
+            Marks::Nothing => {}
+            Marks::Note => handle.annotate("note", "of the handler"),
+            Marks::Failed => handle.fail("planned failure"),
+            Marks::Rejected => handle.reject("planned rejection"),
         }
     }
 
-    /// How it shows in the history, given how an observer was told that it ended.
-    fn shown(&self, told: (TrackedOutcome, Class)) -> (TrackedOutcome, Class) {
-        match (self.says, told.0) {
-            (Says::Failed, TrackedOutcome::Completed) => {
+    /// How it shows in the history, given how an observer saw it end.
+    fn shown(&self, observed: (TrackedOutcome, Class)) -> (TrackedOutcome, Class) {
+        match (self.marks, observed.0) {
+            (Marks::Failed, TrackedOutcome::Completed) => {
                 (TrackedOutcome::Failed, Class::ServerError)
             }
-            (Says::Rejected, TrackedOutcome::Completed) => {
+            (Marks::Rejected, TrackedOutcome::Completed) => {
                 (TrackedOutcome::Completed, Class::ClientError)
             }
-            _ => told,
+            _ => observed,
         }
     }
 
-    fn kind(&self, told: &Told) -> Kind {
+    fn kind(&self, observed: &Observed) -> Kind {
         if self.is_task {
             Kind::Task
-        } else if told.outcome == TrackedOutcome::Upgraded
-            || self.status == 101 && told.phase == Phase::Body
+        } else if observed.outcome == TrackedOutcome::Upgraded
+            || self.status == 101 && observed.phase == Phase::Body
         {
             Kind::Upgrade
-        } else if self.event_stream && !self.announced && told.phase == Phase::Body {
+        } else if self.event_stream && !self.announced && observed.phase == Phase::Body {
             Kind::Stream
         } else {
             Kind::Request
@@ -225,7 +225,7 @@ impl Future for Planned {
     type Output = Result<Response<ScriptedBody>, io::Error>;
 
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        self.plan.say();
+        self.plan.mark();
         self.polled += 1;
         if self.polled <= self.plan.pending {
             return Poll::Pending;
@@ -239,9 +239,9 @@ impl Future for Planned {
     }
 }
 
-/// How an exchange ended, as an observer was told.
+/// How an exchange ended, as an observer saw it.
 #[derive(Clone, Debug)]
-struct Told {
+struct Observed {
     outcome: TrackedOutcome,
     class: Class,
     phase: Phase,
@@ -251,7 +251,7 @@ struct Told {
 
 /// Writes down, by path, how each exchange ended.
 #[derive(Clone, Default)]
-struct Recorder(Arc<Mutex<BTreeMap<String, Told>>>);
+struct Recorder(Arc<Mutex<BTreeMap<String, Observed>>>);
 
 impl Observe for Recorder {
     type Exchange = String;
@@ -261,14 +261,14 @@ impl Observe for Recorder {
     }
 
     fn on_end(&self, path: &mut String, ending: &Ending<'_>, _: &Facts) {
-        let told = Told {
+        let observed = Observed {
             outcome: ending.outcome().into(),
             class: ending.class(),
             phase: ending.phase(),
             status: ending.status(),
             bytes: ending.bytes_sent(),
         };
-        self.0.lock().unwrap().insert(path.clone(), told);
+        self.0.lock().unwrap().insert(path.clone(), observed);
     }
 }
 
@@ -396,14 +396,14 @@ fn check(plans: &[Plan], turns: &[usize]) -> Result<Vec<TrackedOutcome>, TestCas
 
     for turn in turns {
         work[*turn] = step(std::mem::replace(&mut work[*turn], Work::Over(None)));
-        let told = recorder.0.lock().unwrap();
+        let observed = recorder.0.lock().unwrap();
         let running = names.iter().zip(&work).filter(|(name, work)| match work {
             Work::Task(_) => true,
             Work::Over(_) => false,
-            _ => !told.contains_key(*name),
+            _ => !observed.contains_key(*name),
         });
         let running: BTreeSet<String> = running.map(|(name, _)| name.clone()).collect();
-        drop(told);
+        drop(observed);
         prop_assert_eq!(in_flight(&tracker), running);
     }
 
@@ -421,14 +421,14 @@ fn check(plans: &[Plan], turns: &[usize]) -> Result<Vec<TrackedOutcome>, TestCas
         .into_iter()
         .map(|ended| (label(&ended), ended))
         .collect();
-    let told = recorder.0.lock().unwrap();
+    let observed = recorder.0.lock().unwrap();
     for (((plan, name), end), number) in plans.iter().zip(&names).zip(ends).zip(0..) {
         let shown = history.get(name);
         prop_assert!(shown.is_some(), "number {} is missing", number);
         let shown = shown.unwrap();
-        let told = end.map_or_else(
-            || told[name].clone(),
-            |outcome| Told {
+        let observed = end.map_or_else(
+            || observed[name].clone(),
+            |outcome| Observed {
                 outcome,
                 class: class_of_task(outcome),
                 phase: Phase::Body,
@@ -436,11 +436,14 @@ fn check(plans: &[Plan], turns: &[usize]) -> Result<Vec<TrackedOutcome>, TestCas
                 bytes: 0,
             },
         );
-        let (outcome, class) = plan.shown((told.outcome, told.class));
+        let (outcome, class) = plan.shown((observed.outcome, observed.class));
         prop_assert_eq!((shown.outcome, shown.class), (Some(outcome), Some(class)));
-        prop_assert_eq!((shown.phase, shown.status), (told.phase, told.status));
-        prop_assert_eq!(shown.bytes_sent, told.bytes);
-        prop_assert_eq!(shown.kind, plan.kind(&told));
+        prop_assert_eq!(
+            (shown.phase, shown.status),
+            (observed.phase, observed.status)
+        );
+        prop_assert_eq!(shown.bytes_sent, observed.bytes);
+        prop_assert_eq!(shown.kind, plan.kind(&observed));
         prop_assert!(shown.duration.is_some());
     }
 

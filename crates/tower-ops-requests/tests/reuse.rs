@@ -78,10 +78,7 @@ fn nothing_of_the_one_before_is_seen() {
         let tracker = if history {
             tracker()
         } else {
-            RequestTracker::builder()
-                .enable_history(false)
-                .build()
-                .unwrap()
+            RequestTracker::builder().without_history().build().unwrap()
         };
         for _ in 0..1_000 {
             rich(&tracker);

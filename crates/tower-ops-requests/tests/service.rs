@@ -64,7 +64,7 @@ async fn each_question_gets_its_status_and_never_what_was_asked() {
         "min_ms",
         "limit"
     ]);
-    for (method, uri, status, key, told) in [
+    for (method, uri, status, key, shown) in [
         ("GET", "/requests", 200, "requests", json!([])),
         ("GET", "/requests?limit=1000", 200, "requests", json!([])),
         (
@@ -174,7 +174,7 @@ async fn each_question_gets_its_status_and_never_what_was_asked() {
         assert_eq!(head.headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
         assert_eq!(head.headers.contains_key(header::ALLOW), status == 405);
         let answer: Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(answer[key], told, "{uri}");
+        assert_eq!(answer[key], shown, "{uri}");
         assert_eq!(answer.get("error").is_some(), status != 200, "{uri}");
         let text = String::from_utf8(body).unwrap();
         assert!(text.ends_with('\n') && !text.contains("script") && !text.contains("x\\\""));
@@ -182,7 +182,7 @@ async fn each_question_gets_its_status_and_never_what_was_asked() {
 }
 
 #[tokio::test]
-async fn a_wrong_outcome_is_told_which_there_are() {
+async fn the_answer_to_a_wrong_outcome_names_all_outcomes() {
     let service = all(&RequestTracker::new());
     let (_, body) = ask(&service, Method::GET, "/requests/history?outcome=no").await;
     let answer: Value = serde_json::from_slice(&body).unwrap();

@@ -54,7 +54,7 @@ async fn rates_are_those_of_whole_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn totals_are_told_by_outcome_class_and_route() {
+async fn totals_are_counted_by_outcome_class_and_route() {
     let tracker = RequestTracker::new();
     of_route(&tracker, "/a");
     of_route(&tracker, "/a");
@@ -82,7 +82,7 @@ async fn totals_are_told_by_outcome_class_and_route() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_oldest_and_the_number_in_flight_are_told() {
+async fn the_oldest_and_the_number_in_flight_are_shown() {
     let tracker = RequestTracker::new();
     assert_eq!(tracker.stats().oldest, None);
     let open = || answer(&tracker, get("/"), Response::new(ScriptedBody::new()));
@@ -115,14 +115,14 @@ async fn quantiles_are_merged_from_all_threads() {
     let stats = tracker.stats();
     let route = &stats.routes[0];
     assert_eq!(route.total, 200);
-    for (told, millis) in [(route.p50, 100.0), (route.p95, 190.0), (route.p99, 198.0)] {
-        let told = told.unwrap().as_secs_f64() * 1e3;
-        assert!((told / millis - 1.0).abs() < 0.02, "{told} for {millis}");
+    for (shown, millis) in [(route.p50, 100.0), (route.p95, 190.0), (route.p99, 198.0)] {
+        let shown = shown.unwrap().as_secs_f64() * 1e3;
+        assert!((shown / millis - 1.0).abs() < 0.02, "{shown} for {millis}");
     }
 }
 
 #[test]
-fn the_first_routes_are_told_apart_on_every_thread_and_the_rest_is_other() {
+fn the_first_routes_are_counted_apart_on_every_thread_and_the_rest_is_other() {
     let tracker = RequestTracker::builder().max_routes(2).build().unwrap();
     of_route(&tracker, "/a");
     of_route(&tracker, "/b");

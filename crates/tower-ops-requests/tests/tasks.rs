@@ -100,7 +100,7 @@ fn a_drop_cancels_it_polled_or_not() {
 }
 
 #[test]
-fn a_panic_is_told_from_a_drop_by_somebody_elses_panic() {
+fn a_panic_is_distinguished_from_a_drop_by_another_panic() {
     let tracker = RequestTracker::new();
     let own = AssertUnwindSafe(|| {
         let mut task = tracker.track("a", (), async { panic!("planned") as Nothing }.boxed());
@@ -123,7 +123,7 @@ fn a_panic_is_told_from_a_drop_by_somebody_elses_panic() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_is_told_from_an_error() {
+async fn a_timeout_is_distinguished_from_an_error() {
     #[derive(Debug)]
     struct Outer(Box<dyn Error + Send + Sync>);
     impl fmt::Display for Outer {

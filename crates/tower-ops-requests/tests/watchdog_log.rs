@@ -1,4 +1,4 @@
-//! What the report of a slow request says.
+//! What the report of a slow request contains.
 //!
 //! A file of its own, and so a process: a test beside it without a subscriber could
 //! turn the event off while this one sets its own.

@@ -1,122 +1,75 @@
+//! A capture: taken from the participants, measured, and written as an envelope.
+
 use std::fmt;
 use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
+use tokio::time::{Instant, timeout_at};
+use tower_ops_core::panic;
 
-use crate::attempt::Attempt;
-use crate::envelope::{Entry, Head};
-use crate::error::{ErrorKind, StateError};
-use crate::hex;
-use crate::member::{Data, Snapshot};
-use crate::nesting::Nesting;
+use crate::envelope::{END, Entry, Head, Nesting, hex};
+use crate::error::{ErrorKind, StateError, StateResult};
+use crate::fence::Pause;
+use crate::participant::{Data, Isolated, Snapshot};
+use crate::restore::{AbandonOnDrop, CommitGate};
+use crate::state::{Permit, StateInner, spawn};
 
 /// The state of one moment, to be written wherever it is needed. Made by
 /// [`State::capture`](crate::State::capture).
 ///
-/// It holds what the participants gave, and not the text: that is made each time it is
-/// written, in pieces, so that it never has to be in memory as a whole.
+/// It holds the data of the participants, and not the text. The text is made each time it is
+/// written, in pieces, and is never in memory as a whole.
 pub struct Capture {
+    head: Head,
     front: String,
-    parts: Vec<Part>,
+    /// In the order of `head.participants`.
+    data: Vec<Data>,
     size: u64,
-    generation: u64,
     digest: String,
 }
 
-struct Part {
-    label: String,
-    data: Data,
-    length: u64,
-}
-
 impl Capture {
-    /// Serialises everything once, for the lengths and digests.
-    pub(crate) fn measure(
-        mut head: Head,
-        taken: Vec<(&str, u32, Data)>,
-        key: Option<&crate::seal::SigningKey>,
-        max_size: usize,
-        attempt: &Attempt,
-    ) -> Result<Self, StateError> {
-        let limit = u64::try_from(max_size).unwrap_or(u64::MAX);
-        let mut parts = Vec::with_capacity(taken.len());
-        let mut size = 0;
-        for (name, version, data) in taken {
-            let label = Head::label(name, parts.is_empty());
-            let mut measure = Measure::new(limit - size, Some(attempt));
-            if let Err(error) = data.write(&mut measure) {
-                return Err(measure.why(&error, max_size).with_participant(name));
-            }
-            let (length, sha256) = measure.finish();
-            size = limit.min(size + length);
-            head.participants.push(Entry {
-                name: name.to_owned(),
-                version,
-                length,
-                sha256,
-            });
-            parts.push(Part {
-                label,
-                data,
-                length,
-            });
-        }
-        let front = head.front(key).map_err(StateError::internal)?;
-        let around = front.len() + Head::end().len();
-        let labels: usize = parts.iter().map(|part| part.label.len()).sum();
-        let size = size + u64::try_from(around + labels).unwrap_or(u64::MAX);
-        if size > limit {
-            return Err(StateError::too_large(max_size));
-        }
-        Ok(Self {
-            front,
-            parts,
-            size,
-            generation: head.generation,
-            digest: head.digest(),
-        })
-    }
-
-    /// How many bytes the envelope has.
+    /// Returns the size of the envelope in bytes.
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.size
     }
 
-    /// The generation that whoever restores it will have at least.
+    /// Returns the generation in the envelope, which the instance that restores it has at least.
     #[must_use]
     pub const fn generation(&self) -> u64 {
-        self.generation
+        self.head.generation
     }
 
-    /// A SHA-256 over all participants' data, in hexadecimal: equal as long as the data
-    /// comes out the same.
+    /// Returns a SHA-256 over the data of all participants, in hexadecimal. It stays the same while
+    /// the data gives the same text.
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.digest
     }
 
-    /// Writes the envelope. Blocks: call it where that is allowed. It writes in pieces
-    /// of some kilobytes.
+    /// Writes the envelope, in pieces of some kilobytes. Blocks the thread while it serialises.
     ///
     /// # Errors
     ///
-    /// What the writer returns; or that the data of a participant did not come out as
-    /// long as the first time, and then what was written is of no use.
+    /// The errors of the writer; or that the data of a participant did not have the same length as
+    /// the first time. Then what was written is of no use.
     pub fn write_to(&self, mut out: impl Write) -> io::Result<()> {
         out.write_all(self.front.as_bytes())?;
-        for part in &self.parts {
-            out.write_all(part.label.as_bytes())?;
+        for (at, (entry, data)) in self.head.participants.iter().zip(&self.data).enumerate() {
+            out.write_all(Head::label(&entry.name, at == 0).as_bytes())?;
             let mut exactly = Exactly {
                 out: &mut out,
-                left: part.length,
+                left: entry.length,
             };
-            part.data.write(&mut exactly)?;
+            data.write(&mut exactly)?;
             if exactly.left > 0 {
                 return Err(changed());
             }
         }
-        out.write_all(Head::end().as_bytes())?;
+        out.write_all(END.as_bytes())?;
         out.flush()
     }
 }
@@ -125,79 +78,174 @@ impl fmt::Debug for Capture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Capture")
             .field("size", &self.size)
-            .field("generation", &self.generation)
+            .field("generation", &self.head.generation)
             .field("digest", &self.digest)
             .finish_non_exhaustive()
     }
 }
 
-/// The length and the digest of data as it would be written.
-pub(crate) fn length_and_digest(data: &dyn Snapshot) -> Result<(u64, String), StateError> {
-    let mut measure = Measure::new(u64::MAX, None);
-    data.write(&mut measure).map_err(StateError::internal)?;
-    Ok(measure.finish())
+/// A capture, and what it holds until it is written.
+pub(crate) struct Captured {
+    pub(crate) capture: Capture,
+    pub(crate) hand_over: HandOver,
 }
 
-/// Keeps nothing of what is written but its length and digest, and stops at the limits
-/// that a restore will have.
-struct Measure<'a> {
+/// Keeps other operations out and, for a hand-over, writes. If it is dropped, nothing is handed
+/// over.
+pub(crate) struct HandOver {
+    pause: Option<Pause>,
+    _permit: Permit,
+}
+
+impl HandOver {
+    pub(crate) fn commit(self) {
+        if let Some(pause) = self.pause {
+            pause.hand_over();
+        }
+    }
+}
+
+impl StateInner {
+    /// Captures on a thread of its own. If the future is dropped, the capture stops as soon as the
+    /// participant that is being called returns.
+    pub(crate) async fn capture(
+        self: &Arc<Self>,
+        permit: Permit,
+        hand_over: bool,
+    ) -> StateResult<Captured> {
+        self.check_participants()?;
+        let gate = CommitGate::default();
+        let allowed = self.settings.capture_timeout;
+        let deadline = Instant::now() + allowed;
+        let _abandon = AbandonOnDrop(gate.clone());
+        let (inner, isolated) = (Arc::clone(self), Isolated::until(deadline));
+        let running = spawn(move || {
+            let pause = hand_over.then(|| inner.pause_writes(&isolated));
+            let pause = pause.transpose()?;
+            let capture = inner.capture_isolated(&isolated, hand_over, &gate)?;
+            let hand_over = HandOver {
+                pause,
+                _permit: permit,
+            };
+            Ok(Captured { capture, hand_over })
+        })?;
+        timeout_at(deadline, running).await.unwrap_or_else(|_| {
+            Err(ErrorKind::TimedOut.error(format!("the capture took longer than {allowed:?}")))
+        })
+    }
+
+    fn pause_writes(&self, isolated: &Isolated) -> StateResult<Pause> {
+        if self.fence.is_handed_over() {
+            return Err(StateError::handed_over());
+        }
+        let late = "the writes that had begun did not end in time; nothing was handed over";
+        isolated.wait(late, self.fence.pause())
+    }
+
+    /// Takes the data of all participants, and then serialises it once for its lengths and digests.
+    fn capture_isolated(
+        &self,
+        isolated: &Isolated,
+        hand_over: bool,
+        gate: &CommitGate,
+    ) -> StateResult<Capture> {
+        let (settings, limit) = (&self.settings, self.settings.max_size);
+        let data = settings.participants.iter().map(|it| it.capture(isolated));
+        let data = data.collect::<StateResult<Vec<_>>>()?;
+        let mut entries = Vec::with_capacity(data.len());
+        let mut size = END.len() as u64;
+        for (participant, data) in settings.participants.iter().zip(&data) {
+            let name = participant.name();
+            size += Head::label(name, entries.is_empty()).len() as u64;
+            let measured = Measure::of(&**data, size, limit, gate);
+            let (length, sha256) = measured.map_err(|error| error.with_participant(name))?;
+            size += length;
+            entries.push(Entry {
+                name: name.to_owned(),
+                version: participant.version(),
+                length,
+                sha256,
+            });
+        }
+        let generation = self.fence.generation();
+        let head = Head {
+            application: settings.application.clone(),
+            application_version: settings.version.clone(),
+            instance: self.instance.clone(),
+            generation: generation.saturating_add(u64::from(hand_over)),
+            created: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            participants: entries,
+        };
+        let front = head.front(self.signing_key.as_ref());
+        let front = front.map_err(StateError::internal)?;
+        size += front.len() as u64;
+        if size > limit as u64 {
+            return Err(StateError::too_large(limit));
+        }
+        Ok(Capture {
+            digest: head.digest(),
+            head,
+            front,
+            data,
+            size,
+        })
+    }
+}
+
+/// Keeps only the length and the digest of what is written, and stops at the limits that a restore
+/// will have.
+pub(crate) struct Measure<'a> {
     digest: Sha256,
+    /// How long the envelope is until here.
     length: u64,
-    limit: u64,
-    is_over: bool,
+    limit: usize,
     nesting: Nesting,
-    is_flat: bool,
-    attempt: Option<&'a Attempt>,
+    gate: &'a CommitGate,
+    stopped: Option<StateError>,
 }
 
 impl<'a> Measure<'a> {
-    fn new(limit: u64, attempt: Option<&'a Attempt>) -> Self {
-        Self {
+    /// Returns the length and the digest of the data. `before` bytes are in front of it.
+    pub(crate) fn of(
+        data: &dyn Snapshot,
+        before: u64,
+        limit: usize,
+        gate: &'a CommitGate,
+    ) -> StateResult<(u64, String)> {
+        let mut measure = Self {
             digest: Sha256::new(),
-            length: 0,
+            length: before,
             limit,
-            is_over: false,
             nesting: Nesting::default(),
-            is_flat: true,
-            attempt,
-        }
-    }
-
-    fn is_abandoned(&self) -> bool {
-        self.attempt.is_some_and(Attempt::is_abandoned)
-    }
-
-    fn why(&self, error: &serde_json::Error, max_size: usize) -> StateError {
-        if self.is_over {
-            StateError::too_large(max_size)
-        } else if !self.is_flat {
-            StateError::new(
-                ErrorKind::Refused,
-                "its data is nested too deeply, and could not be restored",
-            )
-        } else if self.is_abandoned() {
-            StateError::new(ErrorKind::TimedOut, "nobody waits for it any more")
-        } else {
-            StateError::new(ErrorKind::Refused, error.to_string())
-        }
-    }
-
-    fn finish(self) -> (u64, String) {
-        (self.length, hex::encode(&self.digest.finalize()))
+            gate,
+            stopped: None,
+        };
+        // Serialising runs code of the application.
+        let problem = match panic::catch(|| data.write(&mut measure)) {
+            Ok(Ok(())) => return Ok((measure.length - before, hex(measure.digest))),
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => format!("serialising panicked: {}", panic::text(&*panic)),
+        };
+        let refused = || ErrorKind::Refused.error(problem);
+        Err(measure.stopped.unwrap_or_else(refused))
     }
 }
 
 impl Write for Measure<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.is_over = self.length.saturating_add(length) > self.limit;
-        self.is_flat = self.nesting.accepts(bytes);
-        if self.is_over || !self.is_flat || self.is_abandoned() {
-            return Err(io::Error::other("stopped"));
-        }
-        self.length += length;
-        self.digest.update(bytes);
-        Ok(bytes.len())
+        self.length = self.length.saturating_add(bytes.len() as u64);
+        self.stopped = if self.length > self.limit as u64 {
+            Some(StateError::too_large(self.limit))
+        } else if !self.nesting.accepts(bytes) {
+            let text = "its data is nested too deeply, and could not be restored";
+            Some(ErrorKind::Refused.error(text))
+        } else if self.gate.is_abandoned() {
+            Some(StateError::abandoned())
+        } else {
+            self.digest.update(bytes);
+            return Ok(bytes.len());
+        };
+        Err(io::Error::other("stopped"))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -205,7 +253,7 @@ impl Write for Measure<'_> {
     }
 }
 
-/// Lets that many bytes through and no more: the length stands in the envelope already.
+/// Lets exactly that many bytes pass: the envelope already has the length.
 struct Exactly<W> {
     out: W,
     left: u64,
@@ -213,8 +261,8 @@ struct Exactly<W> {
 
 impl<W: Write> Write for Exactly<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.left = self.left.checked_sub(length).ok_or_else(changed)?;
+        let left = self.left.checked_sub(bytes.len() as u64);
+        self.left = left.ok_or_else(changed)?;
         self.out.write_all(bytes)?;
         Ok(bytes.len())
     }

@@ -1,38 +1,40 @@
-//! The envelope: a manifest in front, and the data as it says, byte by byte.
+//! The envelope: a manifest, and behind it the data that the manifest describes.
 //!
 //! ```text
 //! {"format":"tower-ops-state","version":1,"head":{…},"sha256":"…","hmac":"…","data":{"a":…,"b":…}}
 //! ```
 //!
-//! `sha256` and `hmac` are over the text of `head`, which has the length and the SHA-256
-//! of each part of `data`: so they cover everything. It is JSON for every reader, but
-//! written in one way only, and read in that way: there is nothing to search for, what
-//! is not as it was written is refused, and the data is checked without decoding it.
+//! `sha256` and `hmac` are over the text of `head`. The head has the length and the SHA-256 of each
+//! part of `data`, so that the two cover everything. Every JSON tool can read an envelope, but it is
+//! written in exactly one way and read in exactly that way: the reader searches for nothing, refuses
+//! everything that it would not have written, and checks the data without decoding it.
+
+mod segments;
 
 use std::collections::HashSet;
 
+use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
-use crate::error::{ErrorKind, StateError};
-use crate::hex;
-use crate::nesting::Nesting;
-use crate::seal::{SigningKey, sha256};
-use crate::segments::Segments;
+pub(crate) use self::segments::{Collector, Received, Segments, unreadable};
+use crate::error::{ErrorKind, StateError, StateResult};
 
-const VERSION: u32 = 1;
 const START: &str = "{\"format\":\"tower-ops-state\",\"version\":";
-const HEAD: &str = ",\"head\":";
+const VERSION: &str = "1,";
+const HEAD: &str = "\"head\":";
 const SHA256: &str = ",\"sha256\":\"";
 const HMAC: &str = ",\"hmac\":\"";
 const DATA: &str = ",\"data\":{";
-const END: &str = "}}\n";
+/// What stands behind the data of the last participant.
+pub(crate) const END: &str = "}}\n";
 
-/// Longer than the longest that a valid configuration can make.
-const LONGEST_FRONT: usize = 128 * 1024;
+/// How many bytes [`read_head`] needs at most: more than a valid configuration can produce.
+pub(crate) const LONGEST_FRONT: usize = 128 * 1024;
 
-/// What an envelope says about itself.
+/// The manifest of an envelope.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Head {
     pub(crate) application: String,
@@ -44,6 +46,7 @@ pub(crate) struct Head {
     pub(crate) participants: Vec<Entry>,
 }
 
+/// The data of one participant, as the manifest describes it.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Entry {
     pub(crate) name: String,
@@ -53,14 +56,14 @@ pub(crate) struct Entry {
 }
 
 impl Head {
-    /// The digest of the data alone: equal for equal data, whenever it was captured.
+    /// The digest of the data alone: the same for the same data, whenever it was captured.
     pub(crate) fn digest(&self) -> String {
         let mut digest = Sha256::new();
         for entry in &self.participants {
             let (name, version, sum) = (&entry.name, entry.version, &entry.sha256);
             digest.update(format!("{name} {version} {} {sum}\n", entry.length));
         }
-        hex::encode(&digest.finalize())
+        hex(digest)
     }
 
     /// The text in front of the data.
@@ -76,19 +79,14 @@ impl Head {
         Ok(front)
     }
 
-    /// What stands in front of the data of a participant.
+    /// The text in front of the data of one participant.
     pub(crate) fn label(name: &str, is_first: bool) -> String {
         let comma = if is_first { "" } else { "," };
         format!("{comma}\"{name}\":")
     }
-
-    /// What stands behind the data of the last one.
-    pub(crate) const fn end() -> &'static str {
-        END
-    }
 }
 
-/// An envelope that is whole: all lengths, digests and signatures are right.
+/// An envelope whose lengths, digests and signature were checked.
 pub(crate) struct Envelope {
     pub(crate) head: Head,
     /// In the order of `head.participants`.
@@ -96,10 +94,7 @@ pub(crate) struct Envelope {
 }
 
 impl Envelope {
-    pub(crate) fn open(
-        mut envelope: Segments,
-        key: Option<&SigningKey>,
-    ) -> Result<Self, StateError> {
+    pub(crate) fn open(mut envelope: Segments, key: Option<&SigningKey>) -> StateResult<Self> {
         let front = envelope.front(LONGEST_FRONT);
         let (head, length) = read_front(&front, key)?;
         drop(front);
@@ -120,147 +115,183 @@ impl Envelope {
             data.push(piece);
         }
         expect(&mut envelope, END.trim_end().as_bytes())?;
-        // The newline is for terminals; some take it off.
+        // The newline is for terminals. Some tools strip it.
         if !matches!(&*envelope.front(2), b"" | b"\n") {
-            return Err(broken("there is more behind its end"));
+            return Err(broken("there is text behind its end"));
         }
         Ok(Self { head, data })
     }
 }
 
-/// What the first bytes of an envelope say, without a look at the data.
-pub(crate) fn read_head(front: &[u8], key: Option<&SigningKey>) -> Result<Head, StateError> {
-    let front = &front[..front.len().min(LONGEST_FRONT)];
-    read_front(front, key).map(|(head, _)| head)
+/// Reads the manifest from the first bytes of an envelope. Does not look at the data.
+pub(crate) fn read_head(front: &[u8]) -> StateResult<Head> {
+    read_front(front, None).map(|(head, _)| head)
 }
 
-/// How much [`read_head`] needs at most.
-pub(crate) const fn longest_front() -> usize {
-    LONGEST_FRONT
-}
-
-fn read_front(bytes: &[u8], key: Option<&SigningKey>) -> Result<(Head, usize), StateError> {
-    let mut front = Front { bytes, at: 0 };
+/// Returns the manifest, and how many bytes stand in front of the data.
+fn read_front(bytes: &[u8], key: Option<&SigningKey>) -> StateResult<(Head, usize)> {
+    let mut front = Front(bytes);
     if !front.skip(START) {
-        return Err(StateError::new(
-            ErrorKind::Broken,
-            "this is not an envelope of tower-ops-state",
-        ));
+        return Err(ErrorKind::Broken.error("this is not an envelope of tower-ops-state"));
     }
-    let version = front.digits();
-    if version != VERSION.to_string().as_bytes() {
-        return Err(broken(&format!(
-            "its format is not version {VERSION}, the only one known here"
-        )));
+    if !front.skip(VERSION) {
+        let text = "its format is not version 1, the only one that is supported";
+        return Err(broken(text));
     }
     front.expect(HEAD)?;
     let text = front.json()?;
     front.expect(SHA256)?;
-    if front.until_quote() != sha256(text).as_bytes() {
+    if front.until_quote()? != sha256(text).as_bytes() {
         return Err(broken("the digest of its head does not match"));
     }
-    let signature = front.skip(HMAC).then(|| front.until_quote());
-    if let Some(key) = key {
-        let Some(signature) = signature else {
-            return Err(broken("it is not signed, and has to be"));
-        };
-        if !key.has_signed(text, signature) {
+    let is_signed = front.skip(HMAC);
+    let signature = is_signed.then(|| front.until_quote()).transpose()?;
+    match (key, signature) {
+        (Some(_), None) => return Err(broken("it is not signed, and has to be")),
+        (Some(key), Some(signature)) if !key.has_signed(text, signature) => {
             return Err(broken("it was signed with another key"));
         }
+        _ => {}
     }
     front.expect(DATA)?;
-    let head: Head =
-        serde_json::from_slice(text).map_err(|error| broken(&format!("its head: {error}")))?;
-    Ok((head, front.at))
+    let head = serde_json::from_slice(text);
+    let head = head.map_err(|error| broken(&format!("its head: {error}")))?;
+    Ok((head, bytes.len() - front.0.len()))
 }
 
-/// The part in front of the data, and how far it was read.
-struct Front<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
+/// What is left to read of the text in front of the data.
+struct Front<'a>(&'a [u8]);
 
 impl<'a> Front<'a> {
-    fn rest(&self) -> &'a [u8] {
-        &self.bytes[self.at..]
-    }
-
     fn skip(&mut self, text: &str) -> bool {
-        let skips = self.rest().starts_with(text.as_bytes());
-        if skips {
-            self.at += text.len();
-        }
-        skips
+        let rest = self.0.strip_prefix(text.as_bytes());
+        self.0 = rest.unwrap_or(self.0);
+        rest.is_some()
     }
 
-    fn expect(&mut self, text: &str) -> Result<(), StateError> {
-        if self.skip(text) {
-            Ok(())
-        } else {
-            Err(misplaced())
-        }
+    fn expect(&mut self, text: &str) -> StateResult<()> {
+        self.skip(text).then_some(()).ok_or_else(misplaced)
     }
 
-    fn digits(&mut self) -> &'a [u8] {
-        self.take_while(u8::is_ascii_digit)
+    /// Reads up to the next quote, and skips the quote.
+    fn until_quote(&mut self) -> StateResult<&'a [u8]> {
+        let quote = self.0.iter().position(|byte| *byte == b'"');
+        let (taken, rest) = self.0.split_at(quote.ok_or_else(misplaced)?);
+        self.0 = &rest[1..];
+        Ok(taken)
     }
 
-    /// Up to the next quote, which is skipped.
-    fn until_quote(&mut self) -> &'a [u8] {
-        let taken = self.take_while(|byte| *byte != b'"');
-        self.at = self.bytes.len().min(self.at + 1);
-        taken
-    }
-
-    fn take_while(&mut self, wanted: impl Fn(&u8) -> bool) -> &'a [u8] {
-        let rest = self.rest();
-        let length = rest.iter().take_while(|byte| wanted(byte)).count();
-        self.at += length;
-        &rest[..length]
-    }
-
-    /// One value, of whatever kind.
-    fn json(&mut self) -> Result<&'a [u8], StateError> {
-        let mut values = serde_json::Deserializer::from_slice(self.rest()).into_iter::<&RawValue>();
+    /// Reads one JSON value of any kind.
+    fn json(&mut self) -> StateResult<&'a [u8]> {
+        let mut values = serde_json::Deserializer::from_slice(self.0).into_iter::<&RawValue>();
         let value = values.next().and_then(Result::ok).ok_or_else(misplaced)?;
-        self.at += values.byte_offset();
+        self.0 = &self.0[values.byte_offset()..];
         Ok(value.get().as_bytes())
     }
 }
 
-fn expect(envelope: &mut Segments, text: &[u8]) -> Result<(), StateError> {
+fn expect(envelope: &mut Segments, text: &[u8]) -> StateResult<()> {
     let found = envelope.split_to(text.len());
-    if found.is_some_and(|found| found.front(text.len()) == text) {
-        Ok(())
-    } else {
-        Err(misplaced())
-    }
+    let is_there = found.is_some_and(|found| found.front(text.len()) == text);
+    is_there.then_some(()).ok_or_else(misplaced)
 }
 
-/// Whether the data is what the manifest says, and safe to decode.
-fn check(piece: &Segments, entry: &Entry) -> Result<(), StateError> {
-    let mut digest = Sha256::new();
-    let mut nesting = Nesting::default();
-    let mut is_flat = true;
-    for chunk in piece.chunks() {
-        digest.update(chunk);
-        is_flat = is_flat && nesting.accepts(chunk);
-    }
-    if hex::encode(&digest.finalize()) != entry.sha256 {
-        return Err(broken("a digest does not match").with_participant(&entry.name));
-    }
-    if !is_flat {
-        return Err(broken("its data is nested too deeply").with_participant(&entry.name));
-    }
-    Ok(())
+/// Checks that the data is what the manifest describes, and that it is safe to decode.
+fn check(piece: &Segments, entry: &Entry) -> StateResult<()> {
+    let (mut digest, mut nesting) = (Sha256::new(), Nesting::default());
+    piece.chunks().for_each(|chunk| digest.update(chunk));
+    let problem = if hex(digest) != entry.sha256 {
+        "a digest does not match"
+    } else if !piece.chunks().all(|chunk| nesting.accepts(chunk)) {
+        "its data is nested too deeply"
+    } else {
+        return Ok(());
+    };
+    Err(broken(problem).with_participant(&entry.name))
 }
 
 fn misplaced() -> StateError {
     broken("it is truncated, or not as it was written")
 }
 
-fn broken(what: &str) -> StateError {
-    StateError::new(ErrorKind::Broken, format!("the envelope is broken: {what}"))
+fn broken(problem: &str) -> StateError {
+    ErrorKind::Broken.error(format!("the envelope is broken: {problem}"))
+}
+
+/// Signs envelopes with HMAC-SHA256, and verifies its own signatures.
+#[derive(Clone)]
+pub(crate) struct SigningKey {
+    mac: Hmac<Sha256>,
+}
+
+impl SigningKey {
+    /// Shorter keys can be guessed.
+    pub(crate) const SHORTEST: usize = 16;
+
+    pub(crate) fn new(key: &[u8]) -> Option<Self> {
+        // HMAC takes keys of every length, which the type does not express.
+        Hmac::new_from_slice(key).ok().map(|mac| Self { mac })
+    }
+
+    fn sign(&self, head: &[u8]) -> String {
+        let mac = self.mac.clone().chain_update(head);
+        format!("{:x}", mac.finalize().into_bytes())
+    }
+
+    /// Compares in constant time.
+    fn has_signed(&self, head: &[u8], signature: &[u8]) -> bool {
+        self.sign(head).as_bytes().ct_eq(signature).into()
+    }
+}
+
+/// The SHA-256 of bytes, in hexadecimal.
+fn sha256(bytes: &[u8]) -> String {
+    hex(Sha256::new().chain_update(bytes))
+}
+
+/// A digest in hexadecimal, in lower case.
+pub(crate) fn hex(digest: Sha256) -> String {
+    format!("{:x}", digest.finalize())
+}
+
+/// How deep the JSON is nested that passes by: one pass, constant memory.
+///
+/// serde_json limits the depth of what it decodes. It does not limit the depth of what it skips,
+/// and remembers each bracket of that.
+#[derive(Default)]
+pub(crate) struct Nesting {
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Nesting {
+    /// Below the limit of serde_json, so that both ways give the same answer.
+    const DEEPEST: usize = 120;
+
+    /// Returns whether the depth is within the limit so far. Of text that is not JSON it may return
+    /// either.
+    pub(crate) fn accepts(&mut self, chunk: &[u8]) -> bool {
+        for &byte in chunk {
+            if self.escaped {
+                self.escaped = false;
+                continue;
+            }
+            match byte {
+                b'\\' if self.in_string => self.escaped = true,
+                b'"' => self.in_string = !self.in_string,
+                b'[' | b'{' if !self.in_string => {
+                    self.depth += 1;
+                    if self.depth > Self::DEEPEST {
+                        return false;
+                    }
+                }
+                b']' | b'}' if !self.in_string => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        true
+    }
 }
 
 #[cfg(test)]

@@ -2,85 +2,101 @@ use std::error::Error;
 use std::fmt;
 
 use http::StatusCode;
+use serde::Serialize;
 
-/// Why state was not captured or restored.
-#[derive(Clone, Debug)]
+use crate::audit::Outcome;
+
+/// Why the state was not captured or restored. Serialises as what the service answers.
+#[derive(Clone, Debug, Serialize)]
 pub struct StateError {
+    #[serde(skip)]
     kind: ErrorKind,
+    #[serde(rename = "error")]
     message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     participant: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     rolled_back: Option<bool>,
 }
 
-/// Which kind of problem a [`StateError`] is.
+pub(crate) type StateResult<T> = Result<T, StateError>;
+
+/// The kind of a [`StateError`], with the status that the service answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// It is no envelope, or a broken one. 400.
+    /// It is not an envelope, or a broken one. 400.
     Broken,
-    /// A capture or a restore is running. 409.
+    /// Another capture or restore is running. 409.
     Busy,
-    /// The state was handed over; this instance has it no more. 409.
+    /// The state was handed over, and this instance no longer has it. 409.
     HandedOver,
-    /// This instance serves, or nothing says that it may be restored now. 409.
+    /// This instance serves, or nothing allows a restore at this moment. 409.
     NotNow,
-    /// The generation is not the expected one, or older than the one here. 412.
+    /// The generation is not the expected one, or older than that of this instance. 412.
     Generation,
     /// It is larger than allowed. 413.
     TooLarge,
-    /// It is an envelope, and not for this application or not for a participant. 422.
+    /// The envelope is of another application, or a participant refused. 422.
     Refused,
-    /// A participant did not commit, and one could not be rolled back: what is there is
-    /// neither the old state nor the new one. 500.
+    /// A participant did not commit, and the rollback failed: participants may have parts of two
+    /// states. 500.
     Inconsistent,
-    /// The file could not be read or written, or something that never should happen
-    /// did. 500.
+    /// The file could not be read or written, or an internal error occurred. 500.
     Internal,
-    /// There is nobody to capture, or to restore. 503.
+    /// There is no participant, or no file is configured. 503.
     Unavailable,
     /// It took too long. 504.
     TimedOut,
 }
 
 impl ErrorKind {
-    /// The status that the service answers with.
+    /// Returns the status that the service answers.
     #[must_use]
     pub const fn status(self) -> StatusCode {
-        match self {
-            Self::Broken => StatusCode::BAD_REQUEST,
-            Self::Busy | Self::HandedOver | Self::NotNow => StatusCode::CONFLICT,
-            Self::Generation => StatusCode::PRECONDITION_FAILED,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Refused => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Inconsistent | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
-        }
+        self.answer().0
     }
-}
 
-impl StateError {
-    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
+    /// Returns how the audit calls it.
+    pub(crate) const fn outcome(self) -> Outcome {
+        Outcome(self.answer().1)
+    }
+
+    pub(crate) fn error(self, message: impl Into<String>) -> StateError {
+        StateError {
+            kind: self,
             message: message.into(),
             participant: None,
             rolled_back: None,
         }
     }
 
+    const fn answer(self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Broken => (StatusCode::BAD_REQUEST, "broken"),
+            Self::Busy | Self::HandedOver | Self::NotNow => (StatusCode::CONFLICT, "conflict"),
+            Self::Generation => (StatusCode::PRECONDITION_FAILED, "generation"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            Self::Refused => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
+            Self::Inconsistent | Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "timed_out"),
+        }
+    }
+}
+
+impl StateError {
     pub(crate) fn with_participant(mut self, name: &str) -> Self {
         self.participant = Some(name.to_owned());
         self
     }
 
+    /// After a commit that failed: whether the rollback succeeded.
     pub(crate) const fn with_rolled_back(mut self, rolled_back: bool) -> Self {
         self.rolled_back = Some(rolled_back);
-        self
-    }
-
-    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
-        self.kind = kind;
+        if !rolled_back {
+            self.kind = ErrorKind::Inconsistent;
+        }
         self
     }
 
@@ -91,38 +107,49 @@ impl StateError {
     }
 
     pub(crate) fn busy() -> Self {
-        Self::new(ErrorKind::Busy, "another capture or restore is running")
+        ErrorKind::Busy.error("another capture or restore is running")
+    }
+
+    pub(crate) fn handed_over() -> Self {
+        let text = "the state was already handed over; if no instance took it, POST ?resume=1";
+        ErrorKind::HandedOver.error(text)
+    }
+
+    /// Only for logs: nobody waits for the result.
+    pub(crate) fn abandoned() -> Self {
+        ErrorKind::TimedOut.error("it was abandoned before anything was changed")
     }
 
     pub(crate) fn too_large(limit: usize) -> Self {
-        let message = format!("the state is larger than the limit of {limit} bytes");
-        Self::new(ErrorKind::TooLarge, message)
+        ErrorKind::TooLarge.error(format!(
+            "the state is larger than the limit of {limit} bytes"
+        ))
     }
 
     pub(crate) fn internal(error: impl fmt::Display) -> Self {
-        Self::new(ErrorKind::Internal, error.to_string())
+        ErrorKind::Internal.error(error.to_string())
     }
 
-    /// Which kind of problem it is.
+    /// Returns the kind.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// What is wrong, in words.
+    /// Returns the message, without the name of the participant.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The participant that it is about.
+    /// Returns the participant that failed.
     #[must_use]
     pub fn participant(&self) -> Option<&str> {
         self.participant.as_deref()
     }
 
-    /// Whether all participants have again what they had before; `None` if none of
-    /// them had been given anything.
+    /// Returns whether all participants have their former state again. `None` if none had been
+    /// changed.
     #[must_use]
     pub const fn rolled_back(&self) -> Option<bool> {
         self.rolled_back

@@ -1,253 +1,160 @@
+//! Keeps writes out of an instance whose state is handed over.
+
+mod layer;
+
 use std::error::Error;
 use std::fmt;
-use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use tokio::sync::Notify;
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
-use crate::error::{ErrorKind, StateError};
-use crate::fence_layer::FenceLayer;
-use crate::lock::lock;
+pub use self::layer::{FenceLayer, FenceService, ResponseBody, ResponseFuture};
 
-/// Keeps writes out once the state was handed over, so that the two instances never
-/// both write. Cheap to clone. Made by [`State::fence`](crate::State::fence).
+/// Keeps writes out once the state was handed over, so that two instances never both write. Made
+/// by [`State::fence`](crate::State::fence). Cheap to clone; all clones are the same fence.
 ///
-/// Every write of the application goes through it: those of requests by a
-/// [layer](Self::layer), those of a worker by [`enter`](Self::enter). A hand-over
-/// closes it, waits for the writes that have begun, and only then captures. A restore
-/// closes it too, until it is done.
-///
-/// # Examples
-///
-/// ```
-/// # use tower_ops_state::{Fence, Fenced};
-/// # fn take_a_job() {}
-/// fn work(fence: &Fence) -> Result<(), Fenced> {
-///     let _writing = fence.enter()?;
-///     take_a_job();
-///     Ok(())
-/// }
-/// ```
+/// Every write of the application goes through it: those of requests by a [layer](Self::layer),
+/// those of a worker by [`enter`](Self::enter). A hand-over closes the fence, waits for the writes
+/// that have begun, and only then captures. A restore keeps it closed until it ends.
 #[derive(Clone)]
 pub struct Fence {
-    shared: Arc<Shared>,
+    shared: Arc<FenceShared>,
 }
 
-struct Shared {
-    inner: Mutex<Inner>,
-    no_writers: Notify,
+#[derive(Default)]
+struct FenceShared {
+    /// Each write holds it shared, a pause exclusively. From the moment at which a pause waits, no
+    /// other write gets it.
+    writes: Arc<RwLock<()>>,
+    /// Set during a pause only, so that no write can have begun before and go on after.
+    is_handed_over: AtomicBool,
+    generation: AtomicU64,
 }
 
-struct Inner {
-    mode: Mode,
-    writers: usize,
-    generation: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    Open,
-    Paused,
-    HandedOver,
-}
-
-/// The fence is closed: another instance has the state, or is about to get it.
+/// The error of a closed fence: another instance has the state, or is about to get it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fenced;
 
 impl fmt::Display for Fenced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the state is being handed over, or was")
+        f.write_str("the state is being handed over, or was handed over")
     }
 }
 
 impl Error for Fenced {}
 
 impl Fence {
-    pub(crate) fn new(generation: u64) -> Self {
-        let inner = Inner {
-            mode: Mode::Open,
-            writers: 0,
-            generation,
-        };
+    pub(crate) fn new() -> Self {
         Self {
-            shared: Arc::new(Shared {
-                inner: Mutex::new(inner),
-                no_writers: Notify::new(),
-            }),
+            shared: Arc::default(),
         }
     }
 
-    /// Begins a write. It ends when the guard is dropped; a hand-over waits for that.
+    /// Begins a write, which ends when the guard is dropped. A hand-over waits for that.
     ///
     /// # Errors
     ///
-    /// If the fence is closed: leave the write to the other instance, or try again.
+    /// If the fence is closed. Leave the write to the other instance, or try again.
     pub fn enter(&self) -> Result<WriteGuard, Fenced> {
-        let mut inner = lock(&self.shared.inner);
-        if inner.mode != Mode::Open {
+        let writes = Arc::clone(&self.shared.writes);
+        let guard = writes.try_read_owned().map_err(|_| Fenced)?;
+        if self.is_handed_over() {
             return Err(Fenced);
         }
-        inner.writers += 1;
-        Ok(WriteGuard {
-            shared: Arc::clone(&self.shared),
-        })
+        Ok(WriteGuard { _guard: guard })
     }
 
-    /// Whether writes are kept out right now.
+    /// Returns whether writes are kept out at this moment.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        lock(&self.shared.inner).mode != Mode::Open
+        self.enter().is_err()
     }
 
-    /// Whether the state was handed over to another instance.
+    /// Returns whether the state was handed over to another instance.
     #[must_use]
     pub fn is_handed_over(&self) -> bool {
-        lock(&self.shared.inner).mode == Mode::HandedOver
+        self.shared.is_handed_over.load(Ordering::Acquire)
     }
 
-    /// Opens the fence after a hand-over that nobody took. The generation goes beyond
-    /// the one that was handed over. `false` if nothing was handed over.
+    /// Opens the fence after a hand-over that no instance took. Returns `false` if nothing was
+    /// handed over. `POST /state?resume=1` does the same.
     ///
-    /// Only if you know that the other instance does not serve. `POST /state?resume=1`
-    /// does the same.
+    /// The generation becomes greater than the one that was handed over. Call this only if you know
+    /// that the other instance does not serve.
     #[expect(
         clippy::must_use_candidate,
-        reason = "it does something, whatever it was before"
+        reason = "it opens the fence, and the result is for information"
     )]
     pub fn resume(&self) -> bool {
-        let mut inner = lock(&self.shared.inner);
-        if inner.mode != Mode::HandedOver {
+        if !self.shared.is_handed_over.swap(false, Ordering::AcqRel) {
             return false;
         }
-        inner.mode = Mode::Open;
-        // One was given away.
-        inner.generation = inner.generation.saturating_add(2);
+        // The next generation is in the envelope that was handed over.
+        self.shared.generation.fetch_add(2, Ordering::AcqRel);
         true
     }
 
-    /// A layer for everything that writes: it answers 503 and `retry-after: 1` when the
-    /// fence is closed. GET, HEAD, OPTIONS and TRACE always pass.
+    /// Makes a layer for everything that writes. Behind a closed fence it answers 503 with
+    /// `retry-after: 1`. GET, HEAD, OPTIONS and TRACE always pass.
     ///
-    /// Not around the service of `/state`: a restore would wait for itself.
+    /// Do not put it around the service of `/state`: a restore would wait for itself.
     #[must_use]
     pub fn layer(&self) -> FenceLayer {
-        FenceLayer::new(self.clone())
+        FenceLayer {
+            fence: self.clone(),
+        }
     }
 
     pub(crate) fn generation(&self) -> u64 {
-        lock(&self.shared.inner).generation
+        self.shared.generation.load(Ordering::Acquire)
     }
 
-    /// Closes the fence and waits until nobody writes.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped while it waits, the fence is as it was.
-    pub(crate) async fn pause(&self, purpose: Purpose) -> Result<Pause, StateError> {
-        let pause = {
-            let mut inner = lock(&self.shared.inner);
-            let before = inner.mode;
-            if before == Mode::HandedOver && purpose == Purpose::HandOver {
-                return Err(StateError::handed_over());
-            }
-            if before == Mode::Paused {
-                return Err(StateError::busy());
-            }
-            inner.mode = Mode::Paused;
-            Pause {
-                shared: Arc::clone(&self.shared),
-                before: Some(before),
-            }
-        };
-        loop {
-            let mut no_writers = pin!(self.shared.no_writers.notified());
-            // Before looking, so that a writer who ends in between is not missed.
-            no_writers.as_mut().enable();
-            if lock(&self.shared.inner).writers == 0 {
-                return Ok(pause);
-            }
-            no_writers.await;
+    /// Closes the fence and waits until no write is left. If the future is dropped, the fence is as
+    /// it was before.
+    pub(crate) async fn pause(&self) -> Pause {
+        Pause {
+            shared: Arc::clone(&self.shared),
+            _guard: Arc::clone(&self.shared.writes).write_owned().await,
         }
-    }
-}
-
-impl StateError {
-    pub(crate) fn handed_over() -> Self {
-        Self::new(
-            ErrorKind::HandedOver,
-            "the state was handed over already; if nobody took it: POST ?resume=1",
-        )
     }
 }
 
 impl fmt::Debug for Fence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inner = lock(&self.shared.inner);
         f.debug_struct("Fence")
-            .field("mode", &inner.mode)
-            .field("writers", &inner.writers)
-            .field("generation", &inner.generation)
+            .field("is_closed", &self.is_closed())
+            .field("is_handed_over", &self.is_handed_over())
+            .field("generation", &self.generation())
             .finish()
     }
 }
 
-/// A write that has begun. It ends when this is dropped.
+/// A write that has begun. It ends when this is dropped. Made by [`Fence::enter`].
+#[derive(Debug)]
 #[must_use = "the write ends when this is dropped"]
 pub struct WriteGuard {
-    shared: Arc<Shared>,
+    _guard: OwnedRwLockReadGuard<()>,
 }
 
-impl Drop for WriteGuard {
-    fn drop(&mut self) {
-        let mut inner = lock(&self.shared.inner);
-        inner.writers -= 1;
-        if inner.writers == 0 {
-            self.shared.no_writers.notify_waiters();
-        }
-    }
-}
-
-impl fmt::Debug for WriteGuard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WriteGuard").finish_non_exhaustive()
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    HandOver,
-    Restore,
-}
-
-/// The fence is closed as long as this lives. Dropped, it is as it was before.
+/// Keeps the fence closed. When it is dropped, the fence is as it was before.
 pub(crate) struct Pause {
-    shared: Arc<Shared>,
-    before: Option<Mode>,
+    shared: Arc<FenceShared>,
+    _guard: OwnedRwLockWriteGuard<()>,
 }
 
 impl Pause {
-    /// The state belongs to another instance from here on.
-    pub(crate) fn hand_over(mut self) {
-        self.before = None;
-        lock(&self.shared.inner).mode = Mode::HandedOver;
+    /// The state belongs to another instance from now on.
+    pub(crate) fn hand_over(self) {
+        self.shared.is_handed_over.store(true, Ordering::Release);
     }
 
-    /// The state of that generation belongs to this instance from here on.
-    pub(crate) fn take(mut self, generation: u64) -> u64 {
-        self.before = None;
-        let mut inner = lock(&self.shared.inner);
-        inner.mode = Mode::Open;
-        inner.generation = inner.generation.max(generation);
-        inner.generation
-    }
-}
-
-impl Drop for Pause {
-    fn drop(&mut self) {
-        if let Some(before) = self.before {
-            lock(&self.shared.inner).mode = before;
-        }
+    /// The state of that generation belongs to this instance from now on.
+    pub(crate) fn take(self, generation: u64) -> u64 {
+        let shared = &self.shared;
+        shared.is_handed_over.store(false, Ordering::Release);
+        let before = shared.generation.fetch_max(generation, Ordering::AcqRel);
+        before.max(generation)
     }
 }

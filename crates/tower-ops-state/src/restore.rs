@@ -1,14 +1,13 @@
+//! A restore: how it is asked for, and what it did.
+
+mod job;
+
 use serde::Serialize;
 
-/// How to restore. By default as strictly as possible.
-///
-/// # Examples
-///
-/// ```
-/// use tower_ops_state::Restore;
-///
-/// let how = Restore::new().dry_run(true).allow_unknown(true);
-/// ```
+pub(crate) use self::job::{AbandonOnDrop, CommitGate};
+use crate::audit::Operation;
+
+/// How to restore. As strictly as possible by default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Restore {
     pub(crate) dry_run: bool,
@@ -19,43 +18,51 @@ pub struct Restore {
 }
 
 impl Restore {
-    /// As strictly as possible.
+    /// Restores as strictly as possible.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether only to say what would change. Decodes, migrates and validates.
+    pub(crate) const fn operation(self) -> Operation {
+        if self.dry_run {
+            Operation::DRY_RUN
+        } else {
+            Operation::RESTORE
+        }
+    }
+
+    /// Sets whether to report what would change, and change nothing. Decodes, migrates and
+    /// validates. Off by default.
     #[must_use]
     pub const fn dry_run(mut self, dry_run: bool) -> Self {
         self.dry_run = dry_run;
         self
     }
 
-    /// Whether to restore although it is [not the
-    /// time](crate::StateBuilder::restore_when), or an older generation.
+    /// Sets whether to restore although [`restore_when`](crate::StateBuilder::restore_when) does
+    /// not allow it, or although the generation is older. Off by default.
     #[must_use]
     pub const fn force(mut self, force: bool) -> Self {
         self.force = force;
         self
     }
 
-    /// Whether participants may be missing in the envelope. They keep what they have.
+    /// Sets whether participants may be missing; they keep their state. Off by default.
     #[must_use]
     pub const fn allow_missing(mut self, allow: bool) -> Self {
         self.allow_missing = allow;
         self
     }
 
-    /// Whether the envelope may have participants that are unknown here. What they had
-    /// is lost.
+    /// Sets whether participants may be unknown; their data is dropped. Off by default.
     #[must_use]
     pub const fn allow_unknown(mut self, allow: bool) -> Self {
         self.allow_unknown = allow;
         self
     }
 
-    /// The generation that this instance has to have right now.
+    /// Sets the generation that this instance must have at this moment. Any by default.
     #[must_use]
     pub const fn expected_generation(mut self, generation: u64) -> Self {
         self.expected_generation = Some(generation);
@@ -63,17 +70,17 @@ impl Restore {
     }
 }
 
-/// What was restored or, after a dry run, what would be.
+/// What was restored or, after a dry run, what would be restored.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Restored {
-    /// Whether nothing was changed, because it was only asked.
+    /// Whether this was a dry run, which changed nothing.
     pub dry_run: bool,
     /// The generation that this instance has now, or would have.
     pub generation: u64,
-    /// The version of the application that captured it.
+    /// The version of the application that captured the envelope.
     pub application_version: String,
-    /// The instance that captured it.
+    /// The instance that captured the envelope.
     pub instance: String,
     /// When it was captured: RFC 3339, in UTC.
     pub created: String,
@@ -82,7 +89,7 @@ pub struct Restored {
     pub digest: String,
     /// The participants that were restored, in the order in which they were committed.
     pub participants: Vec<RestoredParticipant>,
-    /// Participants that are not in the envelope, and kept what they had.
+    /// Participants that are not in the envelope, and kept their state.
     pub missing: Vec<String>,
     /// Participants that are unknown here, whose data was dropped.
     pub unknown: Vec<String>,
@@ -96,12 +103,15 @@ pub struct RestoredParticipant {
     pub name: String,
     /// The schema version in the envelope.
     pub version: u32,
-    /// Whether that was an older one, and the data was migrated.
+    /// Whether that version was older, and the data was migrated.
     pub migrated: bool,
-    /// How many bytes its data has in the envelope.
+    /// The length of its data in the envelope, in bytes.
     pub length: u64,
-    /// After a dry run: whether its data differs from what is here now. Data without an
-    /// order of its own, as in a `HashMap`, always seems to.
+    /// After a dry run: whether its data differs from the present one. Data without an order of its
+    /// own, as in a `HashMap`, always differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changes: Option<bool>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,7 +104,7 @@ fn the_token_comes_from_the_environment() {
     assert!(with_variables(&[(token, "fedcba9876543210")]).contains("status 401"));
     let short = with_variables(&[(token, "short")]);
     assert!(
-        short.contains("TOWER_OPS_STATE_TOKEN: is shorter"),
+        short.contains("token: the environment variable TOWER_OPS_STATE_TOKEN is shorter"),
         "{short}"
     );
 }

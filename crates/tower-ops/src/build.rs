@@ -99,7 +99,7 @@ impl OpsBuilder {
         };
         add(&mut problems, "metrics", metrics);
         if let Some(requests) = &self.requests {
-            add(&mut problems, "requests", requests.check());
+            add(&mut problems, "requests", requests.validate());
         }
         add(&mut problems, "connections", self.connections.validate());
         let process = Process::default();
@@ -120,14 +120,14 @@ impl OpsBuilder {
                 let waits = process.clone();
                 builder = builder.on_restored(move || waits.is_restored());
             }
-            add(&mut problems, "state", builder.check());
+            add(&mut problems, "state", builder.validate());
             state = Some(builder);
         } else if self.state_before_ready {
             problems.push(
                 "state_before_ready: there is no state to wait for; add one with state(..)".into(),
             );
         }
-        add(&mut problems, "lifecycle", lifecycle.check());
+        add(&mut problems, "lifecycle", lifecycle.validate());
         let mut health = self.health;
         let tokens = self.tokens.build().unwrap_or_else(|error| {
             add(&mut problems, "operations", Err(error));

@@ -312,7 +312,7 @@ impl OpsBuilder {
     /// let ops = Ops::builder("orders").lifecycle(|lifecycle| {
     ///     lifecycle
     ///         .expect_step("migrate")
-    ///         .drain(Duration::from_secs(60))
+    ///         .drain_timeout(Duration::from_secs(60))
     ///         .grace_period(Duration::from_secs(90)) // as in the pod's specification
     /// });
     /// # let _ = ops;

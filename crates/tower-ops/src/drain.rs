@@ -18,12 +18,12 @@ pub(crate) fn take_part(
 ) {
     let connections = connections.clone();
     let tracker = tracker.cloned();
-    lifecycle.on_drain_beside("connections", async move |drain| {
+    lifecycle.on_drain_independent("connections", async move |drain| {
         let idle = async {
             let closed = connections.drain(UNTIL_TOLD);
             // Requests that came by other servers, and tasks, are on no connection here.
             match &tracker {
-                Some(tracker) if drain.has_unseen_servers() => {
+                Some(tracker) if drain.has_untracked_servers() => {
                     tokio::join!(closed, settled(tracker)).0
                 }
                 Some(tracker) => tokio::join!(closed, tracker.wait_idle()).0,

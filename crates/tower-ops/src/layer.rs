@@ -4,7 +4,6 @@ use std::time::Duration;
 use tower_layer::{Identity, Layer, Stack};
 use tower_ops_observe::{CatchPanicLayer, Observe, ObserveLayer, ObserveService};
 
-use crate::grpc_timeout::GrpcTimeout;
 use crate::observers::Observers;
 use crate::timeout::TimeoutLayer;
 
@@ -14,7 +13,7 @@ use crate::timeout::TimeoutLayer;
 /// `tonic::transport::Server::layer`, and into a `ServiceBuilder`. Put it
 /// outermost.
 ///
-/// A gRPC call with a deadline, `grpc-timeout`, is [ended](GrpcTimeout) there, be it in the middle
+/// A gRPC call with a deadline, `grpc-timeout`, is [ended](ObserveLayer::with_grpc_timeout) there, be it in the middle
 /// of a stream.
 ///
 /// # Examples
@@ -67,9 +66,9 @@ pub type WithTimeout<L = Identity> = Stack<L, TimeoutLayer>;
 pub type WithCatchPanic<L = Identity> = Stack<L, CatchPanicLayer>;
 
 impl OpsLayer {
-    pub(crate) const fn new(observe: ObserveLayer<Observers>) -> Self {
+    pub(crate) fn new(observe: ObserveLayer<Observers>) -> Self {
         Self {
-            observe,
+            observe: observe.with_grpc_timeout(),
             inner: Identity::new(),
         }
     }
@@ -152,11 +151,10 @@ impl<L, O: Observe> OpsLayer<L, O> {
 }
 
 impl<S, L: Layer<S>, O: Observe> Layer<S> for OpsLayer<L, O> {
-    type Service = ObserveService<GrpcTimeout<L::Service>, Observers<O>>;
+    type Service = ObserveService<L::Service, Observers<O>>;
 
     fn layer(&self, service: S) -> Self::Service {
-        let service = self.inner.layer(service);
-        self.observe.layer(GrpcTimeout::new(service))
+        self.observe.layer(self.inner.layer(service))
     }
 }
 

@@ -45,6 +45,7 @@
 //! | [`metrics`] | tower-ops-metrics | server metrics |
 //! | [`trace`] | tower-ops-trace | spans |
 //! | [`health`] | tower-ops-health | checks and probes |
+//! | [`health::checks`] | tower-ops-health-checks | ready-made checks |
 //! | [`state`] | tower-ops-state | capture and restore a running service |
 //! | [`admin`] | tower-ops-admin | the operations endpoint |
 //! | [`lifecycle`] | tower-ops-lifecycle | start, drain and stop |
@@ -76,7 +77,6 @@ mod connection_facts;
 mod drain;
 mod endpoint;
 mod for_tests;
-mod grpc_timeout;
 mod layer;
 mod metrics_page;
 mod mounts;
@@ -102,7 +102,6 @@ pub use self::builder::OpsBuilder;
 pub use self::client_addr::ClientAddr;
 pub use self::connection_facts::ConnectionFacts;
 pub use self::endpoint::Endpoint;
-pub use self::grpc_timeout::{GrpcTimeout, GrpcTimeoutBody, GrpcTimeoutFuture};
 pub use self::layer::{OpsLayer, WithCatchPanic, WithTimeout};
 pub use self::observers::{Observers, ObserversExchange};
 pub use self::ops::Ops;
@@ -113,7 +112,6 @@ pub use tower_ops_core::config::{ConfigError, StartError};
 
 pub use tower_ops_admin as admin;
 pub use tower_ops_connections as connections;
-pub use tower_ops_health as health;
 pub use tower_ops_lifecycle as lifecycle;
 pub use tower_ops_metrics as metrics;
 pub use tower_ops_observe as observe;
@@ -122,6 +120,13 @@ pub use tower_ops_requests as requests;
 pub use tower_ops_resources as resources;
 pub use tower_ops_state as state;
 pub use tower_ops_trace as trace;
+
+/// The crate [`tower_ops_health`], and [ready-made checks](health::checks).
+pub mod health {
+    #[doc(inline)]
+    pub use tower_ops_health::*;
+    pub use tower_ops_health_checks as checks;
+}
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -107,7 +107,7 @@ impl Ops {
     pub fn layer(&self) -> OpsLayer {
         if self.inner.tracker.is_some() {
             // From here on the drain knows what is in flight, whoever serves it.
-            self.inner.lifecycle.observe_servers();
+            self.inner.lifecycle.track_servers();
         }
         self.inner.layer.clone()
     }
@@ -213,7 +213,7 @@ impl Ops {
         L: AxumListener,
         for<'a> Peer: From<&'a L::Addr>,
     {
-        self.inner.lifecycle.observe_servers();
+        self.inner.lifecycle.track_servers();
         // Errors of accepting are counted where the tracked listener has the socket itself.
         let listener = self.inner.connections.listener(listener);
         // Tapped, since axum takes the address for `ConnectInfo` from such a listener.
@@ -237,7 +237,7 @@ impl Ops {
         &self,
         listener: L,
     ) -> impl Stream<Item = io::Result<Tracked<L::Io>>> + Send + use<L> {
-        self.inner.lifecycle.observe_servers();
+        self.inner.lifecycle.track_servers();
         let listener = ActivityListener::new(listener, self.inner.lifecycle.activity());
         self.inner.connections.incoming(listener)
     }

@@ -130,8 +130,11 @@ async fn it_is_ready_when_its_steps_are_done() {
 
 #[tokio::test]
 async fn hooks_run_after_the_drain_and_the_operations_endpoint_closes_last() {
-    let life =
-        Life::begin(|life| life.pre_drain(Duration::ZERO).hooks(Duration::from_secs(2))).await;
+    let life = Life::begin(|life| {
+        life.pre_drain(Duration::ZERO)
+            .hooks_timeout(Duration::from_secs(2))
+    })
+    .await;
     until(life.operations, "/ready", 200).await;
     let (app, operations) = (life.app, life.operations);
     life.ops.lifecycle().on_stop("asks", async move || {
@@ -169,7 +172,7 @@ async fn a_quiet_pre_drain_ends_early() {
     let window = Duration::from_secs(1);
     let life = Life::begin(|life| {
         life.pre_drain(Duration::from_secs(19))
-            .drain(Duration::from_secs(1))
+            .drain_timeout(Duration::from_secs(1))
             .wait_for_quiet(window)
     })
     .await;
@@ -210,7 +213,7 @@ async fn a_server_that_nobody_sees_stop_gets_its_time() {
         .without_requests()
         .lifecycle(|life| {
             life.pre_drain(Duration::ZERO)
-                .drain(Duration::from_millis(500))
+                .drain_timeout(Duration::from_millis(500))
         })
         .build()
         .unwrap();
@@ -309,7 +312,7 @@ async fn several_listeners_have_one_life() {
 #[test]
 fn a_timeline_over_the_grace_period_is_told_with_everything_else() {
     let error = Ops::builder(" ")
-        .lifecycle(|life| life.drain(Duration::from_secs(60)))
+        .lifecycle(|life| life.drain_timeout(Duration::from_secs(60)))
         .build()
         .unwrap_err();
     let text = error.to_string();

@@ -95,7 +95,7 @@ where
     let window = Duration::from_millis(200);
     let change = |life: LifecycleBuilder| {
         life.pre_drain(Duration::from_secs(60))
-            .drain(Duration::from_millis(200))
+            .drain_timeout(Duration::from_millis(200))
             .wait_for_quiet(window)
             .allow_over_grace_period(true)
     };

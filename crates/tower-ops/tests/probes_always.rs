@@ -98,7 +98,7 @@ fn a_thousand_probes_during_all_that_can_be() {
         .ops_addr(addr.to_string())
         .lifecycle(|life| {
             life.pre_drain(PRE_DRAIN)
-                .drain(Duration::from_secs(5))
+                .drain_timeout(Duration::from_secs(5))
                 .signals(false)
         })
         .health(|health| health.stalled_after(Duration::from_secs(600)))

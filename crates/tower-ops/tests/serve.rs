@@ -289,7 +289,7 @@ async fn requests_in_flight_at_shutdown_finish_while_new_connections_are_refused
 }
 
 fn drains_soon(builder: OpsBuilder) -> OpsBuilder {
-    builder.lifecycle(|life| life.drain(SOON))
+    builder.lifecycle(|life| life.drain_timeout(SOON))
 }
 
 #[tokio::test]

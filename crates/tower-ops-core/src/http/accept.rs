@@ -31,7 +31,14 @@ impl<'a> Accept<'a> {
     /// Reads all `Accept` headers.
     #[must_use]
     pub fn from_headers(headers: &'a HeaderMap) -> Self {
-        let values = headers.get_all(ACCEPT).iter();
+        Self::of(headers, ACCEPT)
+    }
+
+    /// Reads all headers of that name, such as `Accept-Encoding`, whose codings take the place of
+    /// the media types.
+    #[must_use]
+    pub fn of(headers: &'a HeaderMap, name: HeaderName) -> Self {
+        let values = headers.get_all(name).iter();
         let values = values.filter_map(|value| value.to_str().ok());
         let ranges = values.flat_map(|value| split(value, ',')).filter_map(range);
         Self {

@@ -10,7 +10,8 @@ use super::{AnswerBody, BadQuery};
 #[derive(Debug)]
 pub struct Answer {
     status: StatusCode,
-    json: Vec<u8>,
+    content: Vec<u8>,
+    content_type: &'static str,
     allow: HeaderValue,
     retry_after: Option<u32>,
 }
@@ -116,19 +117,39 @@ impl Answer {
         };
         Self {
             status,
-            json,
+            content: json,
+            content_type: "application/json",
             allow: headers::allow(&["GET", "HEAD"]),
             retry_after: None,
         }
+    }
+
+    /// `status` with a text, which should end in a newline.
+    #[must_use]
+    pub fn text(status: StatusCode, text: String) -> Self {
+        Self {
+            status,
+            content: text.into_bytes(),
+            content_type: "text/plain; charset=utf-8",
+            allow: headers::allow(&["GET", "HEAD"]),
+            retry_after: None,
+        }
+    }
+
+    /// Names another type of the content than `application/json`.
+    #[must_use]
+    pub const fn with_content_type(mut self, content_type: &'static str) -> Self {
+        self.content_type = content_type;
+        self
     }
 
     /// The response to a request of that method: to HEAD without the body and with its length,
     /// to OPTIONS with `Allow` and nothing else.
     #[must_use]
     pub fn into_response(self, method: &Method) -> Response<AnswerBody> {
-        let length = self.json.len();
+        let length = self.content.len();
         let sent = if has_body(method) {
-            self.json.into()
+            self.content.into()
         } else {
             Bytes::new()
         };
@@ -139,8 +160,8 @@ impl Answer {
         if is_options {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
         } else {
-            let json = HeaderValue::from_static("application/json");
-            headers.insert(CONTENT_TYPE, json);
+            let content_type = HeaderValue::from_static(self.content_type);
+            headers.insert(CONTENT_TYPE, content_type);
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         headers::secure(headers);

@@ -1,4 +1,4 @@
-//! The messages of `grpc.health.v1`, by hand: they are three, and nobody needs protoc.
+//! The messages of `grpc.health.v1`, written by hand, so that the build needs no protoc.
 
 use std::collections::HashMap;
 

@@ -9,8 +9,8 @@ use tokio::time::sleep;
 use tonic::Status;
 
 use crate::check::{LIVENESS, STARTUP};
+use crate::grpc::health_server::HealthServer;
 use crate::grpc::messages::{HealthCheckResponse, ServingStatus};
-use crate::grpc::server::HealthServer;
 
 /// The statuses of one service: the present one, and then each that differs from the last.
 pub(crate) struct Watch {
@@ -29,23 +29,23 @@ struct Watcher {
     server: HealthServer,
     service: String,
     changed: watch::Receiver<u64>,
-    /// As many as it has said.
+    /// Those that it has read.
     withdrawals: u64,
-    told: Option<ServingStatus>,
-    /// Whether it was opened when it should have ended already.
+    sent: Option<ServingStatus>,
+    /// It was opened after watches were closed.
     is_late: bool,
 }
 
-/// How long a watch stays open that comes when no more are wanted: clients open the next one at
-/// once when one ends.
+/// How long a watch stays open that was opened after watches were closed: clients open the next one
+/// as soon as one ends.
 const LATE: Duration = Duration::from_secs(1);
 
 pub(crate) fn watch(server: HealthServer, service: String) -> Watch {
     let watcher = Watcher {
-        changed: server.shared().changed.subscribe(),
-        withdrawals: server.shared().flags().withdrawals,
-        told: None,
-        is_late: server.shared().flags().closed,
+        changed: server.inner().changed.subscribe(),
+        withdrawals: server.inner().flags().withdrawals,
+        sent: None,
+        is_late: server.inner().flags().closed,
         server,
         service,
     };
@@ -62,17 +62,17 @@ impl Watcher {
     async fn next(&mut self) -> Option<ServingStatus> {
         loop {
             self.changed.mark_unchanged();
-            let flags = self.server.shared().flags();
+            let flags = self.server.inner().flags();
             let mut status = self.server.status(&self.service);
             if std::mem::replace(&mut self.withdrawals, flags.withdrawals) != flags.withdrawals {
                 let is_own = [LIVENESS, STARTUP].contains(&&*self.service);
-                // It may be ready again by now; that it was not has to be said.
+                // It may be ready again by now. The client has to know that it was not.
                 if status == ServingStatus::Serving && !is_own {
                     status = ServingStatus::NotServing;
                 }
             }
-            if self.told != Some(status) {
-                self.told = Some(status);
+            if self.sent != Some(status) {
+                self.sent = Some(status);
                 return Some(status);
             }
             if flags.closed && self.server.status(&self.service) == status {

@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use tower::{Service, ServiceExt};
-use tower_ops_health::{Health, ProbeBody};
+use tower_ops_health::{AnswerBody, Health};
 
 pub(crate) struct Answer {
     pub(crate) code: u16,
@@ -26,7 +26,7 @@ impl Answer {
 
 pub(crate) async fn send<S>(service: S, request: Request<()>) -> Answer
 where
-    S: Service<Request<()>, Response = Response<ProbeBody>, Error = Infallible>,
+    S: Service<Request<()>, Response = Response<AnswerBody>, Error = Infallible>,
 {
     let Ok(response) = service.oneshot(request).await;
     let (head, body) = response.into_parts();

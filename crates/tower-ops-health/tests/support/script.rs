@@ -1,4 +1,4 @@
-//! A dependency that does what a test says.
+//! A dependency that a test controls.
 #![allow(dead_code, reason = "not every test needs all of it")]
 
 use std::future::pending;

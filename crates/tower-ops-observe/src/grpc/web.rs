@@ -16,6 +16,7 @@ use super::{GrpcCode, GrpcProtocol};
 pub(crate) struct WebStatus {
     base64: Option<Base64>,
     at: At,
+    begun: bool,
     line: Line,
     code: Option<GrpcCode>,
 }
@@ -55,9 +56,16 @@ impl WebStatus {
         Some(Self {
             base64,
             at: START,
+            begun: false,
             line: Line::new(),
             code: None,
         })
+    }
+
+    /// Whether the frame with the trailers has begun to pass: another one after it would
+    /// be a second status.
+    pub(crate) const fn has_begun(&self) -> bool {
+        self.begun
     }
 
     /// The status, once it has passed.
@@ -135,6 +143,7 @@ impl WebStatus {
     }
 
     fn begin(&mut self, flags: u8, left: u32) {
+        self.begun |= flags & TRAILERS != 0;
         self.at = match (flags & TRAILERS != 0, flags & COMPRESSED != 0) {
             (false, _) if left == 0 => START,
             (false, _) => At::Message { left },
