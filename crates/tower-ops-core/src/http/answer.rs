@@ -10,7 +10,8 @@ use super::{AnswerBody, BadQuery};
 #[derive(Debug)]
 pub struct Answer {
     status: StatusCode,
-    json: Vec<u8>,
+    content: Bytes,
+    kind: &'static str,
     allow: HeaderValue,
     retry_after: Option<u32>,
 }
@@ -114,9 +115,20 @@ impl Answer {
                 b"{\"error\":\"the answer could not be written\"}\n".to_vec(),
             ),
         };
+        Self::new(status, json.into(), "application/json")
+    }
+
+    /// `status` with plain text, which ends in a newline.
+    #[must_use]
+    pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Self {
+        Self::new(status, text.into(), "text/plain; charset=utf-8")
+    }
+
+    fn new(status: StatusCode, content: Bytes, kind: &'static str) -> Self {
         Self {
             status,
-            json,
+            content,
+            kind,
             allow: headers::allow(&["GET", "HEAD"]),
             retry_after: None,
         }
@@ -126,9 +138,9 @@ impl Answer {
     /// to OPTIONS with `Allow` and nothing else.
     #[must_use]
     pub fn into_response(self, method: &Method) -> Response<AnswerBody> {
-        let length = self.json.len();
+        let length = self.content.len();
         let sent = if has_body(method) {
-            self.json.into()
+            self.content
         } else {
             Bytes::new()
         };
@@ -139,8 +151,7 @@ impl Answer {
         if is_options {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
         } else {
-            let json = HeaderValue::from_static("application/json");
-            headers.insert(CONTENT_TYPE, json);
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.kind));
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         headers::secure(headers);
@@ -193,6 +204,23 @@ mod tests {
             assert!(!response.headers().contains_key(CONTENT_TYPE));
             assert!(response.body().is_end_stream());
         }
+    }
+
+    #[test]
+    fn text_has_the_same_headers() {
+        let answer = || Answer::text(StatusCode::NOT_FOUND, "not here\n");
+        let response = answer().into_response(&Method::HEAD);
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert_eq!(
+            response.headers()[CONTENT_TYPE],
+            "text/plain; charset=utf-8"
+        );
+        assert_eq!(response.headers()[CONTENT_LENGTH], "9");
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+        assert!(response.body().is_end_stream());
+        let response = answer().into_response(&Method::OPTIONS);
+        assert_eq!(response.headers()[ALLOW], "GET, HEAD, OPTIONS");
+        assert!(!response.headers().contains_key(CONTENT_TYPE));
     }
 
     #[test]
