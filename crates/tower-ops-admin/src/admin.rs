@@ -8,44 +8,43 @@ use std::task::{Context, Poll};
 
 use futures_util::FutureExt as _;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
-use tower_ops_core::http::{Answer, is_read, path};
+use tower_ops_core::http::{Answer, is_read, path, secure};
+#[cfg(feature = "server")]
+use tower_ops_core::recorder::RecorderHandle;
 use tower_service::Service;
 
-use crate::access::{Access, Role};
 use crate::audit::AuditEntry;
-use crate::body::{AdminBody, AdminRequestBody, BoxError};
-use crate::builder::AdminBuilder;
-use crate::config::Config;
-use crate::gate::{self, objection};
+use crate::body::{AdminBody, BoxError};
+use crate::builder::{AdminBuilder, Config};
+use crate::call::Call;
+use crate::gate::{Question, objection};
 use crate::index::{INDEX, INFO, index, info};
 use crate::layer::AdminLayer;
-use crate::options;
-use crate::remote::RemoteAddr;
-use crate::serve::Call;
-use crate::tokens::{Refusal, Tokens};
+use crate::mount::RemoteAddr;
 #[cfg(feature = "server")]
-use crate::workers::Worker;
+use crate::server::workers::Worker;
+use crate::tokens::{Access, Refusal, Role, Tokens};
 
 const VERSION: HeaderValue = HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
 
 /// The operations endpoint as one tower service. Cheap to clone.
 ///
-/// Always ready to be called; a mounted service is polled ready for each request that it gets.
-/// Needs a tokio runtime with time, for the timeouts of mounts.
+/// It is always ready; a mounted service is polled ready for each request that it gets. Needs a
+/// tokio runtime with time, for the timeouts of mounts.
 #[derive(Clone)]
 pub struct Admin {
     config: Arc<Config>,
     base: Arc<str>,
     is_private: bool,
-    /// Where services work, if this is on the endpoint's own port.
+    /// Where services run, if this is on the endpoint's own port.
     #[cfg(feature = "server")]
     worker: Option<Worker>,
 }
 
 impl Admin {
-    /// Begins with the application's name, and nothing mounted.
+    /// Returns a builder with the application's name and nothing mounted.
     pub fn builder(name: impl Into<String>) -> AdminBuilder {
         AdminBuilder::new(name.into())
     }
@@ -79,9 +78,9 @@ impl Admin {
         }
     }
 
-    /// Says that only operators and orchestrators reach the port on which this is served by a
-    /// server of your own: what [is open to everybody](Access::Public) is open there, also what
-    /// changes something. `Admin::start` does so by itself, and a [layer](Self::layer) never.
+    /// Declares that only operators and orchestrators reach the port on which a server of your own
+    /// serves this. What is [open to everybody](Access::Public) is open there even if it changes
+    /// something. `Admin::start` does the same, and a [layer](Self::layer) never does.
     #[must_use]
     pub fn on_private_port(mut self) -> Self {
         self.is_private = true;
@@ -94,11 +93,11 @@ impl Admin {
     }
 
     #[cfg(feature = "server")]
-    pub(crate) fn recorder(&self) -> Option<Arc<dyn metrics::Recorder + Send + Sync>> {
+    pub(crate) fn recorder(&self) -> RecorderHandle {
         self.config.recorder.clone()
     }
 
-    /// Whether it is not the application's port that a request came on.
+    /// Whether requests come over a port of its own, and not over the application's.
     fn is_own_port(&self) -> bool {
         #[cfg(feature = "server")]
         let is_own = self.worker.is_some();
@@ -107,17 +106,20 @@ impl Admin {
         is_own
     }
 
-    /// Puts the endpoint on the application's port, on the paths below `prefix`, such as `/ops`.
+    /// Returns a layer that puts the endpoint on the application's port, on the paths below
+    /// `prefix`, such as `/ops`.
     ///
-    /// Put the layer outermost: then what asks for operations is in none of the application's
-    /// metrics, traces and logs.
+    /// Put it outermost: requests for operations are then in none of the application's metrics,
+    /// traces and logs.
     ///
-    /// Whatever changes something needs a token for writing there, also if it is open to everybody
-    /// on the endpoint's own port: this one may be on the internet.
+    /// What changes something needs a token for writing there, even if it is open to everybody on
+    /// the endpoint's own port: the application's port may be on the internet.
     ///
     /// # Panics
     ///
     /// If the prefix is empty or `/`, which would take the application's own paths, or is no path.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use axum::{Router, routing::get};
@@ -136,42 +138,36 @@ impl Admin {
         AdminLayer::new(self, prefix.as_ref())
     }
 
-    /// Who may do what.
+    /// Returns the tokens.
     #[must_use]
     pub fn tokens(&self) -> &Tokens {
         &self.config.tokens
     }
 
-    /// How long whoever serves this should give a request in all; `None` where the mounted
-    /// service has time limits of its own.
+    /// How long the answer to a request for that path may take; `None` where the mounted service
+    /// has time limits of its own.
     #[cfg(feature = "server")]
-    pub(crate) fn time_for(&self, path: &str) -> Option<std::time::Duration> {
+    pub(crate) fn timeout_for(&self, path: &str) -> Option<std::time::Duration> {
         match self.config.find(path) {
             Some(mount) => mount.timeout,
             None => Some(std::time::Duration::ZERO),
         }
     }
 
-    fn answer<B>(&self, request: Request<B>) -> Answering
-    where
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<BoxError>,
-    {
-        let (method, uri) = (request.method(), request.uri());
+    /// Checks a request, in this order: host and origin, path, token, size of its body.
+    fn route<B>(&self, request: Request<B>) -> Result<Routed<B>, Answer> {
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         let is_own = matches!(path(uri), INDEX | INFO | "" | "*");
         let mount = (!is_own).then(|| self.config.find(uri.path())).flatten();
-        // What OPTIONS is answered is what GET would be.
-        let asked = match *method {
-            Method::OPTIONS => &Method::GET,
-            _ => method,
-        };
-        let changes = mount.is_some_and(|mount| mount.changes(asked, uri));
+        // OPTIONS is answered as GET would be.
+        let is_options = *method == Method::OPTIONS;
+        let effective = if is_options { &Method::GET } else { method };
+        let changes = mount.is_some_and(|mount| mount.changes(effective, uri));
         let peer = self.peer(&request);
-        let objection = objection(&gate::Asked {
+        let objection = objection(&Question {
             version: request.version(),
             uri,
-            headers: request.headers(),
+            headers,
             changes,
             is_local: peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback()),
             is_own_port: self.is_own_port(),
@@ -179,54 +175,53 @@ impl Admin {
         });
         if let Some(objection) = objection {
             let (status, problem) = objection.answer();
-            return now(Answer::problem(status, problem), method);
+            return Err(Answer::problem(status, problem));
         }
         if is_own {
-            return Answering::Now(self.own(&request));
+            if !is_read(method) {
+                return Err(Answer::method_not_allowed(&["GET", "HEAD"]));
+            }
+            self.authorize(headers, Access::Read)?;
+            let content = if path(uri) == INFO {
+                info(&self.config)
+            } else {
+                index(&self.config, &self.base, headers)
+            };
+            return Err(content);
         }
         let Some(mount) = mount else {
             let paths: Vec<_> = self.config.links().map(|(path, _)| path).collect();
-            return now(Answer::not_found(&paths), method);
+            return Err(Answer::not_found(&paths));
         };
-        let mut needs = mount.needs(asked);
+        let mut needs = mount.needs(effective);
         if changes && !self.is_private && self.config.tokens.is_open(needs) {
             needs = Access::Write;
         }
-        if let Some(refusal) = self.refuse(&request, needs) {
-            return Answering::Now(refusal);
-        }
-        let length = request.headers().get(CONTENT_LENGTH);
+        self.authorize(headers, needs)?;
+        let length = headers.get(CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        let most = mount.most.and_then(|most| u64::try_from(most).ok());
+        let most = mount.max_body.and_then(|most| u64::try_from(most).ok());
         if let (Some(length), Some(most)) = (length, most)
             && length > most
         {
-            let problem = format!("the body has {length} bytes, and {most} are the most");
-            let answer = Answer::problem(StatusCode::PAYLOAD_TOO_LARGE, &problem);
-            return now(answer, method);
+            let problem = format!("the body has {length} bytes; at most {most} are accepted");
+            return Err(Answer::problem(StatusCode::PAYLOAD_TOO_LARGE, &problem));
         }
-        let is_options = *method == Method::OPTIONS;
-        if is_options && changes && !mount.knows_options {
-            return now(Answer::ok(&()), method);
+        // Nothing answers OPTIONS for a service whose GET changes something.
+        if is_options && changes && !mount.answers_options {
+            return Err(Answer::ok(&()));
         }
-        let audit = (changes && !is_options).then(|| self.audit(&request, peer));
-        let method = method.clone();
-        let request = if is_options && !mount.knows_options {
-            options::as_get(&request)
-        } else {
-            request.map(|body| AdminRequestBody::new(body, mount.most))
-        };
         let call = Call {
             mount: mount.clone(),
-            method,
-            audit,
+            method: method.clone(),
+            audit: (changes && !is_options).then(|| self.audit(&request, peer)),
             #[cfg(feature = "server")]
             worker: self.worker.clone().filter(|_| !mount.is_probe),
         };
-        Answering::Later(Box::pin(call.serve(request)))
+        Ok(Routed { call, request })
     }
 
-    /// Who sent it, as far as it is known.
+    /// The address of the client, as far as it is known.
     fn peer<B>(&self, request: &Request<B>) -> Option<SocketAddr> {
         let extensions = request.extensions();
         let remote = extensions.get().map(RemoteAddr::addr);
@@ -243,47 +238,29 @@ impl Admin {
         AuditEntry::new(request.method(), request.uri().path(), peer, headers, token)
     }
 
-    /// The index and the information.
-    fn own<B>(&self, request: &Request<B>) -> Response<AdminBody> {
-        let method = request.method();
-        if !is_read(method) {
-            let answer = Answer::method_not_allowed(&["GET", "HEAD"]);
-            return answer.into_response(method).map(AdminBody::new);
-        }
-        if let Some(refusal) = self.refuse(request, Access::Read) {
-            return refusal;
-        }
-        if path(request.uri()) == INFO {
-            return info(&self.config, method);
-        }
-        index(&self.config, &self.base, method, request.headers())
-    }
-
-    fn refuse<B>(&self, request: &Request<B>, needs: Access) -> Option<Response<AdminBody>> {
-        let refusal = self.config.tokens.check(request.headers(), needs).err()?;
+    fn authorize(&self, headers: &HeaderMap, needs: Access) -> Result<(), Answer> {
+        let Err(refusal) = self.config.tokens.check(headers, needs) else {
+            return Ok(());
+        };
         let (status, problem) = match refusal {
             Refusal::Unknown => (
                 StatusCode::UNAUTHORIZED,
-                "a bearer token is needed here, and this has none that is known",
+                "a bearer token is needed, and the request has none that is known",
             ),
-            Refusal::RoleTooLow => (StatusCode::FORBIDDEN, "this token is good for reading only"),
+            Refusal::RoleTooLow => (StatusCode::FORBIDDEN, "this token permits reading only"),
             Refusal::Closed => (
                 StatusCode::FORBIDDEN,
                 "closed: this needs a token for writing, and the service has not set one",
             ),
         };
-        let answer = Answer::problem(status, problem);
-        Some(answer.into_response(request.method()).map(AdminBody::new))
+        Err(Answer::problem(status, problem))
     }
 }
 
-enum Answering {
-    Now(Response<AdminBody>),
-    Later(Pin<Box<dyn Future<Output = Response<AdminBody>> + Send>>),
-}
-
-fn now(answer: Answer, method: &Method) -> Answering {
-    Answering::Now(answer.into_response(method).map(AdminBody::new))
+/// A request that a mounted service gets.
+struct Routed<B> {
+    call: Call,
+    request: Request<B>,
 }
 
 impl<B> Service<Request<B>> for Admin
@@ -302,29 +279,36 @@ where
 
     fn call(&mut self, request: Request<B>) -> AdminFuture {
         let config = Arc::clone(&self.config);
-        let marked = move |mut response: Response<AdminBody>| {
+        let finish = move |mut response: Response<AdminBody>| {
             let headers = response.headers_mut();
-            tower_ops_core::http::secure(headers);
+            secure(headers);
             if let Some(header) = &config.header {
                 headers.insert(header.clone(), VERSION);
             }
             response
         };
-        let inner: Pin<Box<dyn Future<Output = Response<AdminBody>> + Send>> =
-            match self.answer(request) {
-                Answering::Now(response) => Box::pin(ready(marked(response))),
-                Answering::Later(later) => Box::pin(later.map(marked)),
-            };
+        let method = request.method().clone();
+        let inner: BoxedResponse = match self.route(request) {
+            Ok(Routed { call, request }) => Box::pin(call.serve(request).map(finish)),
+            Err(answer) => {
+                let response = answer.into_response(&method).map(AdminBody::new);
+                Box::pin(ready(finish(response)))
+            }
+        };
         AdminFuture { inner }
     }
 }
 
-/// An answer of the operations endpoint, when there is one.
+/// The future of an [`Admin`].
 ///
-/// May be dropped at any time, if the mounted service's may.
+/// # Cancel safety
+///
+/// Dropping it drops the mounted service's future.
 pub struct AdminFuture {
-    inner: Pin<Box<dyn Future<Output = Response<AdminBody>> + Send>>,
+    inner: BoxedResponse,
 }
+
+type BoxedResponse = Pin<Box<dyn Future<Output = Response<AdminBody>> + Send>>;
 
 impl Future for AdminFuture {
     type Output = Result<Response<AdminBody>, Infallible>;

@@ -4,14 +4,15 @@ use std::time::Duration;
 use http::header::USER_AGENT;
 use http::{HeaderMap, Method, StatusCode};
 
-/// How long an answer may take before the change is written down without its status.
-pub(crate) const AT_LATEST: Duration = Duration::from_millis(250);
+/// How long an answer may take before its change is logged without a status.
+pub(crate) const STATUS_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// So much of what a client calls itself.
-const MOST_BYTES: usize = 256;
+/// How much of a path and of a user agent is logged.
+const MAX_BYTES: usize = 256;
 
-/// A request that changes something: written down once, when it is answered, after
-/// [`AT_LATEST`], or when the client has gone. What was refused changed nothing, and is not.
+/// A request that changes something. It is logged once: when it is answered, after
+/// [`STATUS_TIMEOUT`], or when the client has gone. A request that was refused changed nothing and
+/// is not logged.
 pub(crate) struct AuditEntry {
     method: Method,
     path: String,
@@ -41,7 +42,7 @@ impl AuditEntry {
         }
     }
 
-    /// The service says which of its own tokens it was.
+    /// Sets which token it was, for a service that checks its own.
     pub(crate) const fn set_token(&mut self, token: &'static str) {
         self.token = token;
     }
@@ -73,7 +74,7 @@ impl Drop for AuditEntry {
 
 /// As visible ASCII, so that nothing breaks out of a line of the log.
 fn escape(bytes: &[u8]) -> String {
-    bytes[..bytes.len().min(MOST_BYTES)]
+    bytes[..bytes.len().min(MAX_BYTES)]
         .escape_ascii()
         .to_string()
 }

@@ -12,22 +12,22 @@ use pin_project_lite::pin_project;
 /// Any error.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The body of a request, as a mounted service gets it: no longer than the mount allows. Reading
-/// more fails with [`LengthLimitError`](http_body_util::LengthLimitError).
+/// The body of a request to a mounted service. Reading more than the mount allows fails with
+/// [`LengthLimitError`](http_body_util::LengthLimitError).
 pub struct AdminRequestBody {
     inner: UnsyncBoxBody<Bytes, BoxError>,
 }
 
 impl AdminRequestBody {
-    pub(crate) fn new<B>(body: B, most: Option<usize>) -> Self
+    pub(crate) fn new<B>(body: B, limit: Option<usize>) -> Self
     where
         B: Body + Send + 'static,
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
         let body = InBytes { body };
-        let inner = match most {
-            Some(most) => Limited::new(body, most).boxed_unsync(),
+        let inner = match limit {
+            Some(limit) => Limited::new(body, limit).boxed_unsync(),
             None => body.map_err(Into::into).boxed_unsync(),
         };
         Self { inner }
@@ -69,8 +69,8 @@ impl Default for AdminBody {
 }
 
 pin_project! {
-    /// A body whose data are [`Bytes`]: those that are already pass through. As a combinator
-    /// would, but for the length, which an answer to HEAD has to tell.
+    /// Converts the data of a body to [`Bytes`], without a copy where they are that. Unlike
+    /// `map_frame` it keeps the size, which an answer to HEAD needs.
     struct InBytes<B> {
         #[pin]
         body: B,

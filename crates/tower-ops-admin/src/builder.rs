@@ -7,183 +7,219 @@ use http::{Extensions, HeaderName};
 use tokio::time::Instant;
 use tower_ops_core::config::ConfigError;
 use tower_ops_core::http::Host;
+#[cfg(feature = "server")]
+use tower_ops_core::recorder::{RecorderHandle, SharedRecorder};
 
 use crate::admin::Admin;
-use crate::config::{Config, PeerOf, Phase};
 use crate::index::INFO;
 use crate::mount::Mount;
 use crate::tokens::Tokens;
+
+/// What the clones of an [`Admin`] share.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) name: String,
+    pub(crate) version: Option<String>,
+    pub(crate) info: Vec<(String, String)>,
+    phase: Option<Phase>,
+    /// The header with our version.
+    pub(crate) header: Option<HeaderName>,
+    pub(crate) base: String,
+    pub(crate) tokens: Tokens,
+    mounts: Vec<Mount>,
+    pub(crate) started_at: Instant,
+    /// Host names that are trusted beside those that nobody else can have.
+    pub(crate) hosts: Vec<String>,
+    pub(crate) peer: Option<PeerOf>,
+    #[cfg(feature = "server")]
+    pub(crate) ephemeral_port: bool,
+    #[cfg(feature = "server")]
+    pub(crate) recorder: RecorderHandle,
+}
+
+/// Returns who sent a request, by its extensions.
+type PeerOf = Arc<dyn Fn(&Extensions) -> Option<SocketAddr> + Send + Sync>;
+
+type Phase = Arc<dyn Fn() -> Cow<'static, str> + Send + Sync>;
+
+impl Config {
+    pub(crate) fn phase(&self) -> Option<Cow<'static, str>> {
+        self.phase.as_ref().map(|phase| phase())
+    }
+
+    pub(crate) fn find(&self, path: &str) -> Option<&Mount> {
+        self.mounts.iter().find(|mount| mount.serves(path))
+    }
+
+    /// Returns every path, with the text beside it.
+    pub(crate) fn links(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.mounts.iter().flat_map(|mount| {
+            let more = mount.links.iter().map(|(path, about)| (&**path, &**about));
+            std::iter::once((&*mount.path, &*mount.about)).chain(more)
+        })
+    }
+}
 
 /// Configures an [`Admin`]. Made by [`Admin::builder`].
 #[derive(Clone)]
 #[must_use = "a builder does nothing until build is called"]
 pub struct AdminBuilder {
-    name: String,
-    version: Option<String>,
-    info: Vec<(String, String)>,
-    phase: Option<Phase>,
+    config: Config,
     header: Option<String>,
-    base: String,
-    tokens: Tokens,
-    mounts: Vec<Mount>,
-    hosts: Vec<String>,
-    peer: Option<PeerOf>,
-    #[cfg(feature = "server")]
-    ephemeral_port: bool,
-    #[cfg(feature = "server")]
-    recorder: Option<Arc<dyn metrics::Recorder + Send + Sync>>,
 }
 
 impl AdminBuilder {
     pub(crate) fn new(name: String) -> Self {
-        Self {
+        let config = Config {
             name,
             version: None,
             info: Vec::new(),
             phase: None,
-            header: Some("x-tower-ops-version".into()),
+            header: None,
             base: String::new(),
             tokens: Tokens::none(),
             mounts: Vec::new(),
+            started_at: Instant::now(),
             hosts: Vec::new(),
             peer: None,
             #[cfg(feature = "server")]
             ephemeral_port: false,
             #[cfg(feature = "server")]
-            recorder: None,
+            recorder: RecorderHandle::default(),
+        };
+        Self {
+            config,
+            header: Some("x-tower-ops-version".into()),
         }
     }
 
-    /// The application's version, such as `env!("CARGO_PKG_VERSION")`.
+    /// Sets the application's version, such as `env!("CARGO_PKG_VERSION")`. None by default.
     pub fn version(mut self, version: impl Into<String>) -> Self {
-        self.version = Some(version.into());
+        self.config.version = Some(version.into());
         self
     }
 
-    /// Something to know about the build or the place: a commit, a date, a region. Shown to
-    /// everybody who may read.
+    /// Adds a fact about the build or the place, such as a commit, a date or a region. Everybody
+    /// who may read sees it.
     pub fn info(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.info.push((name.into(), value.into()));
+        self.config.info.push((name.into(), value.into()));
         self
     }
 
-    /// Where to ask for the phase that the process is in. Asked with each index; it must not
-    /// block.
+    /// Sets the function that returns the phase of the process. It is called for each index, and
+    /// must not block. None by default.
     pub fn phase(mut self, phase: impl Fn() -> Cow<'static, str> + Send + Sync + 'static) -> Self {
-        self.phase = Some(Arc::new(phase));
+        self.config.phase = Some(Arc::new(phase));
         self
     }
 
-    /// The header with the version of this library that every answer carries:
-    /// `x-tower-ops-version` by default, `None` for none.
+    /// Sets the header with the version of this library, which every answer carries.
+    /// `x-tower-ops-version` by default; `None` leaves it out.
     pub fn version_header(mut self, name: impl Into<Option<&'static str>>) -> Self {
         self.header = name.into().map(str::to_owned);
         self
     }
 
-    /// The prefix under which it is nested in a router, so that the links of the index have it.
-    /// A [layer](Admin::layer) knows by itself.
+    /// Sets the prefix under which it is nested in a router, for the links of the index. A
+    /// [layer](Admin::layer) sets its own. None by default.
     pub fn base(mut self, prefix: impl Into<String>) -> Self {
-        self.base = prefix.into();
+        self.config.base = prefix.into();
         self
     }
 
-    /// Who may do what. Without, everybody may look and nobody may change anything.
+    /// Sets the tokens. By default everybody may read and nobody may change anything.
     pub fn tokens(mut self, tokens: Tokens) -> Self {
-        self.tokens = tokens;
+        self.config.tokens = tokens;
         self
     }
 
     /// Mounts a service.
     pub fn mount(mut self, mount: Mount) -> Self {
-        self.mounts.push(mount);
+        self.config.mounts.push(mount);
         self
     }
 
-    /// Adds a host name under which the endpoint may be asked, such as `ops.orders.example.com`;
-    /// without a port. IP addresses, `localhost`, single labels and what ends in `.localhost`,
-    /// `.local`, `.internal` or `.svc` always may.
+    /// Adds a host name, without a port, under which requests are accepted, such as
+    /// `ops.orders.example.com`. IP addresses, `localhost`, single labels and names that end in
+    /// `.localhost`, `.local`, `.internal` or `.svc` always are.
     ///
-    /// Another name is answered 421: to clients on this machine, where a page of another site can
-    /// reach the endpoint by a name of its own (DNS rebinding), and to everybody for what changes
-    /// something.
+    /// Another name is answered 421 in two cases: to clients on this machine, whose browser a page
+    /// of another site can send here under a name of its own (DNS rebinding), and to everybody for
+    /// what changes something.
     pub fn trusted_host(mut self, name: impl Into<String>) -> Self {
-        self.hosts.push(name.into());
+        self.config.hosts.push(name.into());
         self
     }
 
-    /// Where to find who sent a request that came on the application's port, in the request's
-    /// extensions or in a task-local. On the endpoint's own port it is known.
+    /// Sets the function that finds who sent a request on the application's port, in the request's
+    /// extensions or in a task-local. On the endpoint's own port the peer is known.
     pub fn peer(
         mut self,
         peer: impl Fn(&Extensions) -> Option<SocketAddr> + Send + Sync + 'static,
     ) -> Self {
-        self.peer = Some(Arc::new(peer));
+        self.config.peer = Some(Arc::new(peer));
         self
     }
 
-    /// Port 0 takes any free port that the system gives, and not the first one from 8080 to 9000:
-    /// for tests. Off by default.
+    /// Has port 0 be any free port that the system gives, instead of the first one from 8080 to
+    /// 9000: for tests. Off by default.
     #[cfg(feature = "server")]
     #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
     pub const fn ephemeral_port(mut self) -> Self {
-        self.ephemeral_port = true;
+        self.config.ephemeral_port = true;
         self
     }
 
-    /// Counts what happens to connections with this recorder, and not with the process's one.
+    /// Sets the recorder of the metrics about connections. The process's by default.
     #[cfg(feature = "server")]
     #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
-    pub fn recorder(mut self, recorder: Arc<dyn metrics::Recorder + Send + Sync>) -> Self {
-        self.recorder = Some(recorder);
+    pub fn recorder(mut self, recorder: SharedRecorder) -> Self {
+        self.config.recorder = RecorderHandle::new(Some(recorder));
         self
+    }
+
+    /// Checks the configuration without building anything.
+    ///
+    /// # Errors
+    ///
+    /// If anything in it is invalid. The error lists every problem.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::check("the operations endpoint", self.problems())
     }
 
     /// Builds it.
     ///
     /// # Errors
     ///
-    /// If anything in the configuration is invalid; the error lists every problem.
+    /// As [`validate`](Self::validate).
     pub fn build(self) -> Result<Admin, ConfigError> {
-        let header = self.header.as_deref().map(HeaderName::try_from);
-        ConfigError::check(
-            "the operations endpoint",
-            self.problems(matches!(header, Some(Err(_)))),
-        )?;
+        self.validate()?;
+        let header = self.header.and_then(|name| HeaderName::try_from(name).ok());
         Ok(Admin::new(Config {
-            name: self.name,
-            version: self.version,
-            info: self.info,
-            phase: self.phase,
-            header: header.and_then(Result::ok),
-            base: self.base,
-            tokens: self.tokens,
-            mounts: self.mounts,
-            since: Instant::now(),
-            hosts: self.hosts,
-            peer: self.peer,
-            #[cfg(feature = "server")]
-            ephemeral_port: self.ephemeral_port,
-            #[cfg(feature = "server")]
-            recorder: self.recorder,
+            header,
+            started_at: Instant::now(),
+            ..self.config
         }))
     }
 
-    fn problems(&self, is_bad_header: bool) -> Vec<String> {
+    fn problems(&self) -> Vec<String> {
+        let config = &self.config;
         let mut problems = Vec::new();
-        if self.name.trim().is_empty() {
+        if config.name.trim().is_empty() {
             problems.push("name: is empty; give the service's name, such as \"orders\"".into());
         }
-        if is_bad_header {
+        if let Some(header) = &self.header
+            && HeaderName::try_from(header).is_err()
+        {
             problems.push(format!(
-                "version_header: {:?} is not a valid header name, such as \"x-tower-ops-version\"",
-                self.header.as_deref().unwrap_or_default()
+                "version_header: {header:?} is not a valid header name, such as \
+                 \"x-tower-ops-version\""
             ));
         }
-        if !self.base.is_empty() {
-            problems.extend(path_problem(&self.base).map(|it| format!("base: {it}")));
+        if !config.base.is_empty() {
+            problems.extend(path_problem(&config.base).map(|it| format!("base: {it}")));
         }
-        for host in &self.hosts {
+        for host in &config.hosts {
             let parsed = Host::parse(host).map(|parsed| parsed.name());
             if host.is_empty() || parsed != Ok(host.as_str()) {
                 problems.push(format!(
@@ -192,16 +228,16 @@ impl AdminBuilder {
                 ));
             }
         }
-        for (place, (name, _)) in self.info.iter().enumerate() {
+        for (place, (name, _)) in config.info.iter().enumerate() {
             if name.trim().is_empty() {
                 problems.push("info: a name is empty".into());
-            } else if self.info[..place].iter().any(|(other, _)| other == name) {
+            } else if config.info[..place].iter().any(|(other, _)| other == name) {
                 problems.push(format!("info: {name:?} is given twice"));
             }
         }
-        for (place, mount) in self.mounts.iter().enumerate() {
+        for (place, mount) in config.mounts.iter().enumerate() {
             problems.extend(mount_problems(mount));
-            for other in &self.mounts[..place] {
+            for other in &config.mounts[..place] {
                 if other.serves(&mount.path) || mount.serves(&other.path) {
                     problems.push(format!(
                         "mount {:?}: overlaps with {:?}",
@@ -220,18 +256,20 @@ fn mount_problems(mount: &Mount) -> Vec<String> {
     if let Some(problem) = path_problem(path) {
         problems.push(format!("mount {path:?}: {problem}"));
     } else if path == INFO {
-        problems.push(format!("mount {path:?}: is the endpoint's own"));
+        problems.push(format!(
+            "mount {path:?}: the operations endpoint has that path itself"
+        ));
     }
     if mount.timeout.is_some_and(|limit| limit.is_zero()) {
         problems.push(format!(
-            "mount {path:?}: a timeout of 0 s answers nothing; None is no timeout"
+            "mount {path:?}: with a timeout of 0 s nothing is answered; None is no timeout"
         ));
     }
     for (link, _) in &mount.links {
         if !mount.subpaths || !mount.serves(link) {
             problems.push(format!(
-                "mount {path:?}: the link {link:?} does not lead to it; it has to be below, and \
-                 needs subpaths()"
+                "mount {path:?}: the link {link:?} is not a path of it: it must be below, and needs \
+                 subpaths()"
             ));
         }
     }
@@ -252,16 +290,24 @@ pub(crate) fn path_problem(path: &str) -> Option<&'static str> {
     }
 }
 
-impl fmt::Debug for AdminBuilder {
+impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AdminBuilder")
+        f.debug_struct("Config")
             .field("name", &self.name)
             .field("version", &self.version)
             .field("info", &self.info)
-            .field("version_header", &self.header)
             .field("base", &self.base)
             .field("tokens", &self.tokens)
             .field("mounts", &self.mounts)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for AdminBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminBuilder")
+            .field("config", &self.config)
+            .field("version_header", &self.header)
+            .finish()
     }
 }

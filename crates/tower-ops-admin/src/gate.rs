@@ -1,4 +1,4 @@
-//! What a request is refused for, whoever sent it: before tokens are looked at.
+//! Why a request is refused whoever sent it, before tokens are checked.
 
 use http::header::{HeaderName, ORIGIN, USER_AGENT};
 use http::uri::Uri;
@@ -7,24 +7,24 @@ use tower_ops_core::http::Host;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// What says that a browser asks before anybody has clicked. The last two are what it was called.
-const AHEAD: [HeaderName; 3] = [
+/// Set by a browser that fetches a page before anybody has clicked. The last two are older names.
+const PREFETCH: [HeaderName; 3] = [
     HeaderName::from_static("sec-purpose"),
     HeaderName::from_static("purpose"),
     HeaderName::from_static("x-moz"),
 ];
 
-/// All that decides.
+/// All that the decision depends on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct Question<'a> {
     pub(crate) version: Version,
     pub(crate) uri: &'a Uri,
     pub(crate) headers: &'a HeaderMap,
-    /// Whether it would change something.
+    /// Whether the request changes something.
     pub(crate) changes: bool,
     /// Whether the client is on this machine, where a browser can be.
     pub(crate) is_local: bool,
-    /// Whether it came over the endpoint's own port, and not over the application's.
+    /// Whether the request came over the endpoint's own port, and not over the application's.
     pub(crate) is_own_port: bool,
     /// The names that were configured.
     pub(crate) names: &'a [String],
@@ -33,11 +33,11 @@ pub(crate) struct Asked<'a> {
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Objection {
-    /// HTTP/1.1 wants one `Host`.
+    /// HTTP/1.1 requires exactly one `Host`.
     Host,
-    /// A name that a page of another site may have.
+    /// The name may belong to another site.
     ForeignHost,
-    /// A browser sent it for a page of another site, or before anybody asked for it.
+    /// A browser sent it for a page of another site, or ahead of time.
     CrossSite,
 }
 
@@ -46,33 +46,33 @@ impl Objection {
         match self {
             Self::Host => (
                 StatusCode::BAD_REQUEST,
-                "a request has one host header, with a name and perhaps a port",
+                "a request must have one host header, with a name and perhaps a port",
             ),
             Self::ForeignHost => (
                 StatusCode::MISDIRECTED_REQUEST,
-                "not under this host name: use an IP address, localhost or a name inside of the \
-                 cluster, or have the service configured with the name",
+                "this host name is not trusted: use an IP address, localhost or a name inside of the \
+                 cluster, or add the name to the service's configuration",
             ),
             Self::CrossSite => (
                 StatusCode::FORBIDDEN,
-                "a browser may not do this for a page of another site, nor ahead of time",
+                "a browser may not do this for a page of another site, or ahead of time",
             ),
         }
     }
 }
 
-/// The rules, in their order.
-pub(crate) fn objection(asked: &Asked<'_>) -> Option<Objection> {
-    let Ok(host) = Host::from_headers(asked.headers) else {
+/// Returns the first objection to a request.
+pub(crate) fn objection(question: &Question<'_>) -> Option<Objection> {
+    let Ok(host) = Host::from_headers(question.headers) else {
         return Some(Objection::Host);
     };
-    // On the application's port, that is its server's matter.
-    if host.is_none() && asked.is_own_port && asked.version == Version::HTTP_11 {
+    // On the application's port its server decides.
+    if host.is_none() && question.is_own_port && question.version == Version::HTTP_11 {
         return Some(Objection::Host);
     }
-    if asked.changes || asked.is_local {
-        // The absolute form names a host too, and so does HTTP/2.
-        let named = asked
+    if question.changes || question.is_local {
+        // The absolute form has a host as well, and so has HTTP/2.
+        let named = question
             .uri
             .authority()
             .map(|named| Host::parse(named.as_str()));
@@ -80,15 +80,15 @@ pub(crate) fn objection(asked: &Asked<'_>) -> Option<Objection> {
             return Some(Objection::Host);
         };
         let mut hosts = host.iter().chain(&named);
-        if !hosts.all(|host| host.is_trusted(asked.names)) {
+        if !hosts.all(|host| host.is_trusted(question.names)) {
             return Some(Objection::ForeignHost);
         }
     }
-    (asked.changes && is_from_elsewhere(asked.headers)).then_some(Objection::CrossSite)
+    (question.changes && is_cross_site(question.headers)).then_some(Objection::CrossSite)
 }
 
-/// Whether a browser says that it is not its user who asks, on a page of this very origin.
-fn is_from_elsewhere(headers: &HeaderMap) -> bool {
+/// Whether a browser sent it, and not for its user on a page of this very origin.
+fn is_cross_site(headers: &HeaderMap) -> bool {
     let is_own = |origin: &str| {
         let named = origin
             .strip_prefix("http://")
@@ -97,8 +97,8 @@ fn is_from_elsewhere(headers: &HeaderMap) -> bool {
         let host = host.and_then(|host| host.to_str().ok());
         matches!((named, host), (Some(named), Some(host)) if named.eq_ignore_ascii_case(host))
     };
-    // Over plain HTTP to another host than its own, a browser says nothing of the page that has
-    // it ask. Tools and probes are no browsers.
+    // Over plain HTTP to another host a browser sends neither header. Tools and probes are no
+    // browsers.
     let is_browser = headers
         .get(USER_AGENT)
         .is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"));
@@ -110,7 +110,7 @@ fn is_from_elsewhere(headers: &HeaderMap) -> bool {
     let mut sites = headers.get_all(SEC_FETCH_SITE).iter();
     origins.any(|origin| !origin.to_str().is_ok_and(is_own))
         || sites.any(|site| site != "same-origin" && site != "none")
-        || AHEAD.iter().any(|name| headers.contains_key(name))
+        || PREFETCH.iter().any(|name| headers.contains_key(name))
 }
 
 #[cfg(test)]
@@ -122,7 +122,7 @@ mod tests {
     const CROSS: Option<Objection> = Some(Objection::CrossSite);
 
     struct Case {
-        asked: (bool, bool),
+        question: (bool, bool),
         headers: &'static [(&'static str, &'static str)],
     }
 
@@ -131,12 +131,12 @@ mod tests {
         for (name, value) in case.headers {
             headers.append(HeaderName::from_static(name), value.parse().unwrap());
         }
-        objection(&Asked {
+        objection(&Question {
             version,
             uri: &uri.parse().unwrap(),
             headers: &headers,
-            changes: case.asked.0,
-            is_local: case.asked.1,
+            changes: case.question.0,
+            is_local: case.question.1,
             is_own_port,
             names: &["orders.example.com".to_owned()],
         })
@@ -219,35 +219,35 @@ mod tests {
             ),
         ];
         for (headers, expected) in rows {
-            for (asked, expected) in CALLERS.into_iter().zip(expected) {
-                let case = Case { asked, headers };
+            for (question, expected) in CALLERS.into_iter().zip(expected) {
+                let case = Case { question, headers };
                 let decided = decide(&case, Version::HTTP_11, "/", true);
-                assert_eq!(decided, *expected, "{headers:?} {asked:?}");
+                assert_eq!(decided, *expected, "{headers:?} {question:?}");
             }
         }
     }
 
     #[test]
     fn http_1_0_needs_no_host_and_other_forms_name_one() {
-        let none = |asked| Case {
-            asked,
+        let none = |question| Case {
+            question,
             headers: &[],
         };
-        let local = |asked| Case {
-            asked,
+        let local = |question| Case {
+            question,
             headers: &[("host", "localhost")],
         };
-        for asked in [(false, false), (false, true), (true, false), (true, true)] {
-            assert_eq!(decide(&none(asked), Version::HTTP_10, "/", true), None);
-            assert_eq!(decide(&none(asked), Version::HTTP_11, "/", false), None);
+        for question in [(false, false), (false, true), (true, false), (true, true)] {
+            assert_eq!(decide(&none(question), Version::HTTP_10, "/", true), None);
+            assert_eq!(decide(&none(question), Version::HTTP_11, "/", false), None);
             assert_eq!(
-                decide(&none(asked), Version::HTTP_2, "http://localhost/", false),
+                decide(&none(question), Version::HTTP_2, "http://localhost/", false),
                 None
             );
-            let foreign = (asked != (false, false)).then_some(Objection::ForeignHost);
+            let foreign = (question != (false, false)).then_some(Objection::ForeignHost);
             for (case, version) in [
-                (none(asked), Version::HTTP_2),
-                (local(asked), Version::HTTP_11),
+                (none(question), Version::HTTP_2),
+                (local(question), Version::HTTP_11),
             ] {
                 let decided = decide(&case, version, "http://evil.example/", false);
                 assert_eq!(decided, foreign);

@@ -1,19 +1,14 @@
-//! What the endpoint says of itself.
+//! The index and `/info`: what is mounted, and what process it is.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, Response};
-use http_body_util::Full;
+use http::{HeaderMap, StatusCode};
 use serde::Serialize;
-use tower_ops_core::http::{Accept, Answer, has_body};
+use tower_ops_core::http::{Accept, Answer};
 
-use crate::body::AdminBody;
-use crate::config::Config;
-use crate::options;
+use crate::builder::Config;
 
 pub(crate) const INDEX: &str = "/";
 pub(crate) const INFO: &str = "/info";
@@ -50,12 +45,7 @@ struct Info<'a> {
     info: BTreeMap<&'a str, &'a str>,
 }
 
-pub(crate) fn index(
-    config: &Config,
-    base: &str,
-    method: &Method,
-    headers: &HeaderMap,
-) -> Response<AdminBody> {
+pub(crate) fn index(config: &Config, base: &str, headers: &HeaderMap) -> Answer {
     if wants_json(headers) {
         let phase = config.phase();
         let links = config.links().map(|(path, about)| Link {
@@ -69,23 +59,23 @@ pub(crate) fn index(
             info: pairs(config),
             links: links.collect(),
         };
-        return Answer::ok(&index).into_response(method).map(AdminBody::new);
+        return Answer::ok(&index);
     }
-    text(as_text(config, base), method)
+    Answer::text(StatusCode::OK, as_text(config, base))
 }
 
-pub(crate) fn info(config: &Config, method: &Method) -> Response<AdminBody> {
+pub(crate) fn info(config: &Config) -> Answer {
     let phase = config.phase();
     let info = Info {
         name: &config.name,
         version: config.version.as_deref(),
         phase: phase.as_deref(),
-        uptime_seconds: config.since.elapsed().as_secs(),
+        uptime_seconds: config.started_at.elapsed().as_secs(),
         pid: std::process::id(),
         tower_ops: env!("CARGO_PKG_VERSION"),
         info: pairs(config),
     };
-    Answer::ok(&info).into_response(method).map(AdminBody::new)
+    Answer::ok(&info)
 }
 
 fn pairs(config: &Config) -> BTreeMap<&str, &str> {
@@ -93,8 +83,8 @@ fn pairs(config: &Config) -> BTreeMap<&str, &str> {
     pairs.map(|(name, value)| (&**name, &**value)).collect()
 }
 
-/// JSON if it is named and text is not preferred: a browser and curl name it not, and a person
-/// reads there.
+/// JSON if `Accept` names it and does not prefer text. Browsers and curl do not name it: they get
+/// text, for a person.
 fn wants_json(headers: &HeaderMap) -> bool {
     let accept = Accept::from_headers(headers);
     let json = accept.named("application/json");
@@ -110,7 +100,7 @@ fn as_text(config: &Config, base: &str) -> String {
     if let Some(phase) = config.phase() {
         let _ = write!(text, ", {phase}");
     }
-    let up = Duration::from_secs(config.since.elapsed().as_secs());
+    let up = Duration::from_secs(config.started_at.elapsed().as_secs());
     let _ = writeln!(text, ", up {}", humantime::format_duration(up));
     for (name, value) in &config.info {
         let _ = writeln!(text, "{name} {value}");
@@ -125,22 +115,4 @@ fn as_text(config: &Config, base: &str) -> String {
         text.push('\n');
     }
     text
-}
-
-fn text(text: String, method: &Method) -> Response<AdminBody> {
-    let length = text.len();
-    let sent = if has_body(method) {
-        text
-    } else {
-        String::new()
-    };
-    let mut response = Response::new(AdminBody::new(Full::<Bytes>::from(sent)));
-    let headers = response.headers_mut();
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    headers.insert(CONTENT_TYPE, plain);
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    if *method == Method::OPTIONS {
-        return options::answer(response);
-    }
-    response
 }

@@ -15,7 +15,7 @@ use crate::admin::{Admin, AdminFuture};
 use crate::body::{AdminBody, BoxError};
 use crate::builder::path_problem;
 
-/// Puts the operations endpoint on the application's port. Made by [`Admin::layer`].
+/// Puts an [`Admin`] on the application's port. Made by [`Admin::layer`].
 #[derive(Clone, Debug)]
 pub struct AdminLayer {
     admin: Admin,
@@ -24,7 +24,7 @@ pub struct AdminLayer {
 
 impl AdminLayer {
     pub(crate) fn new(admin: &Admin, prefix: &str) -> Self {
-        // Else "ops" would match no path, and "" the application's own.
+        // Otherwise "ops" would match no path, and "" the application's own.
         let within = prefix.trim_matches('/');
         let path = format!("/{within}");
         let problem = match path_problem(&path) {
@@ -67,7 +67,7 @@ pub struct AdminService<S> {
 }
 
 impl<S> AdminService<S> {
-    /// What the endpoint sees of it, if it is below the prefix.
+    /// Returns the URI without the prefix, if it has that.
     fn below(&self, uri: &Uri) -> Option<Uri> {
         let rest = match uri.path().strip_prefix(&*self.prefix)? {
             "" => "/",
@@ -95,60 +95,60 @@ where
 {
     type Response = Response<Either<R, AdminBody>>;
     type Error = S::Error;
-    type Future = LayerFuture<S::Future>;
+    type Future = AdminLayerFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let whose = match self.below(request.uri()) {
+        let inner = match self.below(request.uri()) {
             Some(uri) => {
                 *request.uri_mut() = uri;
-                Whose::Endpoint {
-                    answer: self.admin.call(request),
+                Target::Admin {
+                    future: self.admin.call(request),
                 }
             }
-            None => Whose::Application {
-                answer: self.inner.call(request),
+            None => Target::Application {
+                future: self.inner.call(request),
             },
         };
-        LayerFuture { whose }
+        AdminLayerFuture { inner }
     }
 }
 
 pin_project! {
     /// The future of [`AdminService`].
     #[derive(Debug)]
-    pub struct LayerFuture<F> {
+    pub struct AdminLayerFuture<F> {
         #[pin]
-        whose: Whose<F>,
+        inner: Target<F>,
     }
 }
 
 pin_project! {
     #[project = Projected]
     #[derive(Debug)]
-    enum Whose<F> {
-        Endpoint { #[pin] answer: AdminFuture },
-        Application { #[pin] answer: F },
+    enum Target<F> {
+        Admin { #[pin] future: AdminFuture },
+        Application { #[pin] future: F },
     }
 }
 
-impl<F, R, E> Future for LayerFuture<F>
+impl<F, R, E> Future for AdminLayerFuture<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
 {
     type Output = Result<Response<Either<R, AdminBody>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(match self.project().whose.project() {
-            Projected::Endpoint { answer } => {
-                let Ok(response) = ready!(answer.poll(cx));
+        Poll::Ready(match self.project().inner.project() {
+            Projected::Admin { future } => {
+                let Ok(response) = ready!(future.poll(cx));
                 Ok(response.map(Either::Right))
             }
-            Projected::Application { answer } => {
-                ready!(answer.poll(cx)).map(|response| response.map(Either::Left))
+            Projected::Application { future } => {
+                ready!(future.poll(cx)).map(|response| response.map(Either::Left))
             }
         })
     }

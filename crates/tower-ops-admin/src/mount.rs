@@ -1,5 +1,8 @@
 use std::borrow::Cow;
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,17 +11,16 @@ use http_body::Body;
 use tower_ops_core::http::is_read;
 use tower_service::Service;
 
-use crate::access::Access;
-use crate::body::{AdminRequestBody, BoxError};
-use crate::erased::Erased;
+use crate::body::{AdminBody, AdminRequestBody, BoxError};
+use crate::tokens::Access;
 
-/// How long a mounted service may take to answer, unless told otherwise.
+/// How long a mounted service may take to answer, by default.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
-/// How many bytes the body of a request may have, unless told otherwise.
+/// How many bytes the body of a request may have, by default.
 pub const DEFAULT_BODY: usize = 64 * 1024;
 
-/// A service, and where it is mounted. It sees the path as it was asked for, without the prefix
-/// of a [layer](crate::Admin::layer).
+/// A service and the path that it is mounted on. It gets the path as it was requested, without the
+/// prefix of a [layer](crate::Admin::layer).
 ///
 /// # Examples
 ///
@@ -39,27 +41,27 @@ pub const DEFAULT_BODY: usize = 64 * 1024;
 #[must_use = "it has to be given to a builder"]
 pub struct Mount {
     pub(crate) path: Cow<'static, str>,
-    pub(crate) service: Erased,
+    pub(crate) service: BoxedService,
     pub(crate) about: Cow<'static, str>,
     pub(crate) links: Vec<(Cow<'static, str>, Cow<'static, str>)>,
     pub(crate) subpaths: bool,
     pub(crate) access: Access,
-    pub(crate) changes: Access,
+    pub(crate) changes_need: Access,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) most: Option<usize>,
-    pub(crate) effects: Effects,
+    pub(crate) max_body: Option<usize>,
+    pub(crate) changes: Changes,
     pub(crate) is_probe: bool,
-    pub(crate) knows_options: bool,
+    pub(crate) answers_options: bool,
 }
 
 /// Which requests change something.
 #[derive(Clone)]
-pub(crate) enum Effects {
+pub(crate) enum Changes {
     /// Those with another method than GET, HEAD and OPTIONS.
     ByMethod,
     /// None: other methods are refused.
-    None,
-    /// Those of which this says so.
+    Never,
+    /// Those for which this returns true.
     If(Arc<dyn Fn(&Method, &Uri) -> bool + Send + Sync>),
 }
 
@@ -80,27 +82,28 @@ impl Mount {
     {
         Self {
             path: path.into(),
-            service: Erased::new(service),
+            service: BoxedService(Arc::new(Cloned(service))),
             about: "".into(),
             links: Vec::new(),
             subpaths: false,
             access: Access::Read,
-            changes: Access::Write,
+            changes_need: Access::Write,
             timeout: Some(DEFAULT_TIMEOUT),
-            most: Some(DEFAULT_BODY),
-            effects: Effects::ByMethod,
+            max_body: Some(DEFAULT_BODY),
+            changes: Changes::ByMethod,
             is_probe: false,
-            knows_options: false,
+            answers_options: false,
         }
     }
 
-    /// What the index says about it.
+    /// Sets the text beside the path in the index. None by default.
     pub fn about(mut self, about: impl Into<Cow<'static, str>>) -> Self {
         self.about = about.into();
         self
     }
 
-    /// One more path in the index that the service answers. Needs [`subpaths`](Self::subpaths).
+    /// Adds another path that the service answers to the index. Needs
+    /// [`subpaths`](Self::subpaths).
     pub fn link(
         mut self,
         path: impl Into<Cow<'static, str>>,
@@ -110,82 +113,83 @@ impl Mount {
         self
     }
 
-    /// Sends it the paths below its own as well.
+    /// Sends requests for paths below its own to the service as well. Off by default.
     pub const fn subpaths(mut self) -> Self {
         self.subpaths = true;
         self
     }
 
-    /// What GET, HEAD and OPTIONS need. [`Access::Read`] by default.
+    /// Sets what GET, HEAD and OPTIONS need. [`Access::Read`] by default.
     pub const fn access(mut self, access: Access) -> Self {
         self.access = access;
         self
     }
 
-    /// What the other methods need. [`Access::Write`] by default.
+    /// Sets what the other methods need. [`Access::Write`] by default.
     pub const fn changes_need(mut self, access: Access) -> Self {
-        self.changes = access;
+        self.changes_need = access;
         self
     }
 
-    /// How long the service may take until the head of its answer: 30 s by default. After that
-    /// the answer is 504, and the service's future is dropped. `None` for services that have time
-    /// limits of their own.
+    /// Sets how long the service may take until the head of its answer. 30 s by default. After
+    /// that the answer is 504, and the service's future is dropped. Use `None` for a service with
+    /// time limits of its own.
     pub fn timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.timeout = limit.into();
         self
     }
 
-    /// How many bytes the body of a request may have: 64 KiB by default. If its length says more,
-    /// the answer is 413; else reading it fails. `None` for services that have a limit of their
-    /// own.
+    /// Sets how many bytes the body of a request may have. 64 KiB by default. The answer is 413 if
+    /// `content-length` is more; otherwise reading the body fails. Use `None` for a service with a
+    /// limit of its own.
     pub fn max_body(mut self, bytes: impl Into<Option<usize>>) -> Self {
-        self.most = bytes.into();
+        self.max_body = bytes.into();
         self
     }
 
-    /// Which requests change something: those with another method than GET, HEAD and OPTIONS
-    /// unless said otherwise. For a service that stops or moves something at a GET.
+    /// Sets which requests change something. By default those with another method than GET, HEAD
+    /// and OPTIONS. Use it for a service that stops or moves something on GET.
     ///
-    /// What changes something is refused to pages of other sites (403), and to names by which a
-    /// page of another site could reach it (421); it is never open to everybody where the
-    /// endpoint is on the application's port; and it leaves an audit event with the target
+    /// A request that changes something is refused if it comes from a page of another site (403) or
+    /// under a host name that such a page can use (421). It needs a token for writing where the
+    /// endpoint is on the application's port. It leaves an audit event with the target
     /// `tower_ops::audit`. OPTIONS never changes anything.
     pub fn changes_if(
         mut self,
         changes: impl Fn(&Method, &Uri) -> bool + Send + Sync + 'static,
     ) -> Self {
-        self.effects = Effects::If(Arc::new(changes));
+        self.changes = Changes::If(Arc::new(changes));
         self
     }
 
-    /// Nothing changes by it, whatever the method: the service refuses those that it does not
-    /// know. Every method needs what [`access`](Self::access) says.
+    /// Declares that no request changes anything: the service refuses methods that it does not
+    /// know. Every method needs what [`access`](Self::access) sets.
     pub fn reads_only(mut self) -> Self {
-        self.effects = Effects::None;
+        self.changes = Changes::Never;
         self
     }
 
-    /// Answers at once, from memory and with little: on the endpoint's own thread, and never 503
-    /// because of others. Everything else works on two threads beside it.
+    /// Declares that the service answers at once, from memory, with a small body. It runs on the
+    /// server's own thread, and is never answered 503 because of other requests. Other mounts run
+    /// on two threads beside it.
     pub const fn probe(mut self) -> Self {
         self.is_probe = true;
         self
     }
 
-    /// The service answers OPTIONS itself, without any effect. Others are asked with GET instead
-    /// (where that changes nothing), and the answer goes without its body.
+    /// Declares that the service answers OPTIONS itself, without any effect. Other services get GET
+    /// instead, where that changes nothing, and their answer is sent without its body.
     pub const fn answers_options(mut self) -> Self {
-        self.knows_options = true;
+        self.answers_options = true;
         self
     }
 
     pub(crate) fn changes(&self, method: &Method, uri: &Uri) -> bool {
-        match &self.effects {
+        match &self.changes {
             _ if *method == Method::OPTIONS => false,
-            Effects::ByMethod => !is_read(method),
-            Effects::None => false,
-            Effects::If(changes) => changes(method, uri),
+            Changes::ByMethod => !is_read(method),
+            Changes::Never => false,
+            Changes::If(changes) => changes(method, uri),
         }
     }
 
@@ -197,12 +201,12 @@ impl Mount {
         }
     }
 
-    /// What a request with this method needs.
+    /// Returns what a request with this method needs.
     pub(crate) const fn needs(&self, method: &Method) -> Access {
-        if is_read(method) || matches!(self.effects, Effects::None) {
+        if is_read(method) || matches!(self.changes, Changes::Never) {
             self.access
         } else {
-            self.changes
+            self.changes_need
         }
     }
 }
@@ -214,9 +218,68 @@ impl fmt::Debug for Mount {
             .field("about", &self.about)
             .field("subpaths", &self.subpaths)
             .field("access", &self.access)
-            .field("changes_need", &self.changes)
+            .field("changes_need", &self.changes_need)
             .field("timeout", &self.timeout)
-            .field("max_body", &self.most)
+            .field("max_body", &self.max_body)
             .finish_non_exhaustive()
+    }
+}
+
+/// The address of the client, in the extensions of a request that came over the endpoint's own
+/// port: for a mounted service that logs who sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RemoteAddr(SocketAddr);
+
+impl RemoteAddr {
+    /// Returns one with the address of a client.
+    #[must_use]
+    pub const fn new(addr: SocketAddr) -> Self {
+        Self(addr)
+    }
+
+    /// Returns the address.
+    #[must_use]
+    pub const fn addr(&self) -> SocketAddr {
+        self.0
+    }
+}
+
+pub(crate) type BoxedFuture =
+    Pin<Box<dyn Future<Output = Result<Response<AdminBody>, BoxError>> + Send>>;
+
+/// A mounted service of any type. Each request gets a clone of its own, which is polled ready
+/// first.
+#[derive(Clone)]
+pub(crate) struct BoxedService(Arc<dyn CallCloned>);
+
+trait CallCloned: Send + Sync {
+    fn call(&self, request: Request<AdminRequestBody>) -> BoxedFuture;
+}
+
+struct Cloned<S>(S);
+
+impl<S, B> CallCloned for Cloned<S>
+where
+    S: Service<Request<AdminRequestBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    fn call(&self, request: Request<AdminRequestBody>) -> BoxedFuture {
+        let mut service = self.0.clone();
+        Box::pin(async move {
+            let ready = poll_fn(|cx| service.poll_ready(cx)).await;
+            ready.map_err(Into::into)?;
+            let response = service.call(request).await.map_err(Into::into)?;
+            Ok(response.map(AdminBody::new))
+        })
+    }
+}
+
+impl BoxedService {
+    pub(crate) fn call(&self, request: Request<AdminRequestBody>) -> BoxedFuture {
+        self.0.call(request)
     }
 }

@@ -2,15 +2,38 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::HeaderMap;
+use tower_ops_core::config::ConfigError;
 use tower_ops_core::secret::{Secret, TokenDigest, WatchedSecret};
 
-use crate::access::{Access, Role};
-use tower_ops_core::config::ConfigError;
+/// What a request to a mount needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Access {
+    /// Nothing: probes. Where the endpoint is on the application's port, what changes something
+    /// needs a token for writing all the same.
+    Public,
+    /// A token that the service checks itself.
+    Own,
+    /// A token for reading, if one is set. The default.
+    #[default]
+    Read,
+    /// A token for writing. Closed for everybody if none is set.
+    Write,
+}
 
-/// Who may do what on the operations endpoint: the one place for its authorization.
+/// What a token permits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Role {
+    /// Reading.
+    Read,
+    /// Changing something, and reading.
+    Write,
+}
+
+/// Authorizes requests to the operations endpoint. Cheap to clone.
 ///
-/// Cheap to clone. None are set by default: then [`Access::Read`] is open and [`Access::Write`]
-/// is closed.
+/// No tokens are set by default: [`Access::Read`] is open then, and [`Access::Write`] is closed.
 ///
 /// # Examples
 ///
@@ -41,25 +64,25 @@ struct Inner {
     write: Vec<WatchedSecret>,
 }
 
-/// What somebody may not do, and why.
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// They did not show a token, or not the right one.
+    /// It has no token, or an unknown one.
     Unknown,
-    /// They showed a token that is not good for this.
+    /// Its token is for reading only.
     RoleTooLow,
-    /// Nobody may: no token is set.
+    /// No token is set with which anybody could.
     Closed,
 }
 
 impl Tokens {
-    /// None: reading is open, and writing is closed.
+    /// Returns no tokens: reading is open, and writing is closed.
     #[must_use]
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// Begins with none.
+    /// Returns a builder without tokens.
     pub const fn builder() -> TokensBuilder {
         TokensBuilder {
             read: Vec::new(),
@@ -67,19 +90,19 @@ impl Tokens {
         }
     }
 
-    /// Whether somebody with these headers may do what needs that access.
+    /// Returns whether a request with these headers may do what needs that access.
     #[must_use]
     pub fn allow(&self, headers: &HeaderMap, access: Access) -> bool {
         self.check(headers, access).is_ok()
     }
 
-    /// What the token in these headers is good for: `None` without one, or with a wrong one.
-    /// For services that show more to those who have any.
+    /// Returns what the token in these headers permits; `None` without one, or with an unknown one.
+    /// For services that show more to whoever has a token.
     #[must_use]
     pub fn role(&self, headers: &HeaderMap) -> Option<Role> {
         let inner = self.inner.as_ref()?;
         let given = TokenDigest::from_headers(headers)?;
-        // Both, whatever the first says: how long it takes does not depend on it.
+        // Both are always compared: the time that it takes tells nothing about the token.
         let may_write = Inner::has(&inner.write, &given);
         let may_read = Inner::has(&inner.read, &given);
         if may_write {
@@ -89,19 +112,19 @@ impl Tokens {
         }
     }
 
-    /// Whether there is any token.
+    /// Returns whether any token is set.
     #[must_use]
     pub const fn is_set(&self) -> bool {
         self.inner.is_some()
     }
 
-    /// Whether there is a token with which one may write.
+    /// Returns whether a token for writing is set.
     #[must_use]
     pub fn can_write(&self) -> bool {
         self.inner.as_ref().is_some_and(|it| !it.write.is_empty())
     }
 
-    /// Whether anybody may do what needs that access.
+    /// Returns whether everybody may do what needs that access.
     pub(crate) fn is_open(&self, access: Access) -> bool {
         match access {
             Access::Public => true,
@@ -110,7 +133,7 @@ impl Tokens {
         }
     }
 
-    /// Whether there is a token that reading needs.
+    /// Returns whether reading needs a token.
     #[must_use]
     pub fn must_read(&self) -> bool {
         self.inner.as_ref().is_some_and(|it| !it.read.is_empty())
@@ -152,7 +175,7 @@ impl fmt::Debug for Tokens {
     }
 }
 
-/// Sets [`Tokens`]. Made by [`Tokens::builder`].
+/// Configures [`Tokens`]. Made by [`Tokens::builder`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until build is called"]
 pub struct TokensBuilder {
@@ -161,24 +184,24 @@ pub struct TokensBuilder {
 }
 
 impl TokensBuilder {
-    /// Adds a token to look with. Reading needs one from then on. With the next token beside the
-    /// current one, both open while they are changed.
+    /// Adds a token for reading. Reading needs one from then on. Add the current and the next one
+    /// to change them without a gap.
     pub fn read(mut self, secret: Secret) -> Self {
         self.read.push(secret);
         self
     }
 
-    /// Adds a token to change things with, and to look.
+    /// Adds a token for writing, which is also one for reading.
     pub fn write(mut self, secret: Secret) -> Self {
         self.write.push(secret);
         self
     }
 
-    /// Reads them all.
+    /// Reads all tokens. Blocks while a file is read, for at most 5 s each.
     ///
     /// # Errors
     ///
-    /// If one is missing or too short; the error lists every problem.
+    /// If a token is missing, too short or cannot be read. The error lists every problem.
     pub fn build(self) -> Result<Tokens, ConfigError> {
         if self.read.is_empty() && self.write.is_empty() {
             return Ok(Tokens::none());

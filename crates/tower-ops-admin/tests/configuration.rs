@@ -46,11 +46,11 @@ fn all_problems_come_in_one_error() {
         "mount \"/jobs/\": ends with a slash",
         "mount \"/a//b\": has an empty segment",
         "mount \"/a b\": has characters that no path has",
-        "mount \"/info\": is the endpoint's own",
+        "mount \"/info\": the operations endpoint has that path itself",
         "mount \"/twice\": overlaps with \"/twice\"",
         "mount \"/outer/inner\": overlaps with \"/outer\"",
-        "mount \"/slow\": a timeout of 0 s",
-        "mount \"/linked\": the link \"/elsewhere\" does not lead to it",
+        "mount \"/slow\": with a timeout of 0 s",
+        "mount \"/linked\": the link \"/elsewhere\" is not a path of it",
     ] {
         assert!(text.contains(problem), "{problem:?} is not in {text}");
     }

@@ -16,12 +16,12 @@ use std::time::Duration;
 use http::{Request, Response};
 use tokio::time::{Instant, sleep, timeout};
 use tower::service_fn;
-use tower_ops_admin::{Access, Admin, AdminRequestBody, Endpoint, Mount};
+use tower_ops_admin::{Access, Admin, AdminRequestBody, AdminServer, Mount};
 use tower_ops_testing::RawHttp1;
 
 const LONG: Duration = Duration::from_secs(10);
 
-fn start(mounts: impl IntoIterator<Item = Mount>) -> Endpoint {
+fn start(mounts: impl IntoIterator<Item = Mount>) -> AdminServer {
     let mounts = mounts.into_iter();
     let builder = mounts.fold(Admin::builder("test"), |builder, mount| {
         builder.mount(mount.changes_need(Access::Public))
@@ -121,7 +121,7 @@ async fn answers_that_are_being_made_at_the_end_get_a_second() {
 }
 
 /// How long 200 requests take, one after the other, the quickest first.
-fn times(endpoint: &Endpoint) -> Vec<Duration> {
+fn times(endpoint: &AdminServer) -> Vec<Duration> {
     let mut times: Vec<_> = (0..200)
         .map(|_| {
             let began = Instant::now();

@@ -19,7 +19,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tower::service_fn;
-use tower_ops_admin::{Access, Admin, AdminRequestBody, Endpoint, Mount, Secret, Tokens};
+use tower_ops_admin::{Access, Admin, AdminRequestBody, AdminServer, Mount, Secret, Tokens};
 
 /// As long as a kubelet waits.
 const PROBE: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ fn ping() -> Mount {
     Mount::new("/ping", service).access(Access::Public).probe()
 }
 
-fn start(mounts: impl IntoIterator<Item = Mount>) -> Endpoint {
+fn start(mounts: impl IntoIterator<Item = Mount>) -> AdminServer {
     let builder = Admin::builder("test").mount(ping());
     let builder = mounts
         .into_iter()

@@ -90,7 +90,7 @@ async fn a_body_is_bounded_with_a_length_and_without() {
         let response = ask(&admin, request.body(body.clone()).unwrap()).await;
         assert_eq!(response.status(), status, "{length}");
         if length == 11 {
-            let said = "the body has 11 bytes, and 10 are the most";
+            let said = "the body has 11 bytes; at most 10 are accepted";
             assert!(text(response).await.contains(said));
         }
         request = Request::post("/echo");

@@ -1,6 +1,6 @@
-//! How services read a query and answer in JSON.
+//! How services read a query and answer in JSON or text.
 //!
-//! Every answer is JSON that ends in a newline, with `content-length`, `cache-control: no-store`
+//! Every answer ends in a newline, with `content-length`, `cache-control: no-store`
 //! and `x-content-type-options: nosniff`. HEAD gets the headers that GET would, and no body;
 //! OPTIONS gets GET's status and `Allow`. What went wrong is an object with the member `error`, and
 //! what would have been right beside it. Nothing of the request is quoted.

@@ -4,9 +4,9 @@
 //! | module | holds | feature |
 //! |---|---|---|
 //! | [`config`] | [`ConfigError`](config::ConfigError), every problem of a configuration at once, and [`StartError`](config::StartError), why something could not be started | |
-//! | [`mod@panic`] | calls whose panic is an error, and the text of a panic | |
+//! | [`panic`](mod@panic) | calls whose panic is an error, and the text of a panic | |
 //! | [`sync`] | a lock that a panic does not poison | |
-//! | [`mod@file`] | replacing a file as a whole | |
+//! | [`file`](mod@file) | replacing a file as a whole | |
 #![cfg_attr(
     feature = "http",
     doc = "| [`http`] | queries, answers in JSON, `Accept`, `Host` | `http` |"

@@ -88,9 +88,18 @@ impl Secret {
         let Source::File(path) = &self.source else {
             return self.read_blocking();
         };
-        let secret = self.clone();
-        read_within(READ_TIMEOUT, move || secret.read_blocking())
-            .unwrap_or_else(|problem| Err(of_file(path, &problem)))
+        let file = path.clone();
+        let read_regular = move || {
+            // Opening a named pipe would wait until somebody writes to it.
+            if fs::metadata(&file).map_err(unreadable)?.is_file() {
+                read(&file)
+            } else {
+                Err("is not a regular file".to_owned())
+            }
+        };
+        read_within(READ_TIMEOUT, read_regular)
+            .and_then(|read| read)
+            .map_err(|problem| of_file(path, &problem))
     }
 
     /// Returns the tokens. Blocks for as long as the file system takes.
@@ -154,12 +163,12 @@ fn read_within<T: Send + 'static>(
         .map_err(|_| format!("cannot be read: its file system has not answered within {limit:?}"))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn unreadable(error: std::io::Error) -> String {
+    format!("cannot be read: {error}")
+}
+
 fn read(path: &Path) -> Result<Vec<TokenDigest>, String> {
-    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
-    // Opening a named pipe waits until somebody writes to it.
-    if !fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err("is not a regular file".to_owned());
-    }
     let mut text = String::new();
     let file = fs::File::open(path).map_err(unreadable)?;
     let mut file = file.take(MOST_BYTES + 1);

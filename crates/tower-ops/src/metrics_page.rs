@@ -5,15 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
-use tower_ops_core::http::{allow, has_body, secure};
+use http::{Request, Response, StatusCode};
+use http_body_util::{Either, Full};
+use tower_ops_core::http::{Answer, AnswerBody};
 use tower_ops_lifecycle::Lifecycle;
 use tower_ops_metrics::{MetricsService, Prometheus};
 use tower_service::Service;
 
-/// `/metrics`: with the uptime of this moment, or how to have any metrics here.
+/// `/metrics`: the metrics with the current uptime, or how to have them shown here.
 #[derive(Clone, Debug)]
 pub(crate) struct MetricsPage {
     prometheus: Option<Prometheus>,
@@ -35,11 +34,11 @@ impl MetricsPage {
     }
 }
 
-/// Whether the application's recorder was seen to make summaries of our histograms.
+/// Detects, on the first scrapes, that the application's recorder makes summaries of our histograms.
 #[derive(Debug, Default)]
 struct Buckets {
     warned: AtomicBool,
-    /// Looking costs as much as a scrape, so that only the first ones look.
+    /// The check costs as much as a scrape: only the first scrapes make it.
     looked: AtomicU8,
 }
 
@@ -70,7 +69,7 @@ const FOREIGN: &str = "The application installed a metrics recorder of its own, 
      there.\nTo show it here: Ops::builder(..).prometheus(Prometheus::from_handle(handle))\n";
 
 impl<B> Service<Request<B>> for MetricsPage {
-    type Response = Response<Full<Bytes>>;
+    type Response = Response<Either<AnswerBody, Full<Bytes>>>;
     type Error = Infallible;
     type Future = Ready<Result<Self::Response, Infallible>>;
 
@@ -80,26 +79,15 @@ impl<B> Service<Request<B>> for MetricsPage {
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let Some(metrics) = &mut self.metrics else {
-            let body = if has_body(request.method()) {
-                FOREIGN
-            } else {
-                ""
-            };
-            let mut response = Response::new(Full::from(body));
-            *response.status_mut() = StatusCode::NOT_FOUND;
-            let text = HeaderValue::from_static("text/plain; charset=utf-8");
-            let headers = response.headers_mut();
-            headers.insert(CONTENT_TYPE, text);
-            if *request.method() == Method::OPTIONS {
-                headers.insert(ALLOW, allow(&["GET", "HEAD"]));
-            }
-            secure(headers);
-            return ready(Ok(response));
+            let answer = Answer::text(StatusCode::NOT_FOUND, FOREIGN);
+            let response = answer.into_response(request.method());
+            return ready(Ok(response.map(Either::Left)));
         };
         self.lifecycle.record_uptime();
         if let Some(prometheus) = self.prometheus.as_ref().filter(|_| self.buckets.is_due()) {
             self.buckets.look(prometheus);
         }
-        metrics.call(request)
+        let Ok(response) = metrics.call(request).into_inner();
+        ready(Ok(response.map(Either::Right)))
     }
 }

@@ -1,7 +1,7 @@
 use http::{Method, request};
 use tower_ops_admin::{Access, AdminBuilder, ConfigError, Mount, Role, Tokens};
 use tower_ops_connections::Connections;
-use tower_ops_health::{Health, Probes};
+use tower_ops_health::Health;
 use tower_ops_lifecycle::Lifecycle;
 use tower_ops_metrics::Prometheus;
 use tower_ops_requests::RequestTracker;
@@ -24,136 +24,202 @@ pub(crate) struct Mounted<'a> {
     pub(crate) probe_aliases: bool,
 }
 
-const METRICS: &str = "/metrics";
-const CONNECTIONS: &str = "/connections";
-const REQUESTS: &str = "/requests";
-const PRESTOP: &str = "/prestop";
-const STATE: &str = "/state";
-const CHECKS: &str = "/checks";
-/// Those of the probes, and whether there are paths below.
-const PROBES: [(&str, bool, &str); 4] = [
-    ("/health", true, "must it be restarted?"),
-    ("/ready", false, "may it be sent requests?"),
-    ("/startup", false, "has it finished starting?"),
-    (CHECKS, false, "what it depends on"),
+/// A path of the bundle.
+struct Row {
+    part: Part,
+    path: &'static str,
+    about: &'static str,
+    /// Further paths below it, with their texts in the index.
+    links: &'static [(&'static str, &'static str)],
+}
+
+/// What is mounted on a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Metrics,
+    Connections,
+    Requests,
+    Probe,
+    /// All checks with their details, which may take long to render.
+    Checks,
+    /// Another path of a probe, by setting.
+    Alias,
+    State,
+    Prestop,
+}
+
+/// Every path of the bundle, in the order of the index. An application cannot mount any of them.
+const TABLE: [Row; 12] = [
+    Row::new(Part::Metrics, "/metrics", "for Prometheus", &[]),
+    Row::new(
+        Part::Connections,
+        "/connections",
+        "what is connected; DELETE closes one",
+        &[("/connections/{id}", "one of them")],
+    ),
+    Row::new(
+        Part::Requests,
+        "/requests",
+        "what is in flight",
+        &[
+            ("/requests/history", "what ended, and how"),
+            ("/requests/stats", "counts and latencies by route"),
+        ],
+    ),
+    Row::new(
+        Part::Probe,
+        "/health",
+        "must it be restarted?",
+        &[
+            ("/health/ping", "can it answer?"),
+            ("/health/{check}", "how is this check, or group?"),
+        ],
+    ),
+    Row::new(Part::Probe, "/ready", "may it be sent requests?", &[]),
+    Row::new(Part::Probe, "/startup", "has it finished starting?", &[]),
+    Row::new(Part::Checks, "/checks", "what it depends on", &[]),
+    Row::new(Part::Alias, "/livez", "", &[]),
+    Row::new(Part::Alias, "/readyz", "", &[]),
+    Row::new(Part::Alias, "/healthz", "", &[]),
+    Row::new(
+        Part::State,
+        "/state",
+        "what it knows: GET captures, POST restores",
+        &[],
+    ),
+    Row::new(
+        Part::Prestop,
+        "/prestop",
+        "stops it, for Kubernetes: GET or POST",
+        &[],
+    ),
 ];
 
-/// Checks what a user has set, beside the paths of the bundle: before anything is built that
-/// cannot be taken back.
+impl Row {
+    const fn new(
+        part: Part,
+        path: &'static str,
+        about: &'static str,
+        links: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        Self {
+            part,
+            path,
+            about,
+            links,
+        }
+    }
+}
+
+/// Checks what the application has set against the paths of the bundle, before anything is built
+/// that cannot be taken back.
 pub(crate) fn check(admin: &AdminBuilder, probe_aliases: bool) -> Result<(), ConfigError> {
     // Only the paths matter here.
-    let reserved = |path| Mount::new(path, Health::new().probes());
-    let paths = [METRICS, REQUESTS, CONNECTIONS, PRESTOP, STATE].into_iter();
-    let paths = paths.chain(PROBES.iter().map(|(path, ..)| *path));
-    let aliases = Probes::ALIASES.iter().copied().filter(|_| probe_aliases);
-    let admin = paths.chain(aliases).fold(admin.clone(), |admin, path| {
-        admin.mount(reserved(path).subpaths())
-    });
-    admin.build().map(drop)
+    let reserved = |path| Mount::new(path, Health::new().probes()).subpaths();
+    let rows = TABLE.iter();
+    let rows = rows.filter(|row| row.part != Part::Alias || probe_aliases);
+    let admin = rows.fold(admin.clone(), |admin, row| admin.mount(reserved(row.path)));
+    admin.validate()
 }
 
 impl Mounted<'_> {
-    /// Mounts everything after what the user has.
+    /// Mounts everything after what the application has mounted.
     pub(crate) fn on(&self, admin: AdminBuilder) -> AdminBuilder {
         let lifecycle = self.lifecycle.clone();
-        let mut admin = admin
-            .phase(move || lifecycle.phase().as_str().into())
-            .mount(self.metrics())
-            .mount(self.connections());
-        if let Some(tracker) = self.tracker {
-            admin = admin.mount(self.requests(tracker));
-        }
-        for (path, has_more, about) in PROBES {
-            let mut mount = Mount::new(path, self.health.probes())
-                .about(about)
-                .access(Access::Public)
-                .reads_only()
-                .answers_options();
-            // Those list at most one check, unless somebody may see more.
-            if path != CHECKS {
-                mount = mount.probe();
+        let admin = admin.phase(move || lifecycle.phase().as_str().into());
+        let mounts = TABLE.iter().filter_map(|row| self.mount(row));
+        mounts.fold(admin, AdminBuilder::mount)
+    }
+
+    /// Returns the mount, unless the part is left out. Every part answers OPTIONS itself.
+    fn mount(&self, row: &Row) -> Option<Mount> {
+        let path = row.path;
+        let mount = match row.part {
+            Part::Metrics => {
+                let page = MetricsPage::new(self.prometheus, self.lifecycle);
+                Mount::new(path, page).reads_only()
             }
-            if has_more {
-                mount = mount
-                    .subpaths()
-                    .link("/health/ping", "can it answer?")
-                    .link("/health/{check}", "how is this check, or group?");
+            Part::Connections => self.connections(path),
+            Part::Requests => {
+                let service = self.tracker?.service().details_if(self.may_see());
+                Mount::new(path, service).reads_only()
             }
-            admin = admin.mount(mount);
-        }
-        if self.probe_aliases {
-            for path in Probes::ALIASES {
+            Part::Probe => self.probes(path).probe(),
+            Part::Checks => self.probes(path),
+            Part::Alias if self.probe_aliases => {
                 let probes = self.health.probes().with_aliases();
-                let mount = Mount::new(*path, probes).access(Access::Public);
-                admin = admin.mount(mount.reads_only().answers_options().probe());
+                let mount = Mount::new(path, probes).access(Access::Public);
+                mount.reads_only().probe()
             }
+            Part::Alias => return None,
+            Part::State => Self::state(path, self.state?),
+            Part::Prestop => self.prestop(path, self.prestop?),
+        };
+        let mount = mount.about(row.about).answers_options();
+        if row.links.is_empty() {
+            return Some(mount);
         }
-        if let Some(state) = self.state {
-            admin = admin.mount(Self::state(state));
-        }
-        match self.prestop {
-            Some(access) => admin.mount(self.prestop(access)),
-            None => admin,
-        }
+        let links = row.links.iter();
+        Some(links.fold(mount.subpaths(), |mount, (path, about)| {
+            mount.link(*path, *about)
+        }))
     }
 
-    fn metrics(&self) -> Mount {
-        Mount::new(METRICS, MetricsPage::new(self.prometheus, self.lifecycle))
-            .about("for Prometheus")
-            .reads_only()
-            .answers_options()
+    fn probes(&self, path: &'static str) -> Mount {
+        let mount = Mount::new(path, self.health.probes());
+        mount.access(Access::Public).reads_only()
     }
 
-    fn connections(&self) -> Mount {
+    fn connections(&self, path: &'static str) -> Mount {
         let (service, tokens) = (self.connections.service(), self.tokens.clone());
         let may_close =
             move |parts: &request::Parts| tokens.role(&parts.headers) == Some(Role::Write);
         let service = service.details_if(self.may_see()).close_if(may_close);
-        Mount::new(CONNECTIONS, service)
-            .about("what is connected; DELETE closes one")
-            .answers_options()
-            .changes_if(|method, _| *method == Method::DELETE)
-            .subpaths()
-            .link("/connections/{id}", "one of them")
-    }
-
-    fn requests(&self, tracker: &RequestTracker) -> Mount {
-        Mount::new(REQUESTS, tracker.service().details_if(self.may_see()))
-            .about("what is in flight")
-            .subpaths()
-            .link("/requests/history", "what ended, and how")
-            .link("/requests/stats", "counts and latencies by route")
-            .reads_only()
-            .answers_options()
+        Mount::new(path, service).changes_if(|method, _| *method == Method::DELETE)
     }
 
     /// It has a token, limits and timeouts of its own.
-    fn state(state: &State) -> Mount {
-        Mount::new(STATE, StatePage(state.service()))
-            .about("what it knows: GET captures, POST restores")
+    fn state(path: &'static str, state: &State) -> Mount {
+        Mount::new(path, StatePage(state.service()))
             .access(Access::Own)
             .changes_need(Access::Own)
             .changes_if(StateService::changes)
-            .answers_options()
             .timeout(None)
             .max_body(None)
     }
 
-    fn prestop(&self, access: Access) -> Mount {
-        Mount::new(PRESTOP, self.lifecycle.prestop())
-            .about("stops it, for Kubernetes: GET or POST")
+    fn prestop(&self, path: &'static str, access: Access) -> Mount {
+        Mount::new(path, self.lifecycle.prestop())
             .access(access)
             .changes_need(access)
             .changes_if(|method, _| matches!(*method, Method::GET | Method::POST))
-            .answers_options()
             .probe()
             // It answers when the pre-drain is over, which is bounded.
             .timeout(None)
     }
 
-    /// Whether somebody may see what clients sent.
+    /// Returns whether a request may see what clients sent.
     fn may_see(&self) -> impl Fn(&request::Parts) -> bool + Clone + Send + Sync + 'static {
         let (tokens, everybody) = (self.tokens.clone(), self.request_details);
         move |parts: &request::Parts| everybody || tokens.role(&parts.headers).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tower_ops_health::Probes;
+
+    use super::*;
+
+    #[test]
+    fn every_path_of_the_probes_is_in_the_table() {
+        let all = TABLE.iter().flat_map(|row| {
+            let links = row.links.iter().map(|(path, _)| *path);
+            std::iter::once(row.path).chain(links)
+        });
+        let all: Vec<_> = all.collect();
+        for path in Probes::PATHS.iter().chain(Probes::ALIASES) {
+            assert!(all.contains(path), "{path}");
+        }
     }
 }

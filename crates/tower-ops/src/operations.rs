@@ -4,12 +4,14 @@ use crate::builder::OpsBuilder;
 
 /// The operations endpoint.
 impl OpsBuilder {
-    /// The bearer token with which operators may see details and close connections
-    /// on the operations endpoint: at least 16 characters. Without one, nobody may
-    /// close any. Details of health checks are for its holders, too, unless
-    /// [`health`](Self::health) says otherwise.
+    /// Adds a bearer token with which operators may see details and close connections on the
+    /// operations endpoint. It has at least 16 characters. None by default: then nobody may close
+    /// any. Details of health checks need it as well, unless [`health`](Self::health) sets who may
+    /// see them.
     ///
-    /// A short form of a [token for writing](Self::tokens).
+    /// It is a [token for writing](Self::tokens).
+    ///
+    /// # Examples
     ///
     /// ```
     /// use tower_ops::Ops;
@@ -24,9 +26,10 @@ impl OpsBuilder {
         self.tokens(|tokens| tokens.write(Secret::new(token)))
     }
 
-    /// Adds tokens for the operations endpoint, from strings, the environment or files. Reading
-    /// `/metrics`, `/requests` and the like needs one as soon as there is one for reading; probes
-    /// never do.
+    /// Adds tokens for the operations endpoint, from strings, the environment or files. Once there
+    /// is one for reading, `/metrics`, `/requests` and the like need it. Probes never do.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use tower_ops::Ops;
@@ -42,8 +45,10 @@ impl OpsBuilder {
         self
     }
 
-    /// Changes the operations endpoint: the application's version and build for its index, the
+    /// Configures the operations endpoint: the application's version and build in its index, the
     /// name of its header, and services of your own on it.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use std::convert::Infallible;
@@ -74,16 +79,16 @@ impl OpsBuilder {
         self
     }
 
-    /// Leaves out `/prestop`, with which whoever reaches the operations endpoint stops the
-    /// process: for where no `preStop` hook of Kubernetes needs it.
+    /// Leaves out `/prestop`, with which whoever reaches the operations endpoint can stop the
+    /// process. Use it where no `preStop` hook of Kubernetes needs that path.
     #[must_use]
     pub const fn without_prestop(mut self) -> Self {
         self.prestop = None;
         self
     }
 
-    /// What `/prestop` needs. Nothing by default, since old kubelets drop the headers of a hook:
-    /// whoever reaches the operations endpoint can stop the process.
+    /// Sets what `/prestop` needs. Nothing by default, since old kubelets drop the headers of a
+    /// hook: whoever reaches the operations endpoint can stop the process.
     #[must_use]
     pub const fn prestop_needs(mut self, access: Access) -> Self {
         self.prestop = Some(access);

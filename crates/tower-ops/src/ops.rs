@@ -1,5 +1,5 @@
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,8 @@ use axum::serve::{Listener as AxumListener, ListenerExt as _, TapIo};
 #[cfg(feature = "tonic")]
 use futures_util::Stream;
 use tokio::runtime::Handle;
-use tower_ops_admin::Admin;
+use tokio::task::JoinSet;
+use tower_ops_admin::{Admin, AdminServer};
 #[cfg(feature = "tonic")]
 use tower_ops_connections::ConnectionLayer;
 #[cfg(feature = "tonic")]
@@ -29,7 +30,6 @@ use tower_ops_state::State;
 #[cfg(any(feature = "axum", feature = "tonic"))]
 use crate::activity_listener::ActivityListener;
 use crate::builder::OpsBuilder;
-use crate::endpoint::Endpoint;
 use crate::layer::OpsLayer;
 use crate::probes;
 use crate::restoring::ForgetOnDrop;
@@ -346,17 +346,17 @@ impl Ops {
     /// If the address is taken, the thread cannot be started, or this is called
     /// outside of a tokio runtime. A `main` that returns the error in a `Box<dyn Error>` prints a
     /// sentence with the address.
-    pub fn start_operations(&self) -> Result<Endpoint, StartError> {
-        let endpoint = self.start_endpoint()?;
+    pub fn start_operations(&self) -> Result<AdminServer, StartError> {
+        let server = self.start_admin()?;
         tracing::info!(
             name = self.name(),
-            operations = endpoint.addr().to_string(),
+            operations = server.addr().to_string(),
             "the operations endpoint listens"
         );
-        Ok(endpoint)
+        Ok(server)
     }
 
-    pub(crate) fn start_endpoint(&self) -> Result<Endpoint, StartError> {
+    pub(crate) fn start_admin(&self) -> Result<AdminServer, StartError> {
         let application = Handle::try_current().map_err(|_| {
             StartError::new(
                 io::ErrorKind::Other,
@@ -364,24 +364,29 @@ impl Ops {
                  the application's",
             )
         })?;
-        let watched = self.inner.health.watch();
-        let beside = self.beside();
-        let beside = async move {
-            tokio::join!(watched, beside);
-        };
-        let endpoint = self.inner.admin.start_with(self.inner.ops_addr, beside);
-        let endpoint = endpoint.map_err(|error| error.with_hint("ops_addr sets it"))?;
-        let listens = self.inner.listens.lock();
-        *listens.unwrap_or_else(PoisonError::into_inner) = Some(endpoint.addr());
         let health = self.inner.health.run();
         let layer = setup_warnings::watch_layer(self.inner.connections.clone());
         let readiness = setup_warnings::watch_readiness(self.inner.lifecycle.clone());
-        let checks = application.spawn(async move {
+        // A set of one: its task is aborted when it is dropped.
+        let mut checks = JoinSet::new();
+        let run_checks = async move {
             tokio::join!(health, layer, readiness);
-        });
+        };
+        checks.spawn_on(run_checks, &application);
+        let watched = self.inner.health.watch();
+        let beside = self.beside();
+        let beside = async move {
+            // Dropped with this when the server ends, and if it cannot be started.
+            let _checks = checks;
+            tokio::join!(watched, beside, pending::<()>());
+        };
+        let server = self.inner.admin.start_with(self.inner.ops_addr, beside);
+        let server = server.map_err(|error| error.with_hint("ops_addr sets it"))?;
+        let listens = self.inner.listens.lock();
+        *listens.unwrap_or_else(PoisonError::into_inner) = Some(server.addr());
         // Carried out by a task of its own: what is returned only waits for it.
         drop(self.inner.lifecycle.run());
-        Ok(Endpoint::new(endpoint, checks))
+        Ok(server)
     }
 }
 

@@ -1,15 +1,15 @@
 use tower_ops_health::Health;
 use tower_ops_lifecycle::{Lifecycle, Phase};
 
-/// Has the probes tell the phase of the process: ready from [`Phase::Ready`] on, and not
-/// any more, for good, from [`Phase::PreDraining`] on. Ends gRPC watches at [`Phase::Draining`],
-/// and then itself.
+/// Keeps the probes at the phase of the process: ready from [`Phase::Ready`] on, and never again
+/// from [`Phase::PreDraining`] on. Closes gRPC watches at [`Phase::Draining`], and returns.
 ///
-/// Runs beside the probes, and not on the application's runtime: that may be too busy to
-/// say that the process is about to stop.
+/// Runs beside the probes and not on the application's runtime, which may be too busy to publish
+/// that the process is about to stop.
 pub(crate) async fn follow(lifecycle: Lifecycle, health: Health) {
     if lifecycle.wait_for(Phase::Ready).await == Phase::Ready {
-        // By its steps. Else it was said already, and may have been taken back since.
+        // Ready by its start-up steps. Otherwise it was marked already, and may have been marked
+        // as not ready since.
         if !health.is_started() {
             health.mark_ready();
         }

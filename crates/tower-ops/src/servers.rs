@@ -127,7 +127,7 @@ impl Servers {
             let text = "this Ops has stopped, and its life is not begun again: build another";
             return Err(StartError::new(io::ErrorKind::Other, text));
         }
-        let endpoint = ops.start_endpoint()?;
+        let endpoint = ops.start_admin()?;
         tracing::info!(
             name = ops.name(),
             app = addresses.join(", "),

@@ -7,7 +7,7 @@ use tower_ops_admin::{BoxError, RemoteAddr};
 use tower_ops_state::{Peer, StateService};
 use tower_service::Service;
 
-/// `/state`: it writes down who asked.
+/// `/state`, whose service records the peer that the operations endpoint knows.
 #[derive(Clone, Debug)]
 pub(crate) struct StatePage(pub(crate) StateService);
 

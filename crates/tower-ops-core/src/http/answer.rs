@@ -10,7 +10,7 @@ use super::{AnswerBody, BadQuery};
 #[derive(Debug)]
 pub struct Answer {
     status: StatusCode,
-    content: Vec<u8>,
+    content: Bytes,
     content_type: &'static str,
     allow: HeaderValue,
     retry_after: Option<u32>,
@@ -115,22 +115,20 @@ impl Answer {
                 b"{\"error\":\"the answer could not be written\"}\n".to_vec(),
             ),
         };
-        Self {
-            status,
-            content: json,
-            content_type: "application/json",
-            allow: headers::allow(&["GET", "HEAD"]),
-            retry_after: None,
-        }
+        Self::new(status, json.into(), "application/json")
     }
 
-    /// `status` with a text, which should end in a newline.
+    /// `status` with plain text, which ends in a newline.
     #[must_use]
-    pub fn text(status: StatusCode, text: String) -> Self {
+    pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Self {
+        Self::new(status, text.into(), "text/plain; charset=utf-8")
+    }
+
+    fn new(status: StatusCode, content: Bytes, kind: &'static str) -> Self {
         Self {
             status,
-            content: text.into_bytes(),
-            content_type: "text/plain; charset=utf-8",
+            content,
+            content_type: kind,
             allow: headers::allow(&["GET", "HEAD"]),
             retry_after: None,
         }
@@ -149,7 +147,7 @@ impl Answer {
     pub fn into_response(self, method: &Method) -> Response<AnswerBody> {
         let length = self.content.len();
         let sent = if has_body(method) {
-            self.content.into()
+            self.content
         } else {
             Bytes::new()
         };
@@ -160,8 +158,7 @@ impl Answer {
         if is_options {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
         } else {
-            let content_type = HeaderValue::from_static(self.content_type);
-            headers.insert(CONTENT_TYPE, content_type);
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         headers::secure(headers);
@@ -214,6 +211,23 @@ mod tests {
             assert!(!response.headers().contains_key(CONTENT_TYPE));
             assert!(response.body().is_end_stream());
         }
+    }
+
+    #[test]
+    fn text_has_the_same_headers() {
+        let answer = || Answer::text(StatusCode::NOT_FOUND, "not here\n");
+        let response = answer().into_response(&Method::HEAD);
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert_eq!(
+            response.headers()[CONTENT_TYPE],
+            "text/plain; charset=utf-8"
+        );
+        assert_eq!(response.headers()[CONTENT_LENGTH], "9");
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+        assert!(response.body().is_end_stream());
+        let response = answer().into_response(&Method::OPTIONS);
+        assert_eq!(response.headers()[ALLOW], "GET, HEAD, OPTIONS");
+        assert!(!response.headers().contains_key(CONTENT_TYPE));
     }
 
     #[test]

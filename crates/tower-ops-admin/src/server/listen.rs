@@ -5,16 +5,16 @@ use std::ops::RangeInclusive;
 use socket2::{Domain, Socket, Type};
 use tower_ops_core::config::StartError;
 
-/// Where port 0 is looked for: where people expect such an endpoint.
+/// The ports that port 0 stands for: where people expect such an endpoint.
 const SEARCHED: RangeInclusive<u16> = 8080..=9000;
 
 /// Connections that wait to be accepted: many may come at once.
 const BACKLOG: i32 = 1024;
 
-/// Listens on the address. If its port is 0, on the first free one of the range, or, if that is
-/// `ephemeral`, on any that the system gives.
+/// Listens on the address. Port 0 is the first free one of [`SEARCHED`] or, if `ephemeral`, any
+/// that the system gives.
 ///
-/// `[::]` takes IPv4 as well, and is `0.0.0.0` where the system has no IPv6.
+/// `[::]` accepts IPv4 as well, and is `0.0.0.0` where the system has no IPv6.
 pub(crate) fn listen(addr: SocketAddr, ephemeral: bool) -> Result<TcpListener, StartError> {
     match bind(addr, ephemeral) {
         Err(error) if addr.ip() == SocketAddr::from(([0_u16; 8], 0)).ip() && is_no_v6(&error) => {
@@ -31,8 +31,8 @@ fn bind(addr: SocketAddr, ephemeral: bool) -> Result<TcpListener, StartError> {
     bind_one(addr).map_err(|error| {
         let advice = match error.kind() {
             ErrorKind::AddrInUse => {
-                "; another process has it: end that, or choose another address, or port 0 for a \
-                 free one"
+                "; another process listens there: end it, or choose another address, or port 0 for \
+                 a free one"
             }
             ErrorKind::PermissionDenied => "; ports below 1024 need a privilege",
             ErrorKind::AddrNotAvailable => "; this machine does not have the address",
@@ -70,7 +70,7 @@ fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
     #[cfg(not(windows))]
     socket.set_reuse_address(true)?;
     if addr.is_ipv6() && addr.ip().is_unspecified() {
-        // Whatever the system's default is. Where it cannot, IPv6 alone is what there is.
+        // Whatever the system's default is. Where the system cannot, it listens on IPv6 alone.
         let _ = socket.set_only_v6(false);
     }
     socket.bind(&addr.into())?;

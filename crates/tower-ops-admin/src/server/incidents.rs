@@ -1,33 +1,32 @@
-use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Key, KeyName, Label, Level, Metadata, Recorder};
+use metrics::Label;
 use tokio::time::Instant;
+use tower_ops_core::recorder::{Description, RecorderHandle};
 
 const EVICTED: &str = "admin_connections_evicted_total";
 const ACCEPT_ERRORS: &str = "admin_accept_errors_total";
 
-const METADATA: &Metadata<'static> =
-    &Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
-
 /// How often a kind of incident is logged at most: whoever causes one can cause thousands.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// What goes wrong with connections to the endpoint: each is counted, and some are logged.
+/// What goes wrong with connections: each incident is counted, and some are logged.
 pub(super) struct Incidents {
-    recorder: Option<Arc<dyn Recorder + Send + Sync>>,
-    evicted: Logged,
-    errors: Logged,
+    recorder: RecorderHandle,
+    evicted: LogLimit,
+    errors: LogLimit,
 }
 
+/// At most one event in [`LOG_EVERY`].
 #[derive(Default)]
-struct Logged {
+struct LogLimit {
     last: Option<Instant>,
     since: u64,
 }
 
-impl Logged {
-    /// How many there were since the last one that was logged, if this one is to be.
+impl LogLimit {
+    /// Counts an incident. Returns how many there were since the last that was logged, if this
+    /// one is to be.
     fn count(&mut self) -> Option<u64> {
         self.since += 1;
         if self.last.is_some_and(|last| last.elapsed() < LOG_EVERY) {
@@ -39,11 +38,11 @@ impl Logged {
 }
 
 impl Incidents {
-    pub(super) fn new(recorder: Option<Arc<dyn Recorder + Send + Sync>>) -> Self {
+    pub(super) fn new(recorder: RecorderHandle) -> Self {
         Self {
             recorder,
-            evicted: Logged::default(),
-            errors: Logged::default(),
+            evicted: LogLimit::default(),
+            errors: LogLimit::default(),
         }
     }
 
@@ -71,16 +70,10 @@ impl Incidents {
         }
     }
 
+    /// Not kept between incidents: the process may install its recorder later.
     fn increment(&self, name: &'static str, labels: &[Label], help: &'static str) {
-        let act = |recorder: &dyn Recorder| {
-            recorder.describe_counter(KeyName::from(name), None, help.into());
-            let key = Key::from_parts(name, labels.to_vec());
-            recorder.register_counter(&key, METADATA).increment(1);
-        };
-        match &self.recorder {
-            Some(recorder) => act(&**recorder),
-            None => metrics::with_recorder(act),
-        }
+        self.recorder.describe(&[Description::counter(name, help)]);
+        self.recorder.counter(name, labels).increment(1);
     }
 }
 
@@ -90,7 +83,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_in_ten_seconds_is_logged_with_how_many_there_were() {
-        let mut logged = Logged::default();
+        let mut logged = LogLimit::default();
         assert_eq!(logged.count(), Some(1));
         for _ in 0..500 {
             assert_eq!(logged.count(), None);

@@ -1,5 +1,4 @@
-//! Where the services of the endpoint's own port do their work: beside the thread that answers
-//! probes.
+//! The threads that answer everything but probes, beside the thread that answers probes.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,18 +10,18 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::body::{AdminBody, AdminRequestBody, BoxError};
-use crate::erased::Erased;
+use crate::mount::BoxedService;
 
-/// How many render at once: one may be slow, and others have their turn.
+/// How many services run at once: while one is slow, others still run.
 const THREADS: usize = 2;
 
-/// How many answers are being made at once; more are asked to come again.
-const MAKING: usize = 32;
+/// How many requests are answered at once. More are refused.
+const MAX_ANSWERING: usize = 32;
 
-/// Two threads for everything but probes.
+/// The threads. They end when this is dropped.
 pub(crate) struct Workers {
     runtime: Option<Runtime>,
     handle: Worker,
@@ -32,22 +31,22 @@ pub(crate) struct Workers {
 #[derive(Clone, Debug)]
 pub(crate) struct Worker {
     handle: Handle,
-    making: Arc<Semaphore>,
+    answering: Arc<Semaphore>,
 }
 
-/// As many answers are being made as can be.
+/// The most requests are being answered that can be at once.
 pub(crate) struct Busy;
 
 impl Workers {
     pub(crate) fn start() -> std::io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(THREADS)
-            .thread_name("operations-work")
+            .thread_name("admin-worker")
             .enable_all()
             .build()?;
         let handle = Worker {
             handle: runtime.handle().clone(),
-            making: Arc::new(Semaphore::new(MAKING)),
+            answering: Arc::new(Semaphore::new(MAX_ANSWERING)),
         };
         Ok(Self {
             runtime: Some(runtime),
@@ -63,44 +62,47 @@ impl Workers {
 impl Drop for Workers {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Whatever blocks in there must not keep the process.
+            // A service that blocks must not keep the process.
             runtime.shutdown_background();
         }
     }
 }
 
-/// What the service answered, or that it panicked.
-pub(crate) type Answered = Result<Result<Response<AdminBody>, BoxError>, tokio::task::JoinError>;
+/// What the service answered, or that it panicked. `None` if the workers have ended.
+pub(crate) type Answered = Option<Result<Result<Response<AdminBody>, BoxError>, JoinError>>;
 
 impl Worker {
-    /// Has the service answer on one of the threads. Dropping the future drops the service's.
-    pub(crate) fn serve(
+    /// Calls the service on one of the threads. Dropping the future drops the service's.
+    pub(crate) fn call(
         &self,
-        service: &Erased,
+        service: &BoxedService,
         request: Request<AdminRequestBody>,
     ) -> Result<impl Future<Output = Answered> + Send + use<>, Busy> {
-        let making = Arc::clone(&self.making).try_acquire_owned();
-        let Ok(making) = making else {
+        let Ok(permit) = Arc::clone(&self.answering).try_acquire_owned() else {
             return Err(Busy);
         };
         let (service, handle) = (service.clone(), self.handle.clone());
-        let task = self.handle.spawn(async move {
-            let answered = service.serve(request).await;
-            drop(making);
-            answered.map(|response| response.map(|body| carried(&handle, body)))
-        });
-        Ok(AbortOnDrop(task))
+        let answer = async move {
+            let answered = service.call(request).await;
+            drop(permit);
+            answered.map(|response| response.map(|body| remote(&handle, body)))
+        };
+        // A set of one: its task ends when it is dropped.
+        let mut task = JoinSet::new();
+        task.spawn_on(answer, &self.handle);
+        Ok(async move { task.join_next().await })
     }
 }
 
-/// The body, whose frames are made on the threads as well.
-fn carried(handle: &Handle, mut body: AdminBody) -> AdminBody {
+/// A body whose frames are made on the threads as well.
+fn remote(handle: &Handle, mut body: AdminBody) -> AdminBody {
     if body.is_end_stream() {
         return body;
     }
     let hint = body.size_hint();
     let (sender, frames) = mpsc::channel(1);
-    let task = handle.spawn(async move {
+    let mut task = JoinSet::new();
+    let send = async move {
         while let Some(frame) = body.frame().await {
             let is_last = frame.is_err();
             if sender.send(Some(frame)).await.is_err() || is_last {
@@ -108,25 +110,27 @@ fn carried(handle: &Handle, mut body: AdminBody) -> AdminBody {
             }
         }
         let _ = sender.send(None).await;
-    });
-    AdminBody::new(Carried {
+    };
+    task.spawn_on(send, handle);
+    AdminBody::new(RemoteBody {
         frames,
         hint,
         ended: false,
-        _task: AbortOnDrop(task),
+        _task: task,
     })
 }
 
-struct Carried {
+struct RemoteBody {
+    /// `None` is the end. A channel that is closed without it is a panic.
     frames: mpsc::Receiver<Option<Result<Frame<Bytes>, BoxError>>>,
     hint: SizeHint,
     ended: bool,
-    _task: AbortOnDrop<()>,
+    _task: JoinSet<()>,
 }
 
-impl Carried {
-    /// What is left after so many bytes.
-    fn took(&mut self, bytes: u64) {
+impl RemoteBody {
+    /// Takes what was sent off the size that is left.
+    fn sent(&mut self, bytes: u64) {
         let (lower, upper) = (self.hint.lower(), self.hint.upper());
         let mut hint = SizeHint::new();
         hint.set_lower(lower.saturating_sub(bytes));
@@ -137,7 +141,7 @@ impl Carried {
     }
 }
 
-impl Body for Carried {
+impl Body for RemoteBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -150,23 +154,18 @@ impl Body for Carried {
         }
         let frame = match ready!(self.frames.poll_recv(cx)) {
             Some(Some(Ok(frame))) => frame,
-            Some(Some(Err(error))) => {
+            last => {
                 self.ended = true;
-                return Poll::Ready(Some(Err(error)));
-            }
-            Some(None) => {
-                self.ended = true;
-                return Poll::Ready(None);
-            }
-            // Without a last word: it panicked, which was reported when it happened.
-            None => {
-                self.ended = true;
-                return Poll::Ready(Some(Err("the answer broke off".into())));
+                return Poll::Ready(match last {
+                    Some(end) => end,
+                    // The panic was logged when it happened.
+                    None => Some(Err("the body of the answer panicked".into())),
+                });
             }
         };
         if let Some(data) = frame.data_ref() {
             let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
-            self.took(bytes);
+            self.sent(bytes);
         }
         Poll::Ready(Some(Ok(frame)))
     }
@@ -177,21 +176,5 @@ impl Body for Carried {
 
     fn size_hint(&self) -> SizeHint {
         self.hint
-    }
-}
-
-struct AbortOnDrop<T>(JoinHandle<T>);
-
-impl<T> Future for AbortOnDrop<T> {
-    type Output = Result<T, tokio::task::JoinError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx)
-    }
-}
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }

@@ -1,3 +1,4 @@
+use std::fs::File;
 use std::io;
 use std::time::Duration;
 
@@ -5,16 +6,13 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::admin::Admin;
-use crate::endpoint::answering::Answering;
-use crate::endpoint::connections::Connections;
-use crate::endpoint::incidents::Incidents;
-use crate::endpoint::reserve::Reserve;
-use crate::endpoint::serve::serve;
+use crate::server::connection::serve;
+use crate::server::connections::Connections;
 
 /// How long to wait after a failed accept when nothing can be done about it.
 const BACK_OFF: Duration = Duration::from_millis(20);
 
-/// How often the reserve is looked after while it is not full.
+/// How often the reserve is refilled while it is not full.
 const REFILL: Duration = Duration::from_millis(100);
 
 /// Accepts connections for ever. Never waits for a connection that sends nothing, nor for
@@ -23,9 +21,8 @@ pub(super) async fn accept_all(
     listener: TcpListener,
     mut reserve: Reserve,
     admin: &Admin,
-    answering: &Answering,
+    connections: &Connections,
 ) {
-    let connections = Connections::new(Incidents::new(admin.recorder()));
     let mut refill_at = Instant::now();
     loop {
         // A deadline and not a pause: it passes however often somebody connects.
@@ -44,8 +41,8 @@ pub(super) async fn accept_all(
         };
         match accepted {
             Ok((stream, peer)) => {
-                // Now and not before: nobody gives way until there is somebody to give way to,
-                // and never the connection that has only just come.
+                // After the accept: nothing is evicted before something needs the room, and the
+                // new connection itself never is.
                 while connections.is_full() {
                     if !connections.evict_oldest() {
                         // An answer is being made for each of them, which is bounded in time.
@@ -54,8 +51,7 @@ pub(super) async fn accept_all(
                 }
                 let open = connections.open();
                 let id = open.id();
-                let serving = serve(stream, peer, admin.clone(), answering.clone(), open);
-                let task = tokio::spawn(serving);
+                let task = tokio::spawn(serve(stream, peer, admin.clone(), open));
                 connections.ended_by(id, task.abort_handle());
             }
             Err(error) => {
@@ -93,4 +89,52 @@ fn is_of_peer(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::Interrupted
     )
+}
+
+/// How many descriptors are held in reserve: as many probes are answered at once when the process
+/// has no others left.
+const RESERVED: usize = 16;
+
+#[cfg(windows)]
+const NULL_DEVICE: &str = "NUL";
+#[cfg(not(windows))]
+const NULL_DEVICE: &str = "/dev/null";
+
+/// File descriptors that are kept open without a use, so that there are some for probes when the
+/// process has used up all others.
+///
+/// Between releasing one and accepting on it, another thread can take it: there are several, and
+/// each is tried.
+#[derive(Debug)]
+pub(super) struct Reserve {
+    held: Vec<File>,
+}
+
+impl Reserve {
+    pub(super) fn new() -> Self {
+        let mut reserve = Self {
+            held: Vec::with_capacity(RESERVED),
+        };
+        reserve.refill();
+        reserve
+    }
+
+    /// Gives one back to the process; `false` if none is left.
+    fn release(&mut self) -> bool {
+        self.held.pop().is_some()
+    }
+
+    fn is_full(&self) -> bool {
+        self.held.len() == RESERVED
+    }
+
+    /// Opens as many as are missing, as far as the process has any.
+    fn refill(&mut self) {
+        while !self.is_full() {
+            let Ok(file) = File::open(NULL_DEVICE) else {
+                return;
+            };
+            self.held.push(file);
+        }
+    }
 }

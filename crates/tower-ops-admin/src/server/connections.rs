@@ -1,38 +1,40 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use tower_ops_core::sync::Mutex;
 
-use crate::endpoint::incidents::Incidents;
+use crate::server::incidents::Incidents;
 
 /// Probes and scrapers are few. Beyond this, the oldest connection that has not sent a whole head
 /// is closed or, if there is none, the one that has been reading its answer for longest.
-pub(super) const MAX_CONNECTIONS: usize = 256;
+const MAX_CONNECTIONS: usize = 256;
 
 /// How many answers are being sent at once. Each may be held in memory as a whole, and a client
 /// that does not read keeps it there at no cost of its own.
-pub(super) const MAX_SENDING: usize = 128;
+const MAX_SENDING: usize = 128;
 
-/// For so long a connection that has sent nothing may have a prober behind it whose request was not
-/// looked at yet: those that only read give way before it.
-const FRESH: Duration = Duration::from_millis(250);
+/// How long a connection counts as new. It may have a prober behind it whose request was not looked
+/// at yet: connections that only read their answer are closed before it.
+const NEW: Duration = Duration::from_millis(250);
 
-/// The connections of the endpoint: how many are open, which have not sent a whole head, and which
-/// only have to read their answer.
+/// The open connections: which have not sent a whole head, and which only have to read their
+/// answer.
 #[derive(Clone)]
 pub(super) struct Connections {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    inner: Mutex<Inner>,
+    /// Held for a few instructions, and only by the server's own thread.
+    table: Mutex<Table>,
     fewer: Notify,
 }
 
-struct Inner {
+struct Table {
     open: HashMap<u64, Entry>,
     next: u64,
     /// Those without a whole head; the least number is the oldest.
@@ -44,13 +46,13 @@ struct Inner {
 
 struct Entry {
     opened: Instant,
-    /// Ends it: known once its task was spawned.
+    /// Ends the connection. Known once its task was spawned.
     handle: Option<AbortHandle>,
     /// Its key in `sending`.
     sending: Option<u64>,
 }
 
-impl Inner {
+impl Table {
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
@@ -78,7 +80,7 @@ impl Inner {
 
 impl Connections {
     pub(super) fn new(incidents: Incidents) -> Self {
-        let inner = Inner {
+        let table = Table {
             open: HashMap::new(),
             next: 0,
             waiting: BTreeSet::new(),
@@ -87,72 +89,80 @@ impl Connections {
         };
         Self {
             shared: Arc::new(Shared {
-                inner: Mutex::new(inner),
+                table: Mutex::new(table),
                 fewer: Notify::new(),
             }),
         }
     }
 
-    /// Locked for a few instructions; only the endpoint's own thread does.
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        let inner = self.shared.inner.lock();
-        inner.unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(super) fn open(&self) -> Open {
-        let mut inner = self.inner();
-        let id = inner.number();
+        let mut table = self.shared.table.lock();
+        let id = table.number();
         let entry = Entry {
             opened: Instant::now(),
             handle: None,
             sending: None,
         };
-        inner.open.insert(id, entry);
-        inner.waiting.insert(id);
-        drop(inner);
+        table.open.insert(id, entry);
+        table.waiting.insert(id);
+        drop(table);
         Open {
             connections: self.clone(),
             id,
         }
     }
 
-    /// How the connection can be ended.
+    /// Sets what ends the connection.
     pub(super) fn ended_by(&self, id: u64, handle: AbortHandle) {
-        if let Some(entry) = self.inner().open.get_mut(&id) {
+        if let Some(entry) = self.shared.table.lock().open.get_mut(&id) {
             entry.handle = Some(handle);
         }
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.inner().open.len() >= MAX_CONNECTIONS
+        self.shared.table.lock().open.len() >= MAX_CONNECTIONS
     }
 
-    /// Closes the oldest connection that has not sent a whole head or, if that is [younger](FRESH)
-    /// or there is none, the one that has been reading its answer for longest; `false` if all are
-    /// waiting for theirs. Its descriptor is free when its task had a turn: see
+    /// Closes the oldest connection that has not sent a whole head or, if that is [new](NEW) or
+    /// there is none, the one that has been reading its answer for longest. Returns `false` if all
+    /// are waiting for their answer. The descriptor is free once its task had a turn: see
     /// [`fewer`](Self::fewer).
     pub(super) fn evict_oldest(&self) -> bool {
-        let mut inner = self.inner();
-        let waits = inner.waiting.first().copied();
-        let reads = inner.sending.values().next().copied();
-        let is_fresh = |id| {
-            let entry: Option<&Entry> = inner.open.get(&id);
-            entry.is_some_and(|entry| entry.opened.elapsed() < FRESH)
+        let mut table = self.shared.table.lock();
+        let waits = table.waiting.first().copied();
+        let reads = table.sending.values().next().copied();
+        let is_new = |id| {
+            let entry: Option<&Entry> = table.open.get(&id);
+            entry.is_some_and(|entry| entry.opened.elapsed() < NEW)
         };
-        let Some(id) = waits.filter(|id| !is_fresh(*id)).or(reads).or(waits) else {
+        let Some(id) = waits.filter(|id| !is_new(*id)).or(reads).or(waits) else {
             return false;
         };
-        inner.evict(id);
+        table.evict(id);
         true
     }
 
     pub(super) fn accept_failed(&self, error: &std::io::Error, is_shortage: bool) {
-        self.inner().incidents.accept_failed(error, is_shortage);
+        let mut table = self.shared.table.lock();
+        table.incidents.accept_failed(error, is_shortage);
     }
 
     /// Waits until a connection has ended. One task may wait.
     pub(super) async fn fewer(&self) {
         self.shared.fewer.notified().await;
+    }
+
+    /// Waits until no connection that has sent a whole head is left: each has read its answer. One
+    /// task may wait, once nothing is accepted any more.
+    pub(super) async fn all_answered(&self) {
+        let is_answered = || {
+            let table = self.shared.table.lock();
+            table.open.len() == table.waiting.len()
+        };
+        // A notification between the look and the wait is kept.
+        while !is_answered() {
+            self.fewer().await;
+        }
     }
 }
 
@@ -167,34 +177,37 @@ impl Open {
         self.id
     }
 
-    /// From now on it is not closed to make room, until it has its answer.
+    /// Its head is complete: it is not closed to make room until it has its answer.
     pub(super) fn has_head(&self) {
-        self.connections.inner().waiting.remove(&self.id);
+        let shared = &self.connections.shared;
+        shared.table.lock().waiting.remove(&self.id);
     }
 
-    /// Its answer was made and is to be sent: from now on it may be closed to make room again.
+    /// Its answer was made and is to be sent: it may be closed to make room again.
     pub(super) fn has_answer(&self) {
-        let mut inner = self.connections.inner();
-        let key = inner.number();
-        let Some(entry) = inner.open.get_mut(&self.id) else {
+        let shared = &self.connections.shared;
+        let mut table = shared.table.lock();
+        let key = table.number();
+        let Some(entry) = table.open.get_mut(&self.id) else {
             return;
         };
         entry.sending = Some(key);
-        inner.sending.insert(key, self.id);
-        if inner.sending.len() > MAX_SENDING
-            && let Some(oldest) = inner.sending.values().next().copied()
+        table.sending.insert(key, self.id);
+        if table.sending.len() > MAX_SENDING
+            && let Some(oldest) = table.sending.values().next().copied()
         {
-            inner.evict(oldest);
+            table.evict(oldest);
         }
-        drop(inner);
+        drop(table);
         // The accept loop may wait for a connection that it may close.
-        self.connections.shared.fewer.notify_one();
+        shared.fewer.notify_one();
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.connections.inner().remove(self.id);
-        self.connections.shared.fewer.notify_one();
+        let shared = &self.connections.shared;
+        shared.table.lock().remove(self.id);
+        shared.fewer.notify_one();
     }
 }
