@@ -115,7 +115,7 @@ impl StateError {
         ErrorKind::HandedOver.error(text)
     }
 
-    /// Only for logs: nobody waits for the result.
+    /// No caller waits for the result any more.
     pub(crate) fn abandoned() -> Self {
         ErrorKind::TimedOut.error("it was abandoned before anything was changed")
     }

@@ -277,7 +277,7 @@ pub(crate) fn spawn<T: Send + 'static>(
     let thread = thread::Builder::new().name("state".into());
     let spawned = thread.spawn(move || {
         let _entered = runtime.enter();
-        // Whoever waited may be gone.
+        // The caller may be gone.
         let _ = sender.send(work());
     });
     spawned.map_err(StateError::internal)?;

@@ -116,7 +116,7 @@ async fn the_token_of_the_environment() {
 
     use tower::ServiceExt as _;
 
-    let said = match State::builder("a", "1")
+    let answer = match State::builder("a", "1")
         .participant(Shelf::new("a", &[]))
         .build()
     {
@@ -131,5 +131,5 @@ async fn the_token_of_the_environment() {
         }
         Err(error) => error.to_string(),
     };
-    writeln!(std::io::stdout(), "{said}").unwrap();
+    writeln!(std::io::stdout(), "{answer}").unwrap();
 }

@@ -167,6 +167,45 @@ async fn with_the_last_chunk_the_state_is_gone() {
     assert_eq!(state.generation(), 2);
 }
 
+#[cfg(feature = "compression")]
+#[tokio::test]
+async fn compressed_the_state_is_gone_with_the_last_chunk_too() {
+    use std::io::Read as _;
+
+    // What does not compress to one chunk.
+    let mut random = 1_u64;
+    let mut letter = || {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        char::from(b'a' + (random >> 60) as u8)
+    };
+    let item: String = (0..500_000).map(|_| letter()).collect();
+    let state = shop(&Shelf::new("shelf", &[&item]));
+    let mut request = request("GET", "/?fence=1");
+    let gzip = http::HeaderValue::from_static("gzip");
+    request.headers_mut().insert("accept-encoding", gzip);
+    let Ok(response) = state.service().oneshot(request).await;
+    assert_eq!(response.headers()["content-encoding"], "gzip");
+    assert_eq!(response.headers()["vary"], "accept-encoding");
+    assert!(!response.headers().contains_key("content-length"));
+    let mut body = response.into_body();
+    let (mut sent, mut frames) = (Vec::new(), 0);
+    while !http_body::Body::is_end_stream(&body) {
+        assert!(!state.fence().is_handed_over());
+        let frame = body.frame().await.unwrap().unwrap();
+        sent.extend(frame.into_data().unwrap());
+        frames += 1;
+    }
+    assert!(frames > 2, "{frames}");
+    assert!(state.fence().is_handed_over());
+    let mut envelope = Vec::new();
+    let mut decoder = flate2::read::GzDecoder::new(&*sent);
+    decoder.read_to_end(&mut envelope).unwrap();
+    assert!(envelope.starts_with(b"{\"format\":\"tower-ops-state\""));
+    assert!(envelope.ends_with(b"}}\n"));
+}
+
 async fn served(
     method: &str,
     state: &State,

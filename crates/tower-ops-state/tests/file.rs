@@ -167,7 +167,7 @@ async fn hand_over(state: &State) -> bytes::Bytes {
 }
 
 #[tokio::test]
-async fn leftovers_are_removed_and_failures_said() {
+async fn leftovers_are_removed_and_failures_reported() {
     let directory = Directory::new();
     let shelf = Shelf::new("shelf", &["kept"]);
     let state = shop(&shelf, &directory.file()).build().unwrap();

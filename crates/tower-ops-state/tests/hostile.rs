@@ -1,4 +1,4 @@
-//! Ten thousand envelopes that nobody wrote: no panic, nothing restored by half, and no
+//! Ten thousand envelopes that no capture wrote: no panic, nothing restored by half, and no
 //! more memory than the limit and a mebibyte. One test, so that nothing else allocates.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
@@ -14,7 +14,7 @@ use tower::ServiceExt as _;
 use tower_ops_state::{Participant, Refusal, State};
 
 use self::mutations::{
-    Bombs, COUNTERS, JOBS, Random, garbled, gzip, ill_typed, lying, nested, number, sealed,
+    Bombs, COUNTERS, JOBS, Random, envelope, garbled, gzip, ill_typed, lying, nested, number,
 };
 
 #[path = "support/mutations.rs"]
@@ -129,7 +129,7 @@ impl Victim {
         (counters, *self.jobs.commits.lock().unwrap())
     }
 
-    /// Restores, and says with which status and how much memory.
+    /// Restores, and returns the status and the memory that it took.
     async fn suffers(&self, body: Bytes, is_gzip: bool) -> (StatusCode, usize) {
         let (before, commits) = (self.now(), self.commits());
         let mut request = Request::post("/state")
@@ -180,8 +180,8 @@ fn mutated_envelopes_change_nothing() {
         capture.write_to(&mut good).unwrap();
         let (status, _) = small.suffers(good.clone().into(), false).await;
         assert_eq!(status, 200, "the good one");
-        let (status, _) = small.suffers(sealed(COUNTERS, JOBS).into(), false).await;
-        assert_eq!(status, 200, "one that was sealed here");
+        let (status, _) = small.suffers(envelope(COUNTERS, JOBS).into(), false).await;
+        assert_eq!(status, 200, "an envelope with right digests");
         let bombs = Bombs::new(&good);
         let packed = gzip(&good);
         // The blocking thread and what else is made once is there now.

@@ -81,8 +81,8 @@ fn killed_while_it_writes_it_leaves_the_old_or_the_new_state() {
         sleep(Duration::from_micros(kill * 7919 % 30_000));
         child.kill().unwrap();
         child.wait().unwrap();
-        let said = lines.map_while(Result::ok).filter_map(|line| number(&line));
-        let saved = said.last().or(saved).unwrap();
+        let reported = lines.map_while(Result::ok).filter_map(|line| number(&line));
+        let saved = reported.last().or(saved).unwrap();
 
         let entries = std::fs::read_dir(directory.path()).unwrap();
         let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
@@ -95,7 +95,7 @@ fn killed_while_it_writes_it_leaves_the_old_or_the_new_state() {
         assert_eq!(numbers.len(), LENGTH);
         let found = numbers[0];
         assert!(numbers.iter().all(|number| *number == found));
-        // What was said to be saved is; what was being saved may be.
+        // What was reported as saved is there; what was being saved may be there.
         assert!(found == saved || found == saved + 1, "{found}, {saved}");
         assert!(last_found < Some(found));
         last_found = Some(found);

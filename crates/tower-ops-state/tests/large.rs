@@ -34,7 +34,7 @@ const SIZE: usize = 100 * MIB;
 const SHARDS: usize = 64;
 const ITEM: usize = 1000;
 
-/// In parts with a lock each, so that nobody waits for all of it to be copied.
+/// In parts with a lock each, so that no request waits until all of it is copied.
 struct Store {
     shards: Vec<Mutex<Vec<String>>>,
 }
@@ -110,7 +110,7 @@ async fn take(addr: SocketAddr, encoding: &str) -> usize {
     }
 }
 
-/// Asks the service, a thousand times a second, until told to stop.
+/// Asks the service, a thousand times a second, until `is_over`.
 async fn ask(addr: SocketAddr, is_over: Arc<Mutex<bool>>) -> Vec<Duration> {
     let mut client = RawHttp1::connect(addr).await.unwrap();
     let mut took = Vec::with_capacity(100_000);

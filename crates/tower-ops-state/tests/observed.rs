@@ -66,7 +66,7 @@ async fn ask(service: StateService, method: &str, token: &str, body: &[u8]) -> u
 
 // The subscriber is the process's, as restores end on another thread: one test.
 #[tokio::test]
-async fn each_attempt_is_written_down_once() {
+async fn each_attempt_is_logged_and_counted_once() {
     let lines = Lines::default();
     let subscriber = tracing_subscriber::fmt()
         .with_writer(lines.clone())
@@ -143,7 +143,7 @@ async fn each_attempt_is_written_down_once() {
     assert_eq!(ask(state.service(), "PUT", next, b"").await, 405);
     only(&["\"rejected\""]);
 
-    // Given up in a commit, which nobody waits for any more.
+    // Abandoned in a commit: its result is still logged.
     shelf.next(Mode::WaitInCommitHalfWay);
     let (of, body) = (state.service(), envelope.clone());
     let asking = tokio::spawn(async move { ask(of, "POST", "0123456789abcdef", &body).await });
@@ -154,13 +154,13 @@ async fn each_attempt_is_written_down_once() {
     shelf.go_on();
     let dry = Restore::new().dry_run(true);
     eventually(async || state.restore(envelope.clone(), dry).await.is_ok()).await;
-    let said = lines.take();
-    let ended = said.iter().filter(|line| line.contains("\"restore\""));
+    let logged = lines.take();
+    let ended = logged.iter().filter(|line| line.contains("\"restore\""));
     let ended: Vec<_> = ended.collect();
-    assert_eq!(ended.len(), 1, "{said:?}");
-    assert!(ended[0].contains("outcome=\"ok\""), "{said:?}");
+    assert_eq!(ended.len(), 1, "{logged:?}");
+    assert!(ended[0].contains("outcome=\"ok\""), "{logged:?}");
 
-    // Given up before: cancelled.
+    // Abandoned before: cancelled.
     shelf.next(Mode::WaitInCapture);
     let service = state.service();
     let asking = tokio::spawn(async move { ask(service, "GET", "0123456789abcdef", b"").await });

@@ -101,6 +101,7 @@ impl ChunkWriter {
             Ok(Err(_)) => Some(Outcome::CANCELLED),
             Err(_) => Some(Outcome::TIMED_OUT),
         };
+        self.idle = Duration::ZERO; // an encoder writes once more when it is dropped
         Err(io::Error::other("the client no longer reads"))
     }
 }

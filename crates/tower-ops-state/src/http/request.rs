@@ -97,7 +97,7 @@ fn expected_generation(headers: &HeaderMap) -> Result<Option<u64>, Answer> {
 
 impl StateService {
     /// Returns whether a request would change something: it restores, or it closes or opens the
-    /// fence. For whoever mounts the service and audits changes.
+    /// fence. For an endpoint that mounts the service and audits changes.
     #[must_use]
     pub fn changes(method: &Method, uri: &Uri) -> bool {
         let query = || Query::parse(uri.query().unwrap_or_default(), GET);

@@ -2,8 +2,8 @@
 //!
 //! It runs on a thread that may block. Participants decode, migrate and validate; the fence closes;
 //! participants capture, for a rollback; the [`CommitGate`] is passed; participants commit. Until
-//! the gate whoever waits can abandon the restore, and nothing has changed. Behind it the restore
-//! goes on to its end, and after an error the participants that committed get back what they had.
+//! the gate the caller can abandon the restore, and nothing has changed. Behind it the restore goes
+//! on to its end, and after an error the participants that committed get back what they had.
 
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
@@ -19,7 +19,7 @@ use crate::error::{ErrorKind, StateError, StateResult};
 use crate::participant::{Data, ErasedParticipant, Isolated, Snapshot};
 use crate::state::{Permit, StateInner, call_all, spawn};
 
-/// Decides one race: either whoever waits abandons the operation, or it begins to commit. Never
+/// Decides one race: either the caller abandons the operation, or it begins to commit. Never
 /// both.
 #[derive(Clone, Default)]
 pub(crate) struct CommitGate {
@@ -74,7 +74,7 @@ impl StateInner {
         };
         let running = spawn(move || {
             let result = job.run(envelope);
-            // An abandoned attempt was already published by whoever waited.
+            // An abandoned attempt was already published by the caller.
             if !job.gate.is_abandoned() {
                 job.entry.end_with(&result);
             }

@@ -1,4 +1,4 @@
-//! Envelopes that nobody wrote.
+//! Envelopes that no capture wrote.
 
 use std::io::Write as _;
 
@@ -33,13 +33,12 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// An envelope with whatever data, and right digests: as somebody writes it who has the
-/// token and means no good.
-pub(crate) fn sealed(counters: &str, jobs: &str) -> String {
-    sealed_with(counters, jobs, |entries| entries)
+/// An envelope with any data, and right digests: as an attacker writes it who has the token.
+pub(crate) fn envelope(counters: &str, jobs: &str) -> String {
+    envelope_with(counters, jobs, |entries| entries)
 }
 
-pub(crate) fn sealed_with(
+pub(crate) fn envelope_with(
     counters: &str,
     jobs: &str,
     change: impl FnOnce(String) -> String,
@@ -77,14 +76,14 @@ pub(crate) fn nested(random: &mut Random) -> String {
         close.repeat(depth / open.len())
     );
     match random.below(4) {
-        0 => sealed(&deep, JOBS),
-        1 => sealed(COUNTERS, &deep),
+        0 => envelope(&deep, JOBS),
+        1 => envelope(COUNTERS, &deep),
         // Where serde skips it.
-        2 => sealed(
+        2 => envelope(
             COUNTERS,
             &format!(r#"[{{"id":1,"name":"","weight":1,"other":{deep}}}]"#),
         ),
-        _ => sealed_with(COUNTERS, JOBS, |head| {
+        _ => envelope_with(COUNTERS, JOBS, |head| {
             head.replacen('{', &format!(r#"{{"x":{deep},"#), 1)
         }),
     }
@@ -113,8 +112,8 @@ pub(crate) fn number(random: &mut Random) -> String {
         format!(r#"[{{"id":1,"name":"n","weight":{number}}}]"#)
     };
     match random.below(2) {
-        0 => sealed(&format!(r#"{{"a":{number}}}"#), JOBS),
-        _ => sealed(COUNTERS, &job),
+        0 => envelope(&format!(r#"{{"a":{number}}}"#), JOBS),
+        _ => envelope(COUNTERS, &job),
     }
 }
 
@@ -142,9 +141,9 @@ pub(crate) fn ill_typed(random: &mut Random) -> String {
         "[{\"id\":1,\"name\":\"\",\"weight\":0,\"tags\":[1]}]",
     ]);
     if random.below(2) == 0 {
-        sealed(data, JOBS)
+        envelope(data, JOBS)
     } else {
-        sealed(COUNTERS, data)
+        envelope(COUNTERS, data)
     }
 }
 
@@ -170,7 +169,7 @@ pub(crate) fn lying(random: &mut Random) -> String {
         ),
         ("\"created\":", "\"other\":"),
     ][random.below(16)];
-    sealed_with(COUNTERS, JOBS, |head| head.replacen(from, to, 1))
+    envelope_with(COUNTERS, JOBS, |head| head.replacen(from, to, 1))
 }
 
 pub(crate) fn garbled(random: &mut Random, good: &[u8]) -> Vec<u8> {

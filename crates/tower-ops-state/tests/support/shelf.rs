@@ -20,7 +20,7 @@ struct Inner {
     go_on: Notify,
 }
 
-/// What happens next time, once, unless it says always.
+/// What happens next time, once, except for `Always`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(dead_code, reason = "not every test needs every mode")]
 pub(crate) enum Mode {
