@@ -259,6 +259,76 @@ async fn a_service_that_blocks_does_not_keep_the_end_from_coming() {
     }
 }
 
+/// Never answers; says when it has begun, and when its future was dropped.
+fn endless(path: &'static str) -> (Mount, mpsc::Receiver<()>, mpsc::Receiver<()>) {
+    struct Dropped(mpsc::Sender<()>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            let _ = self.0.send(());
+        }
+    }
+    let (here, is_here) = mpsc::channel();
+    let (gone, is_gone) = mpsc::channel();
+    let service = service_fn(move |_: Request<AdminRequestBody>| {
+        let gone = Dropped(gone.clone());
+        here.send(()).unwrap();
+        async move {
+            std::future::pending::<()>().await;
+            drop(gone);
+            Ok::<_, Infallible>(Response::new(String::new()))
+        }
+    });
+    (Mount::new(path, service), is_here, is_gone)
+}
+
+#[test]
+fn closing_needs_no_thread_of_the_blocking_pool_and_aborts_what_is_being_answered() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    let (release, released) = mpsc::channel::<()>();
+    let (full, is_full) = mpsc::channel();
+    runtime.spawn_blocking(move || {
+        full.send(()).unwrap();
+        let _ = released.recv();
+    });
+    is_full.recv_timeout(LONG).unwrap();
+    for whole in [true, false] {
+        let (mount, is_here, is_gone) = endless("/endless");
+        let endpoint = start([mount]);
+        let addr = endpoint.addr();
+        let mut client = TcpStream::connect(addr).unwrap();
+        client.set_read_timeout(Some(LONG)).unwrap();
+        client
+            .write_all(b"GET /endless HTTP/1.1\r\nhost: it\r\n\r\n")
+            .unwrap();
+        is_here.recv_timeout(LONG).unwrap();
+        let began = Instant::now();
+        runtime.block_on(async {
+            if whole {
+                timeout(LONG, endpoint.close()).await.unwrap();
+            } else {
+                // Given up, and it ends all the same.
+                let _ = timeout(Duration::ZERO, endpoint.close()).await;
+            }
+        });
+        is_gone.recv_timeout(LONG).expect("the answer is aborted");
+        assert!(
+            began.elapsed() >= Duration::from_millis(900),
+            "it had its second"
+        );
+        let read = client.read(&mut [0]);
+        assert!(!matches!(read, Ok(1)), "there is no answer");
+        while TcpStream::connect(addr).is_ok() {
+            assert!(began.elapsed() < LONG, "the port is never free");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    drop(release);
+}
+
 #[tokio::test]
 async fn a_mount_without_an_end_to_its_time_is_served() {
     for limit in [Duration::MAX, Duration::from_secs(u64::MAX / 2)] {
