@@ -510,6 +510,49 @@ async fn frames_for_a_refused_stream_do_not_cost_the_one_in_flight() {
     }
 }
 
+/// Its client ends none of them: what it has opened too late must not hold the connection, nor
+/// count for what is lost with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_opened_after_the_last_goaway_is_not_in_flight() {
+    for cut in [false, true] {
+        each_stack(Stack::ALL, move |stack| async move {
+            let (connections, _) = connections(|it| it);
+            let (stop, stopped) = oneshot::channel();
+            let addr = serve_until(stack, &connections, stopped).await;
+            let mut client = Http2::connect(addr).await;
+            client
+                .get(1, if cut { "/slow/60000" } else { "/slow/2000" })
+                .await;
+            eventually("the request", || in_flight(&connections) == 1).await;
+            stop.send(()).unwrap();
+            loop {
+                let next = client.next().await.expect("open");
+                if next.kind == GOAWAY && next.payload[..4] == [0, 0, 0, 1] {
+                    break;
+                }
+            }
+            let read = || connections.snapshot(0, 1)[0].bytes_read;
+            let before = read();
+            for id in [3, 5] {
+                client.get(id, "/").await;
+            }
+            eventually("the late streams", || read() > before).await;
+            assert_eq!(in_flight(&connections), 1, "{stack:?}");
+            if cut {
+                let report = connections.drain(Duration::ZERO).await;
+                assert_eq!(report.forced, 1, "{stack:?} {report}");
+                assert_eq!(report.cut[0].in_flight, 1, "{stack:?} {report}");
+            } else {
+                let frames = client.rest().await;
+                assert!(frames.iter().all(|it| ![3, 5].contains(&it.stream)));
+                let report = connections.drain(LONG).await;
+                assert_eq!((report.forced, report.lost), (0, 0), "{stack:?} {report}");
+            }
+        })
+        .await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_breaks_in_a_drain_with_exchanges_in_flight_is_no_end_in_order() {
     each_stack(Stack::ALL, async |stack| {

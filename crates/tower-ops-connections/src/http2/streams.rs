@@ -172,6 +172,10 @@ impl Streams {
         if id <= self.highest || id.is_multiple_of(2) || self.open.len() >= MOST {
             return;
         }
+        // The server does not answer it, and the client may never end it.
+        if id > self.last {
+            return;
+        }
         self.highest = id;
         self.unanswered += 1;
         self.open.push(Stream {
@@ -434,6 +438,28 @@ mod tests {
         assert!(streams.contains(1) && streams.contains(5));
         streams.client_headers(3, true, SECOND);
         assert_eq!(counts(&streams), (2, 0, 2), "a number is used once");
+    }
+
+    #[test]
+    fn a_stream_opened_above_the_last_one_is_not_served_and_not_counted() {
+        let mut streams = streams();
+        answered(&mut streams, 1);
+        // For all that there may ever be: what comes is served.
+        streams.refuse_above((1 << 31) - 1, SECOND);
+        answered(&mut streams, 3);
+        streams.refuse_above(3, SECOND);
+        // One is never taken back.
+        streams.refuse_above(9, SECOND);
+        for id in [5, 7] {
+            streams.client_headers(id, false, SECOND);
+            streams.client_headers(id, true, SECOND);
+        }
+        assert_eq!(counts(&streams), (2, 0, 2));
+        assert!(!streams.contains(5) && !streams.contains(7));
+        for id in [1, 3] {
+            streams.server_ends(id, SECOND);
+        }
+        assert_eq!(counts(&streams), (0, 0, 0));
     }
 
     #[test]
