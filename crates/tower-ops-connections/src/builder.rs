@@ -215,7 +215,7 @@ impl ConnectionsBuilder {
 
     /// How often every connection is looked at: limits are kept up to one interval
     /// late. By default a tenth of the shortest limit, but at least 250 ms and at
-    /// most a minute.
+    /// most a minute. What is below 32 ms counts as that.
     pub fn check_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.limits.check_interval = interval.into();
         self

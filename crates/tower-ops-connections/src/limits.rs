@@ -206,13 +206,7 @@ impl Limits {
         let unwritten = record.is_write_blocked()
             && record.protocol() == Protocol::Http1
             && seen.reason() != Some(CloseReason::Manual);
-        // Another thread may have set the reason just now, and not yet the time.
-        let just_closing = record.closing_since().is_zero();
-        if just_ended
-            || unwritten
-            || just_closing
-            || now.saturating_sub(record.grace_since(seen)) < self.grace
-        {
+        if just_ended || unwritten || now.saturating_sub(record.grace_since(seen)) < self.grace {
             Verdict::Leave
         } else if !record.is_in_use(now) {
             Verdict::ForceIdle
@@ -299,10 +293,13 @@ impl Limits {
         ];
         /// Whoever gives a longer interval has no limits, and metrics all the same.
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        /// What divides it must still be a time that a timer can wait, or the reaper
+        /// would never rest, and the clock never keep up.
+        const FLOOR: Duration = Duration::from_millis(32);
         let smallest = limits.into_iter().flatten().min().unwrap_or(LONGEST);
         self.check_interval
             .unwrap_or_else(|| (smallest / 10).clamp(SHORTEST, LONGEST))
-            .min(DAY)
+            .clamp(FLOOR, DAY)
     }
 }
 
@@ -364,3 +361,6 @@ impl Record {
         written || read
     }
 }
+
+#[cfg(test)]
+mod tests;

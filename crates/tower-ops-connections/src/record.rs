@@ -455,6 +455,18 @@ impl Record {
         }
     }
 
+    /// A close is about to be asked for. Before the state has its reason: whoever sees
+    /// that also sees a moment which is not an earlier close's.
+    fn note_closing(&self) {
+        // In this order: it is no later than a close that another thread asks for
+        // meanwhile.
+        let now = self.stamp();
+        if self.state.seen().may_be_closed() {
+            self.closing_since.fetch_max(now, Ordering::Relaxed);
+        }
+    }
+
+    /// When the close was asked for, once it was.
     pub(crate) fn closing_since(&self) -> Duration {
         from_micros(self.closing_since.load(Ordering::Relaxed))
     }
@@ -561,21 +573,19 @@ impl Connection {
 
     /// Closes for idleness, if nothing is in flight.
     pub(crate) fn close_idle(&self) -> bool {
+        self.record.note_closing();
         self.record.state.close_idle() && self.tell_closing(CloseReason::Idle)
     }
 
     /// Closes in order. Whether nobody had before.
     pub(crate) fn request_close(&self, reason: CloseReason) -> bool {
+        self.record.note_closing();
         self.record.state.close(reason) && self.tell_closing(reason)
     }
 
     fn tell_closing(&self, reason: CloseReason) -> bool {
-        let record = &*self.record;
-        record
-            .closing_since
-            .store(record.stamp(), Ordering::Relaxed);
         self.wake();
-        record.shared.tell_closing(self, reason);
+        self.record.shared.tell_closing(self, reason);
         true
     }
 

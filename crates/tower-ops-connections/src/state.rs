@@ -50,6 +50,11 @@ impl Seen {
         self.0 & FORCED != 0
     }
 
+    /// Whether asking for a close may change anything.
+    pub(crate) fn may_be_closed(self) -> bool {
+        self.is_open() || self.is_revocable()
+    }
+
     /// Whether a request that begins now takes the close back.
     fn is_revocable(self) -> bool {
         !self.is_committed() && self.reason() == Some(CloseReason::Idle)
