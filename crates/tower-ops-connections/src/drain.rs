@@ -71,15 +71,11 @@ impl Shared {
             took: Duration::ZERO,
         };
         let ended = timeout_at(after(begun, deadline), self.empty()).await;
-        {
-            let lost = self.lost();
-            report.lost = lost.count;
-            report.broken.clone_from(&lost.named);
-        }
         if ended.is_err() {
             for connection in self.shards.all() {
                 // What only waits for a request that may come loses nothing.
-                if !connection.record.lingers() {
+                let record = &connection.record;
+                if !record.lingers() && record.is_to_be_reported() {
                     report.forced += 1;
                     if report.cut.len() < NAMED {
                         report.cut.push(ConnectionSnapshot::of(&connection));
@@ -87,6 +83,14 @@ impl Shared {
                 }
                 connection.force();
             }
+        }
+        {
+            // After that: what was not reported there is counted here by now.
+            let lost = self.lost();
+            report.lost = lost.count;
+            report.broken.clone_from(&lost.named);
+        }
+        if ended.is_err() {
             let _ = timeout_at(Instant::now() + CUT, self.empty()).await;
         }
         report.left = self.open();
@@ -106,6 +110,9 @@ impl Shared {
             return;
         }
         let mut lost = self.lost();
+        if !connection.record.is_to_be_reported() {
+            return;
+        }
         lost.count += 1;
         if lost.named.len() < NAMED {
             // They have been dropped by now.
@@ -181,3 +188,6 @@ impl fmt::Display for ConnectionSnapshot {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

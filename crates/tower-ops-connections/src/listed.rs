@@ -64,9 +64,8 @@ impl Drop for Listed {
             record.state.break_off();
         }
         record.state.commit();
-        // What a drain has cut off at its deadline is named as that.
-        let cut = forced && record.state.seen().reason() == Some(CloseReason::Drain);
-        if lost > 0 && !cut {
+        // Unless a drain has named it as cut off.
+        if lost > 0 {
             record.shared.note_lost(&self.connection, lost);
         }
         if record.watched.is_missing() {

@@ -89,6 +89,8 @@ struct Flags {
     followed: AtomicBool,
     /// What comes may be the rest of a body that nobody read.
     rest_of_body: AtomicBool,
+    /// A drain has counted it.
+    reported: AtomicBool,
 }
 
 /// What the frames of HTTP/2 show. Written by the I/O.
@@ -306,6 +308,12 @@ impl Record {
         } else {
             self.state.seen().in_flight()
         }
+    }
+
+    /// Whether nobody has asked before. A connection is counted once in the reports of
+    /// drains: as lost, or as cut off.
+    pub(crate) fn is_to_be_reported(&self) -> bool {
+        !self.flags.reported.swap(true, Ordering::AcqRel)
     }
 
     /// How many exchanges were in flight when it broke, or was cut off.
