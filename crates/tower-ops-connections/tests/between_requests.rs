@@ -159,7 +159,7 @@ async fn a_drain_waits_for_clients_that_pause() {
         while connections
             .snapshot(0, 99)
             .iter()
-            .filter(|it| it.exchanges == 1)
+            .filter(|it| it.exchanges == 1 && it.in_flight == 0)
             .count()
             < 10
         {
