@@ -8,4 +8,4 @@ mod web;
 pub use self::code::GrpcCode;
 pub(crate) use self::methods::{GrpcMethods, method_of};
 pub use self::protocol::GrpcProtocol;
-pub(crate) use self::web::WebStatus;
+pub use self::web::WebStatus;

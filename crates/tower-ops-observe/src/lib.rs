@@ -105,7 +105,7 @@ pub use self::current::RequestFacts;
 pub use self::ending::{Class, Ending, Outcome, Phase};
 pub use self::facts::{Facts, KnownMethod, Side};
 pub use self::future::ResponseFuture;
-pub use self::grpc::{GrpcCode, GrpcProtocol};
+pub use self::grpc::{GrpcCode, GrpcProtocol, WebStatus};
 pub use self::layer::ObserveLayer;
 pub use self::observe::Observe;
 pub use self::path::original_path;

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
-use tower_ops_observe::{GrpcCode, GrpcProtocol};
+use tower_ops_observe::{GrpcCode, GrpcProtocol, WebStatus};
 use tower_service::Service;
 
 const MESSAGE: &str = "the deadline of the call is over";
@@ -23,7 +23,7 @@ const MESSAGE: &str = "the deadline of the call is over";
 ///
 /// The handler, or the stream, is dropped then. Other requests, and calls without a deadline or
 /// with one that cannot be read, pass as they are, at the cost of a comparison; a call with one
-/// costs an allocation.
+/// costs an allocation, or two in gRPC-Web, whose body is followed for its status.
 #[derive(Clone, Debug)]
 pub struct GrpcTimeout<S> {
     inner: S,
@@ -39,6 +39,8 @@ impl<S> GrpcTimeout<S> {
 struct Deadline {
     sleep: Pin<Box<Sleep>>,
     protocol: GrpcProtocol,
+    /// What has passed of a status in the body.
+    web: Option<Box<WebStatus>>,
 }
 
 impl Deadline {
@@ -48,7 +50,20 @@ impl Deadline {
         Some(Self {
             sleep: Box::pin(sleep(limit)),
             protocol,
+            web: WebStatus::of(protocol).map(Box::new),
         })
+    }
+
+    /// Whether the frame has the status of the call, or the beginning of it.
+    fn is_status(&mut self, frame: &Frame<impl Buf>) -> bool {
+        match (frame.data_ref(), &mut self.web) {
+            (Some(data), Some(web)) => {
+                web.read(data);
+                web.has_begun()
+            }
+            (Some(_), None) => false,
+            (None, _) => true,
+        }
     }
 
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
@@ -159,9 +174,10 @@ where
         {
             let deadline = this.deadline.take();
             return Poll::Ready(result.map(|response| {
+                let has_status = response.headers().contains_key("grpc-status");
                 response.map(|inner| GrpcTimeoutBody {
                     inner: Some(inner),
-                    deadline,
+                    deadline: deadline.filter(|_| !has_status),
                 })
             }));
         }
@@ -225,16 +241,11 @@ where
             return Poll::Ready(last.map(Ok));
         }
         let polled = inner.poll_frame(cx);
-        if let (Some(deadline), Poll::Ready(Some(Ok(frame)))) = (&*this.deadline, &polled) {
-            let is_web = deadline.protocol != GrpcProtocol::Grpc;
-            let is_last = match frame.data_ref() {
-                Some(data) => is_web && is_status(data),
-                None => true,
-            };
-            if is_last {
-                // The call has its status: a deadline after it would add another.
-                *this.deadline = None;
-            }
+        if let (Some(deadline), Poll::Ready(Some(Ok(frame)))) = (&mut *this.deadline, &polled)
+            && deadline.is_status(frame)
+        {
+            // The call has its status: a deadline after it would add another.
+            *this.deadline = None;
         }
         polled
     }
@@ -251,18 +262,6 @@ where
             None => SizeHint::with_exact(0),
         }
     }
-}
-
-/// Whether the data begins with the flag of gRPC-Web's trailers, as bytes or as text.
-///
-/// A message of gRPC never begins so: its flag is 0 or 1.
-fn is_status(data: &impl Buf) -> bool {
-    const TRAILERS: u8 = 0x80;
-    /// The first letter of a byte from 0x80 on, up to 0x83, in base64.
-    const TEXT: u8 = b'g';
-    data.chunk()
-        .first()
-        .is_some_and(|first| matches!(*first, TRAILERS | TEXT))
 }
 
 impl<F> fmt::Debug for GrpcTimeoutFuture<F> {

@@ -161,3 +161,73 @@ async fn a_limit_for_ever_is_none() {
     let year = Duration::from_secs(365 * 24 * 3600);
     assert!(tokio::time::timeout(year, asking).await.is_err());
 }
+
+const WEB_TEXT: &str = "application/grpc-web-text+proto";
+/// A message whose bytes look like the beginning of trailers, and trailers; as they are, and as
+/// each of the two in base64.
+const MESSAGE: &[u8] = b"\0\0\0\0\x03\x80\x80\x80";
+const STATUS: &[u8] = b"\x80\0\0\0\x0fgrpc-status:0\r\n";
+const MESSAGE_TEXT: &[u8] = b"AAAAAAOAgIA=";
+const STATUS_TEXT: &[u8] = b"gAAAAA9ncnBjLXN0YXR1czowDQo=";
+
+/// Answers with these chunks, and ends a while after the deadline of a call.
+fn web(kind: &'static str, chunks: Vec<Bytes>) -> Router {
+    let answer = move || {
+        let chunks = stream::iter(chunks.clone().into_iter().map(Ok::<_, std::io::Error>));
+        let late = stream::once(tokio::time::sleep(LIMIT)).filter_map(async |()| None);
+        let response = Response::builder().header("content-type", kind);
+        response
+            .body(Body::from_stream(chunks.chain(late)))
+            .unwrap()
+    };
+    Router::new().route("/web", any(async move || answer()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_grpc_web_that_has_its_status_gets_no_second_one() {
+    for (kind, message, status) in [
+        (WEB, MESSAGE, STATUS),
+        (WEB_TEXT, MESSAGE_TEXT, STATUS_TEXT),
+    ] {
+        let whole = [message, status].concat();
+        for size in 1..=whole.len() {
+            let chunks = whole.chunks(size).map(Bytes::copy_from_slice).collect();
+            let app = web(kind, chunks).layer(ops().layer());
+            let headers = [("content-type", kind), ("grpc-timeout", "300m")];
+            let (_, body, _) = ask(app, "/web", &headers).await;
+            assert_eq!(body, whole, "{kind} in chunks of {size}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_looks_like_a_status_is_none() {
+    for (kind, whole) in [(WEB, MESSAGE), (WEB_TEXT, MESSAGE_TEXT)] {
+        for size in 1..=whole.len() {
+            let chunks = whole.chunks(size).map(Bytes::copy_from_slice).collect();
+            let app = web(kind, chunks).layer(ops().layer());
+            let headers = [("content-type", kind), ("grpc-timeout", "300m")];
+            let began = tokio::time::Instant::now();
+            let (_, body, _) = ask(app, "/web", &headers).await;
+            assert!(began.elapsed() < LIMIT, "{kind} in chunks of {size}");
+            assert!(body.len() > whole.len(), "{kind} in chunks of {size}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_in_the_head_is_the_only_one() {
+    for kind in [GRPC, WEB, WEB_TEXT] {
+        let answer = async move || {
+            let late = stream::once(tokio::time::sleep(LIMIT)).filter_map(async |()| None);
+            let body = Body::from_stream(late.map(Ok::<Bytes, std::io::Error>));
+            let response = Response::builder().header("content-type", kind);
+            response.header("grpc-status", "5").body(body).unwrap()
+        };
+        let app = Router::new().route("/head", any(answer));
+        let headers = [("content-type", kind), ("grpc-timeout", "300m")];
+        let (head, body, trailers) = ask(app.layer(ops().layer()), "/head", &headers).await;
+        assert_eq!(head.headers["grpc-status"], "5", "{kind}");
+        assert!(body.is_empty() && trailers.is_empty(), "{kind}");
+    }
+}

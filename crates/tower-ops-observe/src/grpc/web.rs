@@ -1,3 +1,4 @@
+use std::fmt;
 use std::io::IoSlice;
 
 use bytes::Buf;
@@ -12,12 +13,34 @@ use super::{GrpcCode, GrpcProtocol};
 /// text variant all that is in base64, which may be padded anywhere. Frames of the
 /// body and those of gRPC need not agree.
 ///
-/// Takes bounded memory, however long a frame or a line is.
-pub(crate) struct WebStatus {
+/// Takes bounded memory, however long a frame or a line is: about 100 bytes.
+///
+/// # Examples
+///
+/// ```
+/// use bytes::Bytes;
+/// use tower_ops_observe::{GrpcCode, GrpcProtocol, WebStatus};
+///
+/// let mut status = WebStatus::of(GrpcProtocol::GrpcWeb).expect("its status is in the body");
+/// status.read(&Bytes::from_static(b"\0\0\0\0\x01x\x80\0\0\0\x0fgrpc-"));
+/// assert!(status.has_begun());
+/// status.read(&Bytes::from_static(b"status:0\r\n"));
+/// assert_eq!(status.code(), Some(GrpcCode::Ok));
+/// ```
+pub struct WebStatus {
     base64: Option<Base64>,
     at: At,
+    begun: bool,
     line: Line,
     code: Option<GrpcCode>,
+}
+
+impl fmt::Debug for WebStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebStatus")
+            .field("code", &self.code)
+            .finish_non_exhaustive()
+    }
 }
 
 enum At {
@@ -46,7 +69,8 @@ const COMPRESSED: u8 = 0x01;
 
 impl WebStatus {
     /// `None` for plain gRPC, whose status is not in the body.
-    pub(crate) const fn of(protocol: GrpcProtocol) -> Option<Self> {
+    #[must_use]
+    pub const fn of(protocol: GrpcProtocol) -> Option<Self> {
         let base64 = match protocol {
             GrpcProtocol::Grpc => return None,
             GrpcProtocol::GrpcWeb => None,
@@ -55,18 +79,27 @@ impl WebStatus {
         Some(Self {
             base64,
             at: START,
+            begun: false,
             line: Line::new(),
             code: None,
         })
     }
 
+    /// Whether the frame with the trailers has begun to pass: another one after it would
+    /// be a second status.
+    #[must_use]
+    pub const fn has_begun(&self) -> bool {
+        self.begun
+    }
+
     /// The status, once it has passed.
-    pub(crate) const fn code(&self) -> Option<GrpcCode> {
+    #[must_use]
+    pub const fn code(&self) -> Option<GrpcCode> {
         self.code
     }
 
     /// Reads a data frame without consuming it.
-    pub(crate) fn read<D: Buf>(&mut self, data: &D) {
+    pub fn read<D: Buf>(&mut self, data: &D) {
         let mut slices = [IoSlice::new(&[]); 16];
         let filled = data.chunks_vectored(&mut slices);
         let mut read = 0;
@@ -135,6 +168,7 @@ impl WebStatus {
     }
 
     fn begin(&mut self, flags: u8, left: u32) {
+        self.begun |= flags & TRAILERS != 0;
         self.at = match (flags & TRAILERS != 0, flags & COMPRESSED != 0) {
             (false, _) if left == 0 => START,
             (false, _) => At::Message { left },
