@@ -85,7 +85,7 @@ impl Shared {
             }
         }
         {
-            // After that: what was not reported there is counted here by now.
+            // After the loop: what it skipped as reported is counted here by now.
             let lost = self.lost();
             report.lost = lost.count;
             report.broken.clone_from(&lost.named);

@@ -310,7 +310,7 @@ impl Record {
         }
     }
 
-    /// Whether nobody has asked before. A connection is counted once in the reports of
+    /// Whether this is the first call. A connection is counted once in the reports of
     /// drains: as lost, or as cut off.
     pub(crate) fn is_to_be_reported(&self) -> bool {
         !self.flags.reported.swap(true, Ordering::AcqRel)
@@ -463,18 +463,18 @@ impl Record {
         }
     }
 
-    /// A close is about to be asked for. Before the state has its reason: whoever sees
-    /// that also sees a moment which is not an earlier close's.
+    /// Records the moment of a close that is about to be requested. Comes before the state has
+    /// its reason: a reader of the reason never pairs it with the moment of an earlier close.
     fn note_closing(&self) {
-        // In this order: it is no later than a close that another thread asks for
-        // meanwhile.
+        // Read first: the moment is then no later than that of a close which another
+        // thread requests meanwhile.
         let now = self.stamp();
         if self.state.seen().may_be_closed() {
             self.closing_since.fetch_max(now, Ordering::Relaxed);
         }
     }
 
-    /// When the close was asked for, once it was.
+    /// When the close was requested, once it was.
     pub(crate) fn closing_since(&self) -> Duration {
         from_micros(self.closing_since.load(Ordering::Relaxed))
     }

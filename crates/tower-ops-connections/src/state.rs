@@ -50,7 +50,7 @@ impl Seen {
         self.0 & FORCED != 0
     }
 
-    /// Whether asking for a close may change anything.
+    /// Whether requesting a close may change anything.
     pub(crate) fn may_be_closed(self) -> bool {
         self.is_open() || self.is_revocable()
     }

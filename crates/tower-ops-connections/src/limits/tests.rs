@@ -43,8 +43,8 @@ async fn what_is_closed_in_the_first_moment_of_the_clock_is_forced_after_the_gra
     }
 }
 
-/// The reason of a close is there before, or with, the moment that its grace counts from: whoever
-/// judges in between must not take another moment for that.
+/// A close stores the moment that its grace counts from before its reason. Otherwise the reaper could
+/// load the reason of this close and the moment of an earlier one, and force too early.
 #[tokio::test]
 async fn the_grace_of_a_close_is_never_that_of_an_earlier_one() {
     const ROUNDS: usize = 100;
