@@ -45,9 +45,9 @@ impl Kind {
 }
 
 /// Clients that ask one after the other until they are told to stop. Each request that fails is
-/// counted and not tried again, except where it never left the client: gRPC's specification has
-/// its libraries send those again ("transparent retries", gRFC A6), and so do hyper-util's client
-/// and all browsers. tonic does not, so that [`Grpc`] does it here.
+/// counted and not tried again, except one that the server has never seen, once: RFC 9113, section
+/// 6.8, and gRPC's specification (gRFC A6, "transparent retries") have clients send those again.
+/// hyper-util does so in most cases, tonic in none; how many there were is counted as well.
 #[derive(Debug)]
 pub struct Load {
     kind: Kind,
@@ -63,6 +63,8 @@ pub struct Felt {
     pub times: Vec<Duration>,
     /// Those that were not, by what they got.
     pub failed: BTreeMap<String, usize>,
+    /// Those that went out again, since the connection ended before they were sent.
+    pub sent_again: usize,
 }
 
 impl Felt {
@@ -134,6 +136,7 @@ impl Load {
         while let Some(client) = self.clients.join_next().await {
             let client = client.unwrap();
             felt.times.extend(client.times);
+            felt.sent_again += client.sent_again;
             for (what, times) in client.failed {
                 *felt.failed.entry(what).or_default() += times;
             }
@@ -154,51 +157,71 @@ fn http_client(kind: Kind) -> Pool {
 }
 
 trait Ask: Send + 'static {
-    fn ask(&mut self) -> impl Future<Output = Result<(), String>> + Send;
+    fn ask(&mut self) -> impl Future<Output = Result<(), Failed>> + Send;
+}
+
+struct Failed {
+    what: String,
+    never_seen: bool,
+}
+
+impl Failed {
+    fn of(error: &(dyn Error + 'static)) -> Self {
+        Self {
+            what: told(error),
+            never_seen: never_seen(error),
+        }
+    }
 }
 
 struct Http(Pool, SocketAddr);
 
 impl Ask for Http {
-    async fn ask(&mut self) -> Result<(), String> {
+    async fn ask(&mut self) -> Result<(), Failed> {
         let uri = format!("http://{}/", self.1);
         let request = Request::get(uri).body(Empty::new()).unwrap();
         let response = self
             .0
             .request(request)
             .await
-            .map_err(|error| told(&error))?;
+            .map_err(|error| Failed::of(&error))?;
         if response.status() != StatusCode::OK {
-            return Err(response.status().to_string());
+            return Err(Failed {
+                what: response.status().to_string(),
+                never_seen: false,
+            });
         }
         let body = response.into_body().collect().await;
-        body.map(drop).map_err(|error| told(&error))
+        body.map(drop).map_err(|error| Failed {
+            what: told(&error),
+            never_seen: false,
+        })
     }
 }
 
 struct Grpc(EchoClient<Channel>);
 
 impl Ask for Grpc {
-    async fn ask(&mut self) -> Result<(), String> {
-        // Once, as gRFC A6 has it for what may have been a race with the end of the connection.
-        for may_send_again in [true, false] {
-            let message = "hello".to_owned();
-            match self.0.unary(EchoRequest { message }).await {
-                Err(status) if may_send_again && never_left(&status) => {}
-                reply => return reply.map(drop).map_err(|status| told(&status)),
-            }
-        }
-        unreachable!("the second time returns");
+    async fn ask(&mut self) -> Result<(), Failed> {
+        let message = "hello".to_owned();
+        let reply = self.0.unary(EchoRequest { message }).await;
+        reply.map(drop).map_err(|status| Failed::of(&status))
     }
 }
 
-/// Whether the request was still queued in the client when its connection ended. hyper reports
-/// that as a cancellation; what was sent and not answered has another kind.
-fn never_left(error: &(dyn Error + 'static)) -> bool {
+/// Whether the server has not seen the request: it was still queued in the client when its
+/// connection ended, which hyper reports as a cancellation, or GOAWAY came first. One that was sent
+/// and lost with its connection is an error of I/O.
+fn never_seen(error: &(dyn Error + 'static)) -> bool {
     let mut source = Some(error);
     while let Some(error) = source {
-        if let Some(error) = error.downcast_ref::<hyper::Error>() {
-            return error.is_canceled();
+        if let Some(error) = error.downcast_ref::<hyper::Error>()
+            && error.is_canceled()
+        {
+            return true;
+        }
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
         }
         source = error.source();
     }
@@ -209,9 +232,14 @@ async fn ask(mut client: impl Ask, stop: Arc<AtomicBool>, pause: Duration) -> Fe
     let mut felt = Felt::default();
     while !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
-        match client.ask().await {
+        let mut asked = client.ask().await;
+        if asked.as_ref().is_err_and(|failed| failed.never_seen) {
+            felt.sent_again += 1;
+            asked = client.ask().await;
+        }
+        match asked {
             Ok(()) => felt.times.push(began.elapsed()),
-            Err(what) => *felt.failed.entry(what).or_default() += 1,
+            Err(failed) => *felt.failed.entry(failed.what).or_default() += 1,
         }
         sleep(pause).await;
     }
