@@ -18,7 +18,7 @@ use tower_ops_resources::{CloseOutcome, Registry, RegistryBuilder, UseError};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Counts its closes, and notices one while it is in use.
+/// Counts its closes, and those while it is in use.
 #[derive(Debug, Default)]
 struct Probe {
     users: AtomicUsize,
