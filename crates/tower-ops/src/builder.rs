@@ -5,11 +5,11 @@ use tower_ops_lifecycle::{Lifecycle, LifecycleBuilder};
 use tower_ops_metrics::{Metrics, MetricsBuilder, Prometheus};
 use tower_ops_request_id::RequestIds;
 use tower_ops_requests::{RequestTracker, RequestTrackerBuilder};
-use tower_ops_state::StateBuilder;
+use tower_ops_state::{State, StateBuilder};
 
 use crate::addr::{OpsAddr, into_text};
 use crate::recorder::Recorder;
-use crate::restoring::StateChanges;
+use crate::restoring::{self, Process};
 
 /// From a health check to a day: in seconds.
 const LIFETIMES: [f64; 10] = [
@@ -42,7 +42,8 @@ pub struct OpsBuilder {
     pub(crate) admin: AdminBuilder,
     pub(crate) tokens: TokensBuilder,
     pub(crate) version: Option<String>,
-    pub(crate) state: StateChanges,
+    pub(crate) state: Option<StateBuilder>,
+    pub(crate) process: Process,
     pub(crate) state_before_ready: bool,
     pub(crate) prestop: Option<Access>,
     pub(crate) probe_aliases: bool,
@@ -57,10 +58,11 @@ pub struct OpsBuilder {
 impl OpsBuilder {
     pub(crate) fn new(name: String) -> Self {
         Self {
-            admin: Admin::builder(name.as_str()),
+            admin: Admin::builder(name_of_parts(&name)),
             tokens: Tokens::builder(),
             version: None,
-            state: StateChanges::default(),
+            state: None,
+            process: Process::default(),
             state_before_ready: false,
             prestop: Some(Access::Public),
             name,
@@ -260,7 +262,10 @@ impl OpsBuilder {
     /// ```
     #[must_use]
     pub fn version(mut self, version: impl Into<String>) -> Self {
-        self.version = Some(version.into());
+        let version = version.into();
+        self.admin = self.admin.version(version.as_str());
+        self.state = self.state.map(|state| state.version(version.as_str()));
+        self.version = Some(version);
         self
     }
 
@@ -286,19 +291,25 @@ impl OpsBuilder {
     /// # let _ = ops;
     /// ```
     #[must_use]
-    pub fn state(
-        mut self,
-        change: impl FnOnce(StateBuilder) -> StateBuilder + Send + 'static,
-    ) -> Self {
-        self.state.push(change);
+    pub fn state(mut self, change: impl FnOnce(StateBuilder) -> StateBuilder) -> Self {
+        let state = self.state.take().unwrap_or_else(|| {
+            let version = self.version.as_deref().unwrap_or("unknown");
+            let process = self.process.clone();
+            State::builder(name_of_parts(&self.name), version)
+                .restore_when(move || process.may_be_restored())
+        });
+        self.state = Some(change(state));
         self
     }
 
     /// Has the service not ready before a [state](Self::state) was restored: for an instance that
     /// takes over from another.
     #[must_use]
-    pub const fn state_before_ready(mut self) -> Self {
-        self.state_before_ready = true;
+    pub fn state_before_ready(mut self) -> Self {
+        if !self.state_before_ready {
+            self.state_before_ready = true;
+            self.lifecycle = self.lifecycle.expect_step(restoring::STEP);
+        }
         self
     }
 
@@ -392,5 +403,15 @@ impl OpsBuilder {
         self.grpc_methods
             .extend(methods.into_iter().map(Into::into));
         self
+    }
+}
+
+/// The name that the parts are given. Where there is none, that is one problem of the service, and
+/// not of each part as well.
+fn name_of_parts(name: &str) -> &str {
+    if name.trim().is_empty() {
+        "unnamed"
+    } else {
+        name
     }
 }
