@@ -7,8 +7,11 @@ use tower_ops_metrics::Prometheus;
 use tower_ops_requests::RequestTracker;
 use tower_ops_state::{State, StateService};
 
-use crate::metrics_page::MetricsPage;
-use crate::state_page::StatePage;
+use self::metrics_page::MetricsPage;
+use self::state_page::StatePage;
+
+mod metrics_page;
+mod state_page;
 
 /// What the bundle mounts on the operations endpoint.
 pub(crate) struct Mounts<'a> {

@@ -1,10 +1,11 @@
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use http::HeaderName;
 use tower_ops_admin::Tokens;
 use tower_ops_connections::Connection;
 use tower_ops_core::config::ConfigError;
+use tower_ops_core::sync::Mutex;
 use tower_ops_health::Details;
 use tower_ops_metrics::Prometheus;
 use tower_ops_observe::ObserveLayer;
@@ -12,17 +13,17 @@ use tower_ops_requests::RequestTrackerBuilder;
 use tower_ops_state::StateBuilder;
 use tower_ops_trace::Spans;
 
-use crate::builder::OpsBuilder;
-use crate::connection_facts::ConnectionFacts;
+use super::OpsBuilder;
+use super::names::{is_grpc_method, is_of_http};
+use super::recorder::{Recorder, build_metrics};
 use crate::drain;
 use crate::layer::OpsLayer;
+use crate::layer::connection_facts::ConnectionFacts;
+use crate::layer::observers::Observers;
+use crate::layer::trusted_proxies::TrustedProxies;
 use crate::mounts::{self, Mounts};
-use crate::names::{is_grpc_method, is_of_http};
-use crate::observers::Observers;
 use crate::ops::{Ops, Parts};
-use crate::recorder::{Recorder, build_metrics};
 use crate::restoring;
-use crate::trusted_proxies::TrustedProxies;
 
 impl OpsBuilder {
     /// Checks the configuration without building anything. Reads the tokens, from wherever they
@@ -81,7 +82,7 @@ impl OpsBuilder {
         let health = health.build()?;
         let tracker = requests.map(RequestTrackerBuilder::build).transpose()?;
         let lifecycle = lifecycle.build()?;
-        drain::take_part(&lifecycle, &connections, tracker.as_ref());
+        drain::register(&lifecycle, &connections, tracker.as_ref());
         let process = self.process;
         let bound = process.bind(&lifecycle, &health);
         state = state.map(|state| {

@@ -1,9 +1,21 @@
 use tower_ops_admin::{Access, AdminBuilder, Secret, TokensBuilder};
 
-use crate::builder::OpsBuilder;
+use super::OpsBuilder;
+use super::addr::{OpsAddr, into_text};
 
 /// The operations endpoint.
 impl OpsBuilder {
+    /// Where the operations endpoint listens: an IP address and a port, as text or as
+    /// an address.
+    /// `[::]:8080` by default, which is IPv4 as well, since probes come to the pod's
+    /// address. Port 0 takes a free one from 8080 to 9000, or any with
+    /// [`ephemeral_port`](tower_ops_admin::AdminBuilder::ephemeral_port).
+    #[must_use]
+    pub fn ops_addr(mut self, addr: impl OpsAddr) -> Self {
+        self.ops_addr = into_text(addr);
+        self
+    }
+
     /// Adds a bearer token with which operators may see details and close connections on the
     /// operations endpoint. It has at least 16 characters. None by default: then nobody may close
     /// any. Details of health checks need it as well, unless [`health`](Self::health) sets who may
@@ -68,6 +80,33 @@ impl OpsBuilder {
     #[must_use]
     pub fn operations(mut self, change: impl FnOnce(AdminBuilder) -> AdminBuilder) -> Self {
         self.admin = change(self.admin);
+        self
+    }
+
+    /// The application's version, for the index of the operations endpoint and for what is said of
+    /// its state.
+    ///
+    /// ```
+    /// use tower_ops::Ops;
+    ///
+    /// let ops = Ops::builder("orders").version(env!("CARGO_PKG_VERSION"));
+    /// # let _ = ops;
+    /// ```
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        let version = version.into();
+        self.admin = self.admin.version(version.as_str());
+        self.state = self.state.map(|state| state.version(version.as_str()));
+        self.version = Some(version);
+        self
+    }
+
+    /// Whether `/requests` on the operations endpoint shows everybody the paths,
+    /// peers, request ids and notes of requests. It does not by default: they
+    /// come from clients, or are about them.
+    #[must_use]
+    pub const fn request_details(mut self, everybody: bool) -> Self {
+        self.request_details = everybody;
         self
     }
 

@@ -11,7 +11,7 @@ const FIRST: &str = "server_in_flight_requests";
 
 /// Where the metrics go.
 #[derive(Debug)]
-pub(crate) enum Recorder {
+pub(super) enum Recorder {
     /// Into one that is the process's as well, if the process has none yet.
     Process,
     /// Into one that only this `Ops` has.
@@ -21,7 +21,7 @@ pub(crate) enum Recorder {
 }
 
 /// Logs a warning about whatever would lose metrics or change them, and could not be refused.
-pub(crate) fn build_metrics(
+pub(super) fn build_metrics(
     builder: MetricsBuilder,
     recorder: Recorder,
 ) -> Result<(Metrics, Option<Prometheus>), ConfigError> {

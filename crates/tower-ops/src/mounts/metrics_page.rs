@@ -14,7 +14,7 @@ use tower_service::Service;
 
 /// `/metrics`: the metrics with the current uptime, or how to have them shown here.
 #[derive(Clone, Debug)]
-pub(crate) struct MetricsPage {
+pub(super) struct MetricsPage {
     prometheus: Option<Prometheus>,
     buckets: Arc<Buckets>,
     metrics: Option<MetricsService>,
@@ -22,7 +22,7 @@ pub(crate) struct MetricsPage {
 }
 
 impl MetricsPage {
-    pub(crate) fn new(prometheus: Option<&Prometheus>, lifecycle: &Lifecycle) -> Self {
+    pub(super) fn new(prometheus: Option<&Prometheus>, lifecycle: &Lifecycle) -> Self {
         // A recorder of ours has buckets for everything of ours.
         let foreign = prometheus.filter(|it| it.recorder().is_none());
         Self {
