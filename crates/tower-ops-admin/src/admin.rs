@@ -239,7 +239,7 @@ impl Admin {
     }
 
     fn authorize(&self, headers: &HeaderMap, needs: Access) -> Result<(), Answer> {
-        let Err(refusal) = self.config.tokens.check(headers, needs) else {
+        let Err(refusal) = self.config.tokens.authorize(headers, needs) else {
             return Ok(());
         };
         let (status, problem) = match refusal {

@@ -139,6 +139,16 @@ impl AdminBuilder {
         self
     }
 
+    /// Returns the path of a mount that overlaps with `path`, or with a path below it. Use it to
+    /// check what an application has mounted before you mount a service of your own, with its
+    /// subpaths.
+    #[must_use]
+    pub fn overlap(&self, path: &str) -> Option<&str> {
+        let mut mounts = self.config.mounts.iter();
+        let mount = mounts.find(|mount| mount.serves(path) || is_at_or_below(path, &mount.path))?;
+        Some(&mount.path)
+    }
+
     /// Adds a host name, without a port, under which requests are accepted, such as
     /// `ops.orders.example.com`. IP addresses, `localhost`, single labels and names that end in
     /// `.localhost`, `.local`, `.internal` or `.svc` always are.
@@ -274,6 +284,11 @@ fn mount_problems(mount: &Mount) -> Vec<String> {
         }
     }
     problems
+}
+
+fn is_at_or_below(base: &str, path: &str) -> bool {
+    let rest = path.strip_prefix(base);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 pub(crate) fn path_problem(path: &str) -> Option<&'static str> {

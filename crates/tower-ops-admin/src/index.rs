@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
-use tower_ops_core::http::{Accept, Answer};
+use tower_ops_core::http::{Accept, Answer, millis};
 
 use crate::builder::Config;
 
@@ -39,7 +39,7 @@ struct Info<'a> {
     version: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     phase: Option<&'a str>,
-    uptime_seconds: u64,
+    uptime_ms: f64,
     pid: u32,
     tower_ops: &'static str,
     info: BTreeMap<&'a str, &'a str>,
@@ -70,7 +70,7 @@ pub(crate) fn info(config: &Config) -> Answer {
         name: &config.name,
         version: config.version.as_deref(),
         phase: phase.as_deref(),
-        uptime_seconds: config.started_at.elapsed().as_secs(),
+        uptime_ms: millis(config.started_at.elapsed()),
         pid: std::process::id(),
         tower_ops: env!("CARGO_PKG_VERSION"),
         info: pairs(config),

@@ -93,7 +93,7 @@ impl Tokens {
     /// Returns whether a request with these headers may do what needs that access.
     #[must_use]
     pub fn allow(&self, headers: &HeaderMap, access: Access) -> bool {
-        self.check(headers, access).is_ok()
+        self.authorize(headers, access).is_ok()
     }
 
     /// Returns what the token in these headers permits; `None` without one, or with an unknown one.
@@ -139,7 +139,7 @@ impl Tokens {
         self.inner.as_ref().is_some_and(|it| !it.read.is_empty())
     }
 
-    pub(crate) fn check(&self, headers: &HeaderMap, access: Access) -> Result<(), Refusal> {
+    pub(crate) fn authorize(&self, headers: &HeaderMap, access: Access) -> Result<(), Refusal> {
         let needs = match access {
             Access::Public | Access::Own => return Ok(()),
             Access::Read => match &self.inner {

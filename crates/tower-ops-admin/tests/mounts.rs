@@ -221,6 +221,7 @@ async fn the_index_is_for_people_and_programs() {
     assert_eq!(info["tower_ops"], env!("CARGO_PKG_VERSION"));
     assert_eq!(info["pid"], std::process::id());
     assert_eq!(info["info"]["commit"], "ab12cd");
+    assert!(info["uptime_ms"].is_f64(), "{info}");
 
     for path in ["/", "/info"] {
         let head = ask(&admin, request(Method::HEAD, path)).await;

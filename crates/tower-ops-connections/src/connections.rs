@@ -153,15 +153,19 @@ impl Connections {
     /// after the exchange in flight, HTTP/2 after its streams, and the handlers of upgraded
     /// connections learn of it by [`Connection::closing`]. A connection of HTTP/1 without an
     /// exchange in flight waits for one more request up to the [linger](ConnectionsBuilder::linger),
-    /// so a drain takes at least as long if clients keep silent connections. At the deadline,
-    /// `timeout` from now, whatever is still open is cut off.
+    /// so a drain takes at least as long if clients keep silent connections. After
+    /// `timeout` whatever is still open is cut off; with `None` nothing is, until another drain of
+    /// the same connections does it.
     ///
     /// # Cancel safety
     ///
     /// If the future is dropped, the connections still close, but nothing is cut off at the
     /// deadline.
-    pub fn drain(&self, timeout: Duration) -> impl Future<Output = DrainReport> + Send + 'static {
-        Arc::clone(&self.shared).drain(timeout)
+    pub fn drain(
+        &self,
+        timeout: impl Into<Option<Duration>>,
+    ) -> impl Future<Output = DrainReport> + Send + 'static {
+        Arc::clone(&self.shared).drain(timeout.into())
     }
 
     /// Completes when a drain has begun and no connection is open. Give it to axum's or tonic's

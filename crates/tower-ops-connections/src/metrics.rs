@@ -4,10 +4,10 @@ use std::io;
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Label};
+use tower_ops_core::accept::is_shortage;
 use tower_ops_core::recorder::{Description, LateCounter, RecorderHandle};
 
 use crate::record::Record;
-use crate::serve::accept::is_shortage;
 use crate::{CloseReason, Protocol, RejectReason};
 
 const ACTIVE: &str = "server_active_connections";

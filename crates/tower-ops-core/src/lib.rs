@@ -4,6 +4,7 @@
 //! | module | holds | feature |
 //! |---|---|---|
 //! | [`config`] | [`ConfigError`](config::ConfigError), every problem of a configuration at once, and [`StartError`](config::StartError), why something could not be started | |
+//! | [`accept`](mod@accept) | what an error of accepting a connection is about | |
 //! | [`panic`](mod@panic) | calls whose panic is an error, and the text of a panic | |
 //! | [`sync`] | a lock that a panic does not poison | |
 //! | [`file`](mod@file) | replacing a file as a whole | |
@@ -24,6 +25,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod accept;
 pub mod config;
 pub mod file;
 #[cfg(feature = "http")]

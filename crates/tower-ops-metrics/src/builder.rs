@@ -111,23 +111,25 @@ impl MetricsBuilder {
         self
     }
 
-    /// Whether this can be built.
+    /// Checks the configuration without building anything.
     ///
     /// # Errors
     ///
-    /// If the configuration is invalid; the error lists every problem.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    /// If anything in it is invalid. The error lists every problem.
+    pub fn validate(&self) -> Result<(), ConfigError> {
         ConfigError::check("the metrics", self.problems())
     }
 
-    /// Whether this can be built [with a Prometheus recorder](Self::build_prometheus).
+    /// Checks the configuration for [`build_prometheus`](Self::build_prometheus), without building
+    /// anything.
     ///
     /// # Errors
     ///
-    /// If the configuration is invalid; the error lists every problem.
+    /// If anything in it is invalid, or a [recorder](Self::recorder) is set. The error lists every
+    /// problem.
     #[cfg(feature = "prometheus")]
     #[cfg_attr(docsrs, doc(cfg(feature = "prometheus")))]
-    pub fn check_prometheus(&self) -> Result<(), ConfigError> {
+    pub fn validate_prometheus(&self) -> Result<(), ConfigError> {
         let mut problems = self.problems();
         if self.recorder.is_some() {
             problems.push(
@@ -146,7 +148,7 @@ impl MetricsBuilder {
     ///
     /// If the configuration is invalid; the error lists every problem.
     pub fn build(self) -> Result<Metrics, ConfigError> {
-        self.check()?;
+        self.validate()?;
         Ok(self.into_metrics())
     }
 
@@ -162,11 +164,24 @@ impl MetricsBuilder {
     #[cfg(feature = "prometheus")]
     #[cfg_attr(docsrs, doc(cfg(feature = "prometheus")))]
     pub fn build_prometheus(self) -> Result<(Metrics, Prometheus), ConfigError> {
-        self.check_prometheus()?;
+        self.validate_prometheus()?;
         let prometheus = Prometheus::new(self.buckets());
         let mut builder = self;
         builder.recorder = prometheus.recorder();
         Ok((builder.into_metrics(), prometheus))
+    }
+
+    /// Builds a Prometheus recorder with these buckets alone, without metrics, to
+    /// [install](Prometheus::install) it first. Its upkeep is driven by a thread.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration is invalid. The error lists every problem.
+    #[cfg(feature = "prometheus")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "prometheus")))]
+    pub fn build_recorder(&self) -> Result<Prometheus, ConfigError> {
+        self.validate()?;
+        Ok(Prometheus::new(self.buckets()))
     }
 
     /// Gives these buckets to a recorder that you build and install yourself: the exporter
@@ -195,7 +210,7 @@ impl MetricsBuilder {
         &self,
         exporter: PrometheusBuilder,
     ) -> Result<PrometheusBuilder, ConfigError> {
-        self.check()?;
+        self.validate()?;
         Ok(with_buckets(exporter, self.buckets()))
     }
 

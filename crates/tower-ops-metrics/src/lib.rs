@@ -92,6 +92,8 @@ pub use metrics::{
     describe_histogram, gauge, histogram, set_default_local_recorder, with_local_recorder,
 };
 pub use tower_ops_core::config::ConfigError;
+#[cfg(feature = "prometheus")]
+pub use tower_ops_core::http::AnswerBody;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

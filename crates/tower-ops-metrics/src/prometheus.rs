@@ -7,13 +7,11 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http::{Method, Request, Response, StatusCode};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
+use tower_ops_core::http::{Answer, AnswerBody};
 use tower_service::Service;
 
 /// How often samples are folded into their histograms. Until then each takes 16
@@ -190,7 +188,7 @@ pub struct MetricsService {
 }
 
 impl<B> Service<Request<B>> for MetricsService {
-    type Response = Response<Full<Bytes>>;
+    type Response = Response<AnswerBody>;
     type Error = Infallible;
     type Future = Ready<Result<Self::Response, Infallible>>;
 
@@ -199,27 +197,14 @@ impl<B> Service<Request<B>> for MetricsService {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let mut response = Response::new(Full::default());
-        let headers = response.headers_mut();
-        let no_store = HeaderValue::from_static("no-store");
-        headers.insert(CACHE_CONTROL, no_store);
-        let nosniff = HeaderValue::from_static("nosniff");
-        headers.insert(X_CONTENT_TYPE_OPTIONS, nosniff);
-        if matches!(*request.method(), Method::GET | Method::HEAD) {
-            let text = HeaderValue::from_static("text/plain; version=0.0.4");
-            headers.insert(CONTENT_TYPE, text);
-            // The body goes out for HEAD as well: the transport cuts it, and
-            // sends its length.
-            *response.body_mut() = Full::from(self.prometheus.render());
-        } else {
-            let allow = HeaderValue::from_static("GET, HEAD, OPTIONS");
-            headers.insert(ALLOW, allow);
-            if *request.method() == Method::OPTIONS {
-                headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
-            } else {
-                *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-            }
-        }
-        ready(Ok(response))
+        let method = request.method();
+        let answer = match *method {
+            Method::GET | Method::HEAD => Answer::text(StatusCode::OK, self.prometheus.render())
+                .with_content_type("text/plain; version=0.0.4"),
+            // Its answer has no body: nothing is rendered for it.
+            Method::OPTIONS => Answer::text(StatusCode::OK, ""),
+            _ => Answer::method_not_allowed(&["GET", "HEAD"]),
+        };
+        ready(Ok(answer.into_response(method)))
     }
 }

@@ -99,7 +99,7 @@ fn small(max_series: usize) -> MetricsBuilder {
 
 /// The least `max_series` of [`small`].
 fn least() -> usize {
-    (0..).find(|&max| small(max).check().is_ok()).unwrap()
+    (0..).find(|&max| small(max).validate().is_ok()).unwrap()
 }
 
 fn scrape(prometheus: &Prometheus) -> Scrape {

@@ -5,7 +5,7 @@ use tower_ops_metrics::{DEFAULT_MAX_SERIES, Metrics, MetricsBuilder};
 /// Changes the defaults, and returns the problems.
 fn problems(change: impl FnOnce(MetricsBuilder) -> MetricsBuilder) -> Vec<String> {
     let builder = change(Metrics::builder());
-    let checked = builder.check();
+    let checked = builder.validate();
     #[cfg(feature = "prometheus")]
     assert_eq!(checked, builder.clone().build_prometheus().map(drop));
     assert_eq!(checked, builder.build().map(drop));

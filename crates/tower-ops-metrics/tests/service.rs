@@ -50,6 +50,7 @@ async fn head_answers_as_get_does() {
     let get = ask(&prometheus, Method::GET).await;
     assert_eq!(head.status(), StatusCode::OK);
     assert_eq!(head.headers(), get.headers());
+    assert!(head.body().is_empty());
 }
 
 #[tokio::test]
@@ -65,7 +66,7 @@ async fn other_methods_are_refused() {
         let response = ask(&prometheus, method).await;
         assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(response.headers()["allow"], "GET, HEAD, OPTIONS");
-        assert!(response.body().is_empty());
+        assert_eq!(response.headers()["content-type"], "application/json");
     }
     let response = ask(&prometheus, Method::OPTIONS).await;
     assert_eq!(response.status(), StatusCode::OK);

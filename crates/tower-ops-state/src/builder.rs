@@ -66,6 +66,14 @@ impl StateBuilder {
         }
     }
 
+    /// Sets the version of the application, in place of the one that
+    /// [`State::builder`] was given.
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.settings.version = version.into();
+        self
+    }
+
     /// Adds a part of the state. Participants are captured and committed in the order in which they
     /// were added, and rolled back in the reverse order. At most 256.
     #[must_use]

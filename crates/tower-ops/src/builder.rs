@@ -5,11 +5,17 @@ use tower_ops_lifecycle::{Lifecycle, LifecycleBuilder};
 use tower_ops_metrics::{Metrics, MetricsBuilder, Prometheus};
 use tower_ops_request_id::RequestIds;
 use tower_ops_requests::{RequestTracker, RequestTrackerBuilder};
-use tower_ops_state::StateBuilder;
+use tower_ops_state::{State, StateBuilder};
 
-use crate::addr::{OpsAddr, into_text};
-use crate::recorder::Recorder;
-use crate::restoring::StateChanges;
+use self::recorder::Recorder;
+use crate::restoring::{self, Process};
+
+pub(crate) mod addr;
+mod build;
+mod for_tests;
+mod names;
+mod operations;
+mod recorder;
 
 /// From a health check to a day: in seconds.
 const LIFETIMES: [f64; 10] = [
@@ -28,39 +34,41 @@ const CHECKS: [f64; 8] = [0.000_1, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0];
 /// Configures an [`Ops`](crate::Ops). Made by [`Ops::builder`](crate::Ops::builder).
 #[derive(Debug)]
 pub struct OpsBuilder {
-    pub(crate) name: String,
-    pub(crate) ops_addr: String,
-    pub(crate) request_id_header: Option<String>,
-    pub(crate) request_ids: RequestIds,
-    pub(crate) metrics: MetricsBuilder,
-    pub(crate) recorder: Recorder,
-    pub(crate) health: HealthBuilder,
-    pub(crate) connections: ConnectionsBuilder,
-    pub(crate) lifecycle: LifecycleBuilder,
-    pub(crate) requests: Option<RequestTrackerBuilder>,
-    pub(crate) request_details: bool,
-    pub(crate) admin: AdminBuilder,
-    pub(crate) tokens: TokensBuilder,
-    pub(crate) version: Option<String>,
-    pub(crate) state: StateChanges,
-    pub(crate) state_before_ready: bool,
-    pub(crate) prestop: Option<Access>,
-    pub(crate) probe_aliases: bool,
+    name: String,
+    ops_addr: String,
+    request_id_header: Option<String>,
+    request_ids: RequestIds,
+    metrics: MetricsBuilder,
+    recorder: Recorder,
+    health: HealthBuilder,
+    connections: ConnectionsBuilder,
+    lifecycle: LifecycleBuilder,
+    requests: Option<RequestTrackerBuilder>,
+    request_details: bool,
+    admin: AdminBuilder,
+    tokens: TokensBuilder,
+    version: Option<String>,
+    state: Option<StateBuilder>,
+    process: Process,
+    state_before_ready: bool,
+    prestop: Option<Access>,
+    probe_aliases: bool,
     #[cfg(feature = "tls")]
-    pub(crate) tls: Option<tower_ops_connections::Tls>,
-    pub(crate) extended_connect: bool,
-    pub(crate) trusted_proxies: Vec<String>,
-    pub(crate) spans: bool,
-    pub(crate) grpc_methods: Vec<String>,
+    tls: Option<tower_ops_connections::Tls>,
+    extended_connect: bool,
+    trusted_proxies: Vec<String>,
+    spans: bool,
+    grpc_methods: Vec<String>,
 }
 
 impl OpsBuilder {
     pub(crate) fn new(name: String) -> Self {
         Self {
-            admin: Admin::builder(name.as_str()),
+            admin: Admin::builder(name_of_parts(&name)),
             tokens: Tokens::builder(),
             version: None,
-            state: StateChanges::default(),
+            state: None,
+            process: Process::default(),
             state_before_ready: false,
             prestop: Some(Access::Public),
             name,
@@ -86,17 +94,6 @@ impl OpsBuilder {
             spans: true,
             grpc_methods: Vec::new(),
         }
-    }
-
-    /// Where the operations endpoint listens: an IP address and a port, as text or as
-    /// an address.
-    /// `[::]:8080` by default, which is IPv4 as well, since probes come to the pod's
-    /// address. Port 0 takes a free one from 8080 to 9000, or any with
-    /// [`ephemeral_port`](tower_ops_admin::AdminBuilder::ephemeral_port).
-    #[must_use]
-    pub fn ops_addr(mut self, addr: impl OpsAddr) -> Self {
-        self.ops_addr = into_text(addr);
-        self
     }
 
     /// The header that carries the request id. `x-request-id` by default.
@@ -184,15 +181,6 @@ impl OpsBuilder {
         self
     }
 
-    /// Whether `/requests` on the operations endpoint shows everybody the paths,
-    /// peers, request ids and notes of requests. It does not by default: they
-    /// come from clients, or are about them.
-    #[must_use]
-    pub const fn request_details(mut self, everybody: bool) -> Self {
-        self.request_details = everybody;
-        self
-    }
-
     /// Adds a health check. It runs once a period beside the application; `/ready` is
     /// 503 while a [critical](Check::critical) one is down.
     ///
@@ -249,21 +237,6 @@ impl OpsBuilder {
         self
     }
 
-    /// The application's version, for the index of the operations endpoint and for what is said of
-    /// its state.
-    ///
-    /// ```
-    /// use tower_ops::Ops;
-    ///
-    /// let ops = Ops::builder("orders").version(env!("CARGO_PKG_VERSION"));
-    /// # let _ = ops;
-    /// ```
-    #[must_use]
-    pub fn version(mut self, version: impl Into<String>) -> Self {
-        self.version = Some(version.into());
-        self
-    }
-
     /// Gives the service a state that can be captured and restored at `/state` of the operations
     /// endpoint, by whoever has the token of `TOWER_OPS_STATE_TOKEN`; without one it is closed.
     ///
@@ -286,19 +259,25 @@ impl OpsBuilder {
     /// # let _ = ops;
     /// ```
     #[must_use]
-    pub fn state(
-        mut self,
-        change: impl FnOnce(StateBuilder) -> StateBuilder + Send + 'static,
-    ) -> Self {
-        self.state.push(change);
+    pub fn state(mut self, change: impl FnOnce(StateBuilder) -> StateBuilder) -> Self {
+        let state = self.state.take().unwrap_or_else(|| {
+            let version = self.version.as_deref().unwrap_or("unknown");
+            let process = self.process.clone();
+            State::builder(name_of_parts(&self.name), version)
+                .restore_when(move || process.may_be_restored())
+        });
+        self.state = Some(change(state));
         self
     }
 
     /// Has the service not ready before a [state](Self::state) was restored: for an instance that
     /// takes over from another.
     #[must_use]
-    pub const fn state_before_ready(mut self) -> Self {
-        self.state_before_ready = true;
+    pub fn state_before_ready(mut self) -> Self {
+        if !self.state_before_ready {
+            self.state_before_ready = true;
+            self.lifecycle = self.lifecycle.expect_step(restoring::STEP);
+        }
         self
     }
 
@@ -392,5 +371,15 @@ impl OpsBuilder {
         self.grpc_methods
             .extend(methods.into_iter().map(Into::into));
         self
+    }
+}
+
+/// The name that the parts are given. Where there is none, that is one problem of the service, and
+/// not of each part as well.
+fn name_of_parts(name: &str) -> &str {
+    if name.trim().is_empty() {
+        "unnamed"
+    } else {
+        name
     }
 }

@@ -6,12 +6,14 @@ use tower_ops_connections::{Connections, DrainReport};
 use tower_ops_lifecycle::{Drain, Lifecycle};
 use tower_ops_requests::RequestTracker;
 
-/// Longer than any drain: its deadline is the lifecycle's.
-pub(crate) const UNTIL_TOLD: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+/// How long no request may begin on a server that does not show when it has stopped, until it
+/// counts as idle: it may still read a request that it accepted before.
+const SETTLE: Duration = Duration::from_millis(500);
 
-/// Has the drain of a process last until its connections are closed and its requests
-/// have ended, and names those that were cut off at the deadline.
-pub(crate) fn take_part(
+/// Makes the connections and the requests one participant of the process's drain. It is done when
+/// the connections are closed and the requests have ended. At the drain's deadline it cuts off the
+/// others, and reports them.
+pub(crate) fn register(
     lifecycle: &Lifecycle,
     connections: &Connections,
     tracker: Option<&RequestTracker>,
@@ -19,59 +21,64 @@ pub(crate) fn take_part(
     let connections = connections.clone();
     let tracker = tracker.cloned();
     lifecycle.on_drain_independent("connections", async move |drain| {
-        let idle = async {
-            let closed = connections.drain(UNTIL_TOLD);
-            // Requests that came by other servers, and tasks, are on no connection here.
-            match &tracker {
-                Some(tracker) if drain.has_untracked_servers() => {
-                    tokio::join!(closed, settled(tracker)).0
-                }
-                Some(tracker) => tokio::join!(closed, tracker.wait_idle()).0,
-                None => closed.await,
-            }
-        };
         tokio::select! {
-            report = idle => name_lost(&drain, &report),
-            () = drain.expired() => cut(&drain, &connections, tracker.as_ref()).await,
+            report = ended(&drain, &connections, tracker.as_ref()) => report_lost(&drain, &report),
+            () = drain.expired() => cut_off(&drain, &connections, tracker.as_ref()).await,
         }
     });
 }
 
-/// A server that does not show when it has stopped may still read a request that it accepted
-/// before: idle is when nothing has begun for a while.
-const SETTLED: Duration = Duration::from_millis(500);
+/// Waits without a limit: the drain has one.
+async fn ended(
+    drain: &Drain,
+    connections: &Connections,
+    tracker: Option<&RequestTracker>,
+) -> DrainReport {
+    let closed = connections.drain(None);
+    let Some(tracker) = tracker else {
+        return closed.await;
+    };
+    // Tasks, and requests that came by other servers, are on no connection of ours.
+    let idle = async {
+        tracker.wait_idle().await;
+        if drain.has_untracked_servers() {
+            settled(tracker).await;
+        }
+    };
+    tokio::join!(closed, idle).0
+}
 
 async fn settled(tracker: &RequestTracker) {
     loop {
         tracker.wait_idle().await;
         let ended = tracker.stats().total();
-        sleep(SETTLED).await;
+        sleep(SETTLE).await;
         if tracker.is_idle() && tracker.stats().total() == ended {
             return;
         }
     }
 }
 
-/// Names the connections that broke with requests in flight: nobody cut them off, but their
-/// end was not in order either.
-fn name_lost(drain: &Drain, report: &DrainReport) {
+/// Reports the connections that failed with requests in flight: nothing here cut them off, but
+/// their requests did not end in order.
+fn report_lost(drain: &Drain, report: &DrainReport) {
     for connection in &report.broken {
         drain.aborted(format!("{connection}, lost"));
     }
     drain.aborted_unnamed(count(report.lost.saturating_sub(report.broken.len())));
 }
 
-async fn cut(drain: &Drain, connections: &Connections, tracker: Option<&RequestTracker>) {
-    // First: what is cut is in flight no more.
+async fn cut_off(drain: &Drain, connections: &Connections, tracker: Option<&RequestTracker>) {
+    // First, as what is cut off is not in flight any more.
     let in_flight = tracker.map(RequestTracker::in_flight).unwrap_or_default();
     let awaited = match tracker {
         Some(tracker) => tracker.wait_idle_timeout(Duration::ZERO).await.err(),
         None => None,
     };
     let report = connections.drain(Duration::ZERO).await;
-    name_lost(drain, &report);
+    report_lost(drain, &report);
 
-    // Everything on a connection of ours is cut with it.
+    // A connection of ours is cut off with all of its requests.
     let mut busy = HashSet::new();
     let mut elsewhere = 0;
     for request in &in_flight {
@@ -83,7 +90,7 @@ async fn cut(drain: &Drain, connections: &Connections, tracker: Option<&RequestT
             None => elsewhere += 1,
         }
     }
-    // Of the others, streams and the like are not waited for, and not counted.
+    // Of the others, the drain does not wait for streams and the like, so they are not reported.
     if let Some(running) = awaited {
         let mut left = running.count().min(elsewhere);
         let named = running.requests().iter();

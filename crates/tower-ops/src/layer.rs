@@ -4,8 +4,14 @@ use std::time::Duration;
 use tower_layer::{Identity, Layer, Stack};
 use tower_ops_observe::{CatchPanicLayer, Observe, ObserveLayer, ObserveService};
 
-use crate::observers::Observers;
-use crate::timeout::TimeoutLayer;
+use self::observers::Observers;
+use self::timeout::TimeoutLayer;
+
+pub(crate) mod client_addr;
+pub(crate) mod connection_facts;
+pub(crate) mod observers;
+pub(crate) mod timeout;
+pub(crate) mod trusted_proxies;
 
 /// The layer of the bundle. Made by [`Ops::layer`](crate::Ops::layer).
 ///

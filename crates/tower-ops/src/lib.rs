@@ -66,45 +66,29 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod activity_listener;
-mod addr;
-#[cfg(all(feature = "axum", feature = "tonic"))]
-mod axum_and_grpc;
-mod build;
 mod builder;
-mod client_addr;
-mod connection_facts;
 mod drain;
-mod for_tests;
 mod layer;
-mod metrics_page;
 mod mounts;
-mod names;
-mod observers;
 mod operations;
 mod ops;
-mod probes;
-mod recorder;
+mod readiness;
 mod restoring;
 mod serve;
-mod servers;
 mod setup_warnings;
-mod state_page;
-mod timeout;
-mod trusted_proxies;
 
-pub use self::activity_listener::ActivityListener;
-pub use self::addr::OpsAddr;
-#[cfg(all(feature = "axum", feature = "tonic"))]
-pub use self::axum_and_grpc::axum_and_grpc;
 pub use self::builder::OpsBuilder;
-pub use self::client_addr::ClientAddr;
-pub use self::connection_facts::ConnectionFacts;
+pub use self::builder::addr::OpsAddr;
+pub use self::layer::client_addr::ClientAddr;
+pub use self::layer::connection_facts::ConnectionFacts;
+pub use self::layer::observers::{Observers, ObserversExchange};
+pub use self::layer::timeout::{Timeout, TimeoutFuture, TimeoutLayer};
 pub use self::layer::{OpsLayer, WithCatchPanic, WithTimeout};
-pub use self::observers::{Observers, ObserversExchange};
 pub use self::ops::Ops;
-pub use self::servers::Servers;
-pub use self::timeout::{Timeout, TimeoutFuture, TimeoutLayer};
+pub use self::serve::Servers;
+pub use self::serve::activity_listener::ActivityListener;
+#[cfg(all(feature = "axum", feature = "tonic"))]
+pub use self::serve::axum_and_grpc::axum_and_grpc;
 
 pub use tower_ops_core::config::{ConfigError, StartError};
 

@@ -1,5 +1,5 @@
 use http::{Method, request};
-use tower_ops_admin::{Access, AdminBuilder, ConfigError, Mount, Role, Tokens};
+use tower_ops_admin::{Access, AdminBuilder, Mount, Role, Tokens};
 use tower_ops_connections::Connections;
 use tower_ops_health::Health;
 use tower_ops_lifecycle::Lifecycle;
@@ -7,11 +7,14 @@ use tower_ops_metrics::Prometheus;
 use tower_ops_requests::RequestTracker;
 use tower_ops_state::{State, StateService};
 
-use crate::metrics_page::MetricsPage;
-use crate::state_page::StatePage;
+use self::metrics_page::MetricsPage;
+use self::state_page::StatePage;
+
+mod metrics_page;
+mod state_page;
 
 /// What the bundle mounts on the operations endpoint.
-pub(crate) struct Mounted<'a> {
+pub(crate) struct Mounts<'a> {
     pub(crate) health: &'a Health,
     pub(crate) prometheus: Option<&'a Prometheus>,
     pub(crate) connections: &'a Connections,
@@ -111,20 +114,23 @@ impl Row {
     }
 }
 
-/// Checks what the application has set against the paths of the bundle, before anything is built
-/// that cannot be taken back.
-pub(crate) fn check(admin: &AdminBuilder, probe_aliases: bool) -> Result<(), ConfigError> {
-    // Only the paths matter here.
-    let reserved = |path| Mount::new(path, Health::new().probes()).subpaths();
+/// Returns the problems with what the application has mounted: paths of the bundle, and paths below
+/// them.
+pub(crate) fn overlaps(admin: &AdminBuilder, probe_aliases: bool) -> impl Iterator<Item = String> {
     let rows = TABLE.iter();
-    let rows = rows.filter(|row| row.part != Part::Alias || probe_aliases);
-    let admin = rows.fold(admin.clone(), |admin, row| admin.mount(reserved(row.path)));
-    admin.validate()
+    let rows = rows.filter(move |row| row.part != Part::Alias || probe_aliases);
+    rows.filter_map(|row| {
+        let (path, own) = (admin.overlap(row.path)?, row.path);
+        Some(format!(
+            "operations: mount {path:?}: overlaps with {own:?}, which the operations endpoint has \
+             itself"
+        ))
+    })
 }
 
-impl Mounted<'_> {
+impl Mounts<'_> {
     /// Mounts everything after what the application has mounted.
-    pub(crate) fn on(&self, admin: AdminBuilder) -> AdminBuilder {
+    pub(crate) fn add_to(&self, admin: AdminBuilder) -> AdminBuilder {
         let lifecycle = self.lifecycle.clone();
         let admin = admin.phase(move || lifecycle.phase().as_str().into());
         let mounts = TABLE.iter().filter_map(|row| self.mount(row));

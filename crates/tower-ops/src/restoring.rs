@@ -1,52 +1,28 @@
 use std::fmt;
 use std::future::ready;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use tokio::runtime::Handle;
+use tower_ops_core::sync::Mutex;
 use tower_ops_health::Health;
 use tower_ops_lifecycle::{Lifecycle, Phase};
-use tower_ops_state::{State, StateBuilder};
+use tower_ops_state::State;
 
 /// The start-up step that a process takes which waits for its state.
 pub(crate) const STEP: &str = "state";
 
-/// How the user's state is configured, once there is something to configure.
-#[derive(Default)]
-pub(crate) struct StateChanges(Vec<Change>);
-
-type Change = Box<dyn FnOnce(StateBuilder) -> StateBuilder + Send>;
-
-impl StateChanges {
-    pub(crate) fn push(
-        &mut self,
-        change: impl FnOnce(StateBuilder) -> StateBuilder + Send + 'static,
-    ) {
-        self.0.push(Box::new(change));
-    }
-
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(crate) fn apply(self, builder: StateBuilder) -> StateBuilder {
-        self.0
-            .into_iter()
-            .fold(builder, |builder, change| change(builder))
-    }
-}
-
-impl fmt::Debug for StateChanges {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} changes", self.0.len())
-    }
-}
-
 /// The process that the state belongs to, which is built after the state is configured.
 ///
-/// The process has a hook that has the state, which asks this: it is forgotten with the bundle,
-/// or the three would keep each other for ever, and the lifecycle the signals.
+/// The lifecycle has a hook that owns the state, and the state's callbacks own this. The cycle is
+/// broken when the bundle is dropped, or the lifecycle would listen to signals for ever.
 #[derive(Clone, Default)]
 pub(crate) struct Process(Arc<Mutex<Option<(Lifecycle, Health)>>>);
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Process")
+    }
+}
 
 /// Forgets the process when it is dropped.
 pub(crate) struct ForgetOnDrop(Process);
@@ -65,8 +41,8 @@ impl Process {
         ForgetOnDrop(self.clone())
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, Option<(Lifecycle, Health)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, Option<(Lifecycle, Health)>> {
+        self.0.lock()
     }
 
     fn get(&self) -> Option<(Lifecycle, Health)> {

@@ -1,7 +1,11 @@
 //! Every problem of a configuration comes back in one error, and a refused build leaves no trace.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
+use http::Response;
+use tower::service_fn;
+use tower_ops::admin::{AdminBuilder, Mount};
 use tower_ops::{Ops, OpsBuilder};
 
 /// Changes a valid configuration, and returns the problems.
@@ -30,9 +34,43 @@ fn the_defaults_are_valid() {
 #[test]
 fn the_name_is_not_empty() {
     for name in ["", " ", "\t\n"] {
-        let error = Ops::builder(name).private_recorder().build().unwrap_err();
+        let builder = Ops::builder(name).private_recorder();
+        // Also of the parts that are given the name.
+        let builder = builder.state(|state| state.single(|| 1, |_: u8| Ok(())));
+        let error = builder.validate().unwrap_err();
         assert_one(error.problems(), "name", "empty");
+        assert_eq!(builder.build().unwrap_err(), error);
     }
+}
+
+#[test]
+fn a_name_that_is_too_long_for_an_envelope_is_refused_with_a_state() {
+    let long = "o".repeat(200);
+    let builder = || Ops::builder(&long).private_recorder();
+    assert!(builder().validate().is_ok());
+    let builder = builder().state(|state| state.single(|| 1, |_: u8| Ok(())));
+    let error = builder.validate().unwrap_err();
+    assert_one(error.problems(), "state: application", "128 bytes");
+}
+
+#[test]
+fn an_application_cannot_mount_what_the_operations_endpoint_has() {
+    let mount = |path: &'static str| {
+        move |admin: AdminBuilder| {
+            let page = service_fn(async |_| Ok::<_, Infallible>(Response::new(String::new())));
+            admin.mount(Mount::new(path, page))
+        }
+    };
+    for path in ["/metrics", "/requests/mine", "/health/ping"] {
+        let found = problems(|builder| builder.operations(mount(path)));
+        assert_one(&found, "operations", &format!("{path:?}: overlaps with"));
+    }
+    for path in ["/livez", "/metricsz"] {
+        let builder = |builder: OpsBuilder| builder.operations(mount(path));
+        assert_eq!(problems(builder), [""; 0]);
+    }
+    let found = problems(|it| it.probe_aliases(true).operations(mount("/livez")));
+    assert_one(&found, "operations", "\"/livez\"");
 }
 
 #[test]

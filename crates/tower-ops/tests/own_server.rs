@@ -4,6 +4,7 @@
     reason = "clippy exempts the tests themselves, not their helpers"
 )]
 
+#[cfg(feature = "tonic")]
 use std::future::pending;
 use std::net::SocketAddr;
 use std::time::Duration;

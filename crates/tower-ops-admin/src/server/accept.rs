@@ -1,9 +1,9 @@
 use std::fs::File;
-use std::io;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};
+use tower_ops_core::accept::{is_of_connection, is_shortage};
 
 use crate::admin::Admin;
 use crate::server::connection::serve;
@@ -65,30 +65,13 @@ pub(super) async fn accept_all(
                     let _ = timeout(BACK_OFF, connections.fewer()).await;
                     continue;
                 }
-                if is_of_peer(&error) {
+                if is_of_connection(&error) {
                     continue;
                 }
                 sleep(BACK_OFF).await;
             }
         }
     }
-}
-
-/// Whether the process, or the system, has no descriptors left.
-fn is_shortage(error: &io::Error) -> bool {
-    // EMFILE and ENFILE, everywhere but on Windows: WSAEMFILE.
-    matches!(error.raw_os_error(), Some(23 | 24 | 10_024))
-}
-
-/// Whether only the one connection is concerned.
-fn is_of_peer(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::Interrupted
-    )
 }
 
 /// How many descriptors are held in reserve: as many probes are answered at once when the process

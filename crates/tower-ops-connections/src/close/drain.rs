@@ -53,7 +53,7 @@ pub(crate) struct Lost {
 }
 
 impl Shared {
-    pub(crate) async fn drain(self: Arc<Self>, timeout: Duration) -> DrainReport {
+    pub(crate) async fn drain(self: Arc<Self>, timeout: Option<Duration>) -> DrainReport {
         let begun = Instant::now();
         self.draining.store(true, Ordering::SeqCst);
         // The futures of `drained` wait for a drain to begin.
@@ -75,7 +75,13 @@ impl Shared {
             left: 0,
             took: Duration::ZERO,
         };
-        let ended = timeout_at(after(begun, timeout), self.empty()).await;
+        let ended = match timeout {
+            Some(timeout) => timeout_at(after(begun, timeout), self.empty()).await,
+            None => {
+                self.empty().await;
+                Ok(())
+            }
+        };
         if ended.is_err() {
             for connection in self.shards.all() {
                 // A connection that only waits for one more request loses nothing.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep_until};
+use tower_ops_core::accept::is_of_connection;
 
 use crate::Peer;
 
@@ -165,22 +166,6 @@ impl<L: Listener> Acceptor<L> {
             );
         }
     }
-}
-
-/// Returns whether the process or the system has no descriptors left.
-pub(crate) fn is_shortage(error: &io::Error) -> bool {
-    // EMFILE and ENFILE, everywhere but on Windows: WSAEMFILE.
-    matches!(error.raw_os_error(), Some(23 | 24 | 10_024))
-}
-
-/// Returns whether the error is about one connection that was closed while it waited.
-pub(crate) fn is_of_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-    )
 }
 
 #[cfg(test)]

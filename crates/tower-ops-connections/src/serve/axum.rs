@@ -20,10 +20,11 @@ use http_body::Body as _;
 use pin_project_lite::pin_project;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
+use tower_ops_core::accept::is_of_connection;
 use tower_service::Service;
 
 use crate::exchange::Exchange;
-use crate::serve::accept::{bound_unsent, is_of_connection};
+use crate::serve::accept::bound_unsent;
 use crate::{
     BytesBody, Connection, ConnectionService, Connections, Peer, ResponseFuture, Tracked,
     TrackedBody,

@@ -62,7 +62,7 @@ pub struct Server {
     tls: Option<Tls>,
     #[cfg(feature = "tls")]
     handshake: Duration,
-    drain: Duration,
+    drain: Option<Duration>,
     extended_connect: bool,
 }
 
@@ -105,17 +105,18 @@ impl Connections {
             tls: None,
             #[cfg(feature = "tls")]
             handshake: Duration::from_secs(10),
-            drain: Duration::from_secs(15),
+            drain: Some(Duration::from_secs(15)),
             extended_connect: false,
         }
     }
 }
 
 impl Server {
-    /// Sets the timeout of the drain when the server stops. 15 seconds by default.
+    /// Sets the timeout of the drain when the server stops. 15 seconds by default. With `None` the
+    /// server lasts until its connections have ended, and another drain of them sets a deadline.
     #[must_use]
-    pub const fn drain_timeout(mut self, drain: Duration) -> Self {
-        self.drain = drain;
+    pub fn drain_timeout(mut self, drain: impl Into<Option<Duration>>) -> Self {
+        self.drain = drain.into();
         self
     }
 

@@ -7,7 +7,7 @@ use tower_ops_request_id::RequestIds;
 use tower_ops_requests::RequestTracker;
 use tower_ops_trace::Spans;
 
-use crate::connection_facts::ConnectionFacts;
+use super::connection_facts::ConnectionFacts;
 
 /// The observers of the bundle, in one pass: the connection, request ids, tracking, metrics and a
 /// span, and those that were [added](crate::OpsLayer::with_observer).

@@ -1,6 +1,5 @@
-use std::sync::{Mutex, PoisonError};
-
 use tower_ops_core::config::ConfigError;
+use tower_ops_core::sync::Mutex;
 use tower_ops_metrics::{Metrics, MetricsBuilder, Prometheus};
 
 /// The Prometheus recorder that this crate installed for the process, and what it was made of. A
@@ -12,7 +11,7 @@ const FIRST: &str = "server_in_flight_requests";
 
 /// Where the metrics go.
 #[derive(Debug)]
-pub(crate) enum Recorder {
+pub(super) enum Recorder {
     /// Into one that is the process's as well, if the process has none yet.
     Process,
     /// Into one that only this `Ops` has.
@@ -21,54 +20,55 @@ pub(crate) enum Recorder {
     Application(Prometheus),
 }
 
-/// Warns of whatever would lose metrics or change them, and could not be refused.
-pub(crate) fn build_metrics(
+/// Logs a warning about whatever would lose metrics or change them, and could not be refused.
+pub(super) fn build_metrics(
     builder: MetricsBuilder,
     recorder: Recorder,
 ) -> Result<(Metrics, Option<Prometheus>), ConfigError> {
-    match recorder {
-        Recorder::Application(prometheus) => of_the_application(builder, prometheus),
-        Recorder::Private => {
-            let (metrics, prometheus) = builder.build_prometheus()?;
-            Ok((metrics, Some(prometheus)))
+    let prometheus = match recorder {
+        Recorder::Application(prometheus) => {
+            let metrics = build_for(builder, &prometheus)?;
+            if !prometheus.render().contains(FIRST) {
+                tracing::warn!(
+                    "/metrics will show nothing of the requests: the handle that \
+                     Ops::builder(..).prometheus(..) got is of a recorder that this process has not \
+                     installed; install it before, with PrometheusBuilder::install_recorder()"
+                );
+            }
+            return Ok((metrics, Some(prometheus)));
         }
-        Recorder::Process => of_the_process(builder),
-    }
-}
-
-fn of_the_application(
-    builder: MetricsBuilder,
-    prometheus: Prometheus,
-) -> Result<(Metrics, Option<Prometheus>), ConfigError> {
-    let builder = match prometheus.recorder() {
-        // Whether it is installed or not: what goes there is what is shown.
-        Some(recorder) => builder.recorder(recorder),
-        None => builder,
+        Recorder::Private => Some(builder.build_recorder()?),
+        Recorder::Process => of_the_process(&builder)?,
     };
-    let metrics = builder.build()?;
-    if !prometheus.render().contains(FIRST) {
-        tracing::warn!(
-            "/metrics will show nothing of the requests: the handle that Ops::builder(..).prometheus(..) \
-             got is of a recorder that this process has not installed; install it before, with \
-             PrometheusBuilder::install_recorder()"
-        );
-    }
-    Ok((metrics, Some(prometheus)))
+    let metrics = match &prometheus {
+        Some(prometheus) => build_for(builder, prometheus)?,
+        None => builder.build()?,
+    };
+    Ok((metrics, prometheus))
 }
 
-fn of_the_process(builder: MetricsBuilder) -> Result<(Metrics, Option<Prometheus>), ConfigError> {
-    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+fn build_for(builder: MetricsBuilder, prometheus: &Prometheus) -> Result<Metrics, ConfigError> {
+    match prometheus.recorder() {
+        // Whether it is installed or not: what goes there is what is shown.
+        Some(recorder) => builder.recorder(recorder).build(),
+        None => builder.build(),
+    }
+}
+
+/// Returns the recorder of the process, if it is ours, and installs one if there is none.
+fn of_the_process(builder: &MetricsBuilder) -> Result<Option<Prometheus>, ConfigError> {
+    let mut installed = INSTALLED.lock();
     if let Some((prometheus, first)) = &*installed {
-        if !first.has_same_buckets(&builder) {
+        if !first.has_same_buckets(builder) {
             tracing::warn!(
                 "the buckets of this Ops are ignored: the process has one recorder, and an earlier \
                  Ops made it with other buckets; give all the same ones, or this one a recorder of \
                  its own with private_recorder()"
             );
         }
-        return Ok((builder.build()?, Some(prometheus.clone())));
+        return Ok(Some(prometheus.clone()));
     }
-    let (metrics, prometheus) = builder.clone().build_prometheus()?;
+    let prometheus = builder.build_recorder()?;
     if prometheus.install().is_err() {
         tracing::warn!(
             "the application has installed a metrics recorder of its own: the metrics go there, with \
@@ -76,7 +76,7 @@ fn of_the_process(builder: MetricsBuilder) -> Result<(Metrics, Option<Prometheus
              Ops::builder(..).prometheus(Prometheus::from_handle(handle)); for a recorder of our own \
              beside it, private_recorder()"
         );
-        return Ok((builder.build()?, None));
+        return Ok(None);
     }
     // Nothing is lost by it, and whoever installs another later gets an error.
     tracing::debug!(
@@ -84,6 +84,6 @@ fn of_the_process(builder: MetricsBuilder) -> Result<(Metrics, Option<Prometheus
          and axum-prometheus panics; build that first and give its handle to \
          Ops::builder(..).prometheus(..), or keep ours apart with private_recorder()"
     );
-    *installed = Some((prometheus.clone(), builder));
-    Ok((metrics, Some(prometheus)))
+    *installed = Some((prometheus.clone(), builder.clone()));
+    Ok(Some(prometheus))
 }

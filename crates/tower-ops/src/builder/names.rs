@@ -1,7 +1,7 @@
 use http::HeaderName;
 
 /// Whether a server or a proxy acts on the header: an id in there breaks requests.
-pub(crate) fn is_of_http(name: &HeaderName) -> bool {
+pub(super) fn is_of_http(name: &HeaderName) -> bool {
     use http::header;
 
     [
@@ -22,7 +22,7 @@ pub(crate) fn is_of_http(name: &HeaderName) -> bool {
     .contains(name)
 }
 
-pub(crate) fn is_grpc_method(method: &str) -> bool {
+pub(super) fn is_grpc_method(method: &str) -> bool {
     method.split_once('/').is_some_and(|(service, name)| {
         !service.is_empty() && !name.is_empty() && !name.contains('/')
     })

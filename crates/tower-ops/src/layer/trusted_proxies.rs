@@ -68,8 +68,8 @@ fn bits(ip: IpAddr) -> u128 {
 }
 
 impl TrustedProxies {
-    /// The error lists every problem.
-    pub(crate) fn parse(networks: &[String]) -> Result<Self, Vec<String>> {
+    /// Returns `None` without networks. The error lists every problem.
+    pub(crate) fn parse(networks: &[String]) -> Result<Option<Self>, Vec<String>> {
         let mut problems = Vec::new();
         let mut parsed = Vec::new();
         for text in networks {
@@ -78,11 +78,10 @@ impl TrustedProxies {
                 Err(problem) => problems.push(problem),
             }
         }
-        if problems.is_empty() {
-            Ok(Self { networks: parsed })
-        } else {
-            Err(problems)
+        if !problems.is_empty() {
+            return Err(problems);
         }
+        Ok((!parsed.is_empty()).then_some(Self { networks: parsed }))
     }
 
     fn trusts(&self, ip: IpAddr) -> bool {

@@ -20,3 +20,12 @@ pub(crate) async fn follow(lifecycle: Lifecycle, health: Health) {
     lifecycle.wait_for(Phase::Draining).await;
     health.close_watches();
 }
+
+/// Marks the process as not ready when the server is dropped, in whatever way it ends.
+pub(crate) struct NotReadyOnDrop<'a>(pub(crate) &'a Health);
+
+impl Drop for NotReadyOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.mark_not_ready();
+    }
+}

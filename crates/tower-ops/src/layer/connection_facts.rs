@@ -7,8 +7,8 @@ use http::{Extensions, HeaderMap, Request};
 use tower_ops_connections::Connection;
 use tower_ops_observe::{Ending, Facts, Observe};
 
-use crate::client_addr::ClientAddr;
-use crate::trusted_proxies::TrustedProxies;
+use super::client_addr::ClientAddr;
+use super::trusted_proxies::TrustedProxies;
 
 /// Records for the other observers on which connection a request came, from whom, and whether it
 /// was encrypted.

@@ -1,7 +1,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::builder::OpsBuilder;
+use super::OpsBuilder;
 
 impl OpsBuilder {
     /// Settings for a test of an application: call it last.

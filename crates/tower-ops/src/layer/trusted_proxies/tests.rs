@@ -2,7 +2,7 @@ use super::*;
 
 fn proxies(networks: &[&str]) -> TrustedProxies {
     let networks: Vec<_> = networks.iter().map(|it| (*it).to_owned()).collect();
-    TrustedProxies::parse(&networks).unwrap()
+    TrustedProxies::parse(&networks).unwrap().unwrap()
 }
 
 fn client(peer: &str, headers: &[(&'static str, &str)]) -> String {

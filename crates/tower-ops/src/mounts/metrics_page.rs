@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::{Either, Full};
 use tower_ops_core::http::{Answer, AnswerBody};
 use tower_ops_lifecycle::Lifecycle;
 use tower_ops_metrics::{MetricsService, Prometheus};
@@ -14,7 +12,7 @@ use tower_service::Service;
 
 /// `/metrics`: the metrics with the current uptime, or how to have them shown here.
 #[derive(Clone, Debug)]
-pub(crate) struct MetricsPage {
+pub(super) struct MetricsPage {
     prometheus: Option<Prometheus>,
     buckets: Arc<Buckets>,
     metrics: Option<MetricsService>,
@@ -22,7 +20,7 @@ pub(crate) struct MetricsPage {
 }
 
 impl MetricsPage {
-    pub(crate) fn new(prometheus: Option<&Prometheus>, lifecycle: &Lifecycle) -> Self {
+    pub(super) fn new(prometheus: Option<&Prometheus>, lifecycle: &Lifecycle) -> Self {
         // A recorder of ours has buckets for everything of ours.
         let foreign = prometheus.filter(|it| it.recorder().is_none());
         Self {
@@ -69,7 +67,7 @@ const FOREIGN: &str = "The application installed a metrics recorder of its own, 
      there.\nTo show it here: Ops::builder(..).prometheus(Prometheus::from_handle(handle))\n";
 
 impl<B> Service<Request<B>> for MetricsPage {
-    type Response = Response<Either<AnswerBody, Full<Bytes>>>;
+    type Response = Response<AnswerBody>;
     type Error = Infallible;
     type Future = Ready<Result<Self::Response, Infallible>>;
 
@@ -80,14 +78,12 @@ impl<B> Service<Request<B>> for MetricsPage {
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let Some(metrics) = &mut self.metrics else {
             let answer = Answer::text(StatusCode::NOT_FOUND, FOREIGN);
-            let response = answer.into_response(request.method());
-            return ready(Ok(response.map(Either::Left)));
+            return ready(Ok(answer.into_response(request.method())));
         };
         self.lifecycle.record_uptime();
         if let Some(prometheus) = self.prometheus.as_ref().filter(|_| self.buckets.is_due()) {
             self.buckets.look(prometheus);
         }
-        let Ok(response) = metrics.call(request).into_inner();
-        ready(Ok(response.map(Either::Right)))
+        metrics.call(request)
     }
 }

@@ -9,7 +9,7 @@ use tower_service::Service;
 
 /// `/state`, whose service records the peer that the operations endpoint knows.
 #[derive(Clone, Debug)]
-pub(crate) struct StatePage(pub(crate) StateService);
+pub(super) struct StatePage(pub(super) StateService);
 
 impl<B> Service<Request<B>> for StatePage
 where

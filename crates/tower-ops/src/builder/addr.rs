@@ -30,7 +30,7 @@ mod sealed {
     }
 }
 
-pub(crate) fn into_text(addr: impl OpsAddr) -> String {
+pub(super) fn into_text(addr: impl OpsAddr) -> String {
     addr.into_text()
 }
 

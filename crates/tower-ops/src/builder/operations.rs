@@ -1,0 +1,136 @@
+use tower_ops_admin::{Access, AdminBuilder, Secret, TokensBuilder};
+
+use super::OpsBuilder;
+use super::addr::{OpsAddr, into_text};
+
+/// The operations endpoint.
+impl OpsBuilder {
+    /// Where the operations endpoint listens: an IP address and a port, as text or as
+    /// an address.
+    /// `[::]:8080` by default, which is IPv4 as well, since probes come to the pod's
+    /// address. Port 0 takes a free one from 8080 to 9000, or any with
+    /// [`ephemeral_port`](tower_ops_admin::AdminBuilder::ephemeral_port).
+    #[must_use]
+    pub fn ops_addr(mut self, addr: impl OpsAddr) -> Self {
+        self.ops_addr = into_text(addr);
+        self
+    }
+
+    /// Adds a bearer token with which operators may see details and close connections on the
+    /// operations endpoint. It has at least 16 characters. None by default: then nobody may close
+    /// any. Details of health checks need it as well, unless [`health`](Self::health) sets who may
+    /// see them.
+    ///
+    /// It is a [token for writing](Self::tokens).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_ops::Ops;
+    ///
+    /// let mut ops = Ops::builder("orders");
+    /// if let Ok(token) = std::env::var("OPERATIONS_TOKEN") {
+    ///     ops = ops.operations_token(token);
+    /// }
+    /// ```
+    #[must_use]
+    pub fn operations_token(self, token: impl AsRef<str>) -> Self {
+        self.tokens(|tokens| tokens.write(Secret::new(token)))
+    }
+
+    /// Adds tokens for the operations endpoint, from strings, the environment or files. Once there
+    /// is one for reading, `/metrics`, `/requests` and the like need it. Probes never do.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_ops::Ops;
+    /// use tower_ops::admin::Secret;
+    ///
+    /// let ops = Ops::builder("orders")
+    ///     .tokens(|tokens| tokens.write(Secret::from_file("/etc/orders/operations-token")));
+    /// # let _ = ops;
+    /// ```
+    #[must_use]
+    pub fn tokens(mut self, change: impl FnOnce(TokensBuilder) -> TokensBuilder) -> Self {
+        self.tokens = change(self.tokens);
+        self
+    }
+
+    /// Configures the operations endpoint: the application's version and build in its index, the
+    /// name of its header, and services of your own on it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::convert::Infallible;
+    /// use http::Response;
+    /// use tower::service_fn;
+    /// use tower_ops::Ops;
+    /// use tower_ops::admin::Mount;
+    ///
+    /// let jobs = service_fn(async |_| Ok::<_, Infallible>(Response::new("7 wait\n".to_owned())));
+    /// let ops = Ops::builder("orders").operations(|admin| {
+    ///     admin
+    ///         .version(env!("CARGO_PKG_VERSION"))
+    ///         .mount(Mount::new("/jobs", jobs).about("jobs that wait"))
+    /// });
+    /// # let _ = ops;
+    /// ```
+    #[must_use]
+    pub fn operations(mut self, change: impl FnOnce(AdminBuilder) -> AdminBuilder) -> Self {
+        self.admin = change(self.admin);
+        self
+    }
+
+    /// The application's version, for the index of the operations endpoint and for what is said of
+    /// its state.
+    ///
+    /// ```
+    /// use tower_ops::Ops;
+    ///
+    /// let ops = Ops::builder("orders").version(env!("CARGO_PKG_VERSION"));
+    /// # let _ = ops;
+    /// ```
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        let version = version.into();
+        self.admin = self.admin.version(version.as_str());
+        self.state = self.state.map(|state| state.version(version.as_str()));
+        self.version = Some(version);
+        self
+    }
+
+    /// Whether `/requests` on the operations endpoint shows everybody the paths,
+    /// peers, request ids and notes of requests. It does not by default: they
+    /// come from clients, or are about them.
+    #[must_use]
+    pub const fn request_details(mut self, everybody: bool) -> Self {
+        self.request_details = everybody;
+        self
+    }
+
+    /// Answers `/livez`, `/readyz` and `/healthz` as `/health`, `/ready` and `/health`: the paths
+    /// that Kubernetes' own components have. Off by default.
+    #[must_use]
+    pub const fn probe_aliases(mut self, enabled: bool) -> Self {
+        self.probe_aliases = enabled;
+        self
+    }
+
+    /// Leaves out `/prestop`, with which whoever reaches the operations endpoint can stop the
+    /// process. Use it where no `preStop` hook of Kubernetes needs that path.
+    #[must_use]
+    pub const fn without_prestop(mut self) -> Self {
+        self.prestop = None;
+        self
+    }
+
+    /// Sets what `/prestop` needs. Nothing by default, since old kubelets drop the headers of a
+    /// hook: whoever reaches the operations endpoint can stop the process.
+    #[must_use]
+    pub const fn prestop_needs(mut self, access: Access) -> Self {
+        self.prestop = Some(access);
+        self
+    }
+}
