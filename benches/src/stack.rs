@@ -1,4 +1,6 @@
-use crate::{Workload, peers};
+use tokio::runtime::Runtime;
+
+use crate::{Workload, accept_loops, ours, peers};
 
 /// One row of the comparison: a name, what it is compared against, and how it is built.
 #[derive(Debug)]
@@ -41,13 +43,15 @@ impl Stack {
         STACKS.iter().find(|stack| stack.name == name)
     }
 
-    /// Builds the stack. Only one a process: some install a global recorder or subscriber.
+    /// Builds the stack, with what it spawns on `runtime`. Only one a process: some install a global
+    /// recorder or subscriber.
     ///
     /// # Panics
     ///
-    /// Panics outside a tokio runtime, and for a second stack with a global of the same kind.
+    /// Panics for a second stack with a global of the same kind.
     #[must_use]
-    pub fn build(&self) -> Workload {
+    pub fn build(&self, runtime: &Runtime) -> Workload {
+        let _guard = runtime.enter();
         (self.build)()
     }
 }
@@ -97,60 +101,74 @@ pub const STACKS: &[Stack] = &[
     Stack::new(
         "ours-request-id",
         "**tower-ops** request id",
-        crate::ours::request_id,
+        ours::request_id,
     ),
-    Stack::new(
-        "ours-metrics",
-        "**tower-ops** metrics",
-        crate::ours::metrics,
-    ),
+    Stack::new("ours-metrics", "**tower-ops** metrics", ours::metrics),
     Stack::new(
         "ours-trace",
         "**tower-ops** trace, no subscriber",
-        crate::ours::trace,
+        ours::trace,
     ),
     Stack::new(
         "ours-requests",
         "**tower-ops** request tracking",
-        crate::ours::requests,
+        ours::requests,
     ),
     Stack::new(
         "ours-without-requests",
         "**tower-ops** bundle without request tracking",
-        crate::ours::without_requests,
+        ours::without_requests,
     ),
-    Stack::new("ours", "**tower-ops** bundle", crate::ours::bundle),
+    Stack::new("ours", "**tower-ops** bundle", ours::bundle),
     Stack::new(
         "ours-inbound",
         "**tower-ops** bundle, an id comes in",
-        || crate::ours::bundle().with_inbound_id(),
+        || ours::bundle().with_inbound_id(),
     )
     .over("identity-inbound"),
     Stack::new(
         "ours-whole",
         "**tower-ops** bundle, timeout, catch-panic",
-        crate::ours::whole,
+        ours::whole,
     ),
     Stack::new(
         "ours-whole-json",
         "**tower-ops** bundle, timeout, catch-panic, JSON at INFO",
-        crate::ours::whole_json,
+        ours::whole_json,
     ),
     Stack::new(
         "ours-around",
         "**tower-ops** bundle around the router",
-        crate::ours::around,
+        ours::around,
     )
     .over("bare"),
     Stack::new(
         "ours-around-without-requests",
         "**tower-ops** bundle without request tracking, around the router",
-        crate::ours::around_without_requests,
+        ours::around_without_requests,
     )
     .over("bare"),
     Stack::new(
         "ours-around-hook",
         "**tower-ops** bundle around the router, route by hook",
-        crate::ours::around_with_hook,
+        ours::around_with_hook,
     ),
+    Stack::new(
+        "loop",
+        "HTTP/1 connection, hyper-util's loop",
+        accept_loops::bare,
+    )
+    .over("loop"),
+    Stack::new(
+        "loop-tracked",
+        "HTTP/1 connection, hyper-util's loop, **tower-ops** tracking",
+        accept_loops::tracked,
+    )
+    .over("loop"),
+    Stack::new(
+        "loop-server",
+        "HTTP/1 connection, **tower-ops** server",
+        accept_loops::server,
+    )
+    .over("loop"),
 ];
