@@ -1,18 +1,18 @@
-//! `list` the stacks, `run` one for callgrind to count, or `time` one.
+//! `list` the stacks and servers, `run` a stack for callgrind to count, `time` one, or `serve`.
 
 use std::{
-    io::{self, Write},
-    process::ExitCode,
+    io::{self, Read, Write},
+    process::{self, ExitCode},
     sync::mpsc,
     thread,
     time::Duration,
 };
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use tokio::time::Instant;
-use tower_ops_benches::{Client, STACKS, Stack, Workload};
+use tokio::{net::TcpListener, runtime::Builder, time::Instant};
+use tower_ops_benches::{Client, SERVED, STACKS, Served, Stack, Workload};
 
-const USAGE: &str = "usage: tower-ops-bench list | run STACK REQUESTS | time STACK";
+const USAGE: &str = "usage: tower-ops-bench list | run STACK REQUESTS | time STACK | serve SERVER";
 
 /// Fills tables, calibrates clocks, and drains a recorder once.
 const WARM_UP: usize = 2_000;
@@ -31,6 +31,7 @@ fn main() -> ExitCode {
             _ => Err(io::Error::other(USAGE)),
         },
         ["time", name] => Stack::find(name).map_or_else(|| Err(io::Error::other(USAGE)), time),
+        ["serve", name] => Served::find(name).map_or_else(|| Err(io::Error::other(USAGE)), serve),
         _ => Err(io::Error::other(USAGE)),
     };
     match done {
@@ -42,7 +43,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// One line a stack, for `scripts/bench`, with tabs between: name, title, base, counts.
+/// One line a stack or server, for `scripts/bench`, with tabs between: name, title, and for a stack its
+/// base and counts.
 fn list() -> io::Result<()> {
     let mut out = io::stdout().lock();
     for Stack {
@@ -54,6 +56,9 @@ fn list() -> io::Result<()> {
     } in STACKS
     {
         writeln!(out, "{name}\t{title}\t{base}\t{counts}")?;
+    }
+    for served in SERVED {
+        writeln!(out, "{}\t{}", served.name, served.title)?;
     }
     Ok(())
 }
@@ -192,6 +197,23 @@ fn pin(core: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(core);
     Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Serves on a port that the system chooses and this prints, until standard input ends.
+fn serve(served: &Served) -> io::Result<()> {
+    // Also if the script is killed, no server is left behind.
+    thread::spawn(|| {
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+        process::exit(0);
+    });
+    // One thread: the CPU time of several would depend on how often they wait for each other.
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        writeln!(io::stdout(), "{}", listener.local_addr()?)?;
+        let served = served.serve(listener).await;
+        served.map_err(|error| io::Error::other(error.to_string()))
+    })
 }
 
 /// How long this thread has waited for a core, as Linux counts; nothing elsewhere.
