@@ -13,5 +13,5 @@ mod stack;
 mod workload;
 
 pub use served::{SERVED, Served};
-pub use stack::{STACKS, Stack};
+pub use stack::{Bound, STACKS, Stack};
 pub use workload::{Client, Workload};

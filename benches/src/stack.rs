@@ -15,7 +15,19 @@ pub struct Stack {
     /// How many times its instructions have to be counted: 3, and the median taken, where maps are
     /// seeded at random, else 1.
     pub counts: usize,
+    /// What it may add to its base, if that is held.
+    pub bound: Option<Bound>,
     build: fn() -> Workload,
+}
+
+/// What a stack may add to its base for each request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Bound {
+    /// Instructions, as callgrind counts them.
+    pub instructions: i64,
+    /// Calls to the allocator.
+    pub allocations: f64,
 }
 
 impl Stack {
@@ -25,6 +37,7 @@ impl Stack {
             title,
             base: "identity",
             counts: 1,
+            bound: None,
             build,
         }
     }
@@ -35,6 +48,14 @@ impl Stack {
 
     const fn seeded_at_random(self) -> Self {
         Self { counts: 3, ..self }
+    }
+
+    const fn at_most(self, instructions: i64, allocations: f64) -> Self {
+        let bound = Some(Bound {
+            instructions,
+            allocations,
+        });
+        Self { bound, ..self }
     }
 
     /// The stack of that name.
@@ -119,13 +140,14 @@ pub const STACKS: &[Stack] = &[
         "**tower-ops** bundle without request tracking",
         ours::without_requests,
     ),
-    Stack::new("ours", "**tower-ops** bundle", ours::bundle),
+    Stack::new("ours", "**tower-ops** bundle", ours::bundle).at_most(6_100, 1.3),
     Stack::new(
         "ours-inbound",
         "**tower-ops** bundle, an id comes in",
         || ours::bundle().with_inbound_id(),
     )
-    .over("identity-inbound"),
+    .over("identity-inbound")
+    .at_most(6_100, 1.3),
     Stack::new(
         "ours-whole",
         "**tower-ops** bundle, timeout, catch-panic",
@@ -141,7 +163,8 @@ pub const STACKS: &[Stack] = &[
         "**tower-ops** bundle around the router",
         ours::around,
     )
-    .over("bare"),
+    .over("bare")
+    .at_most(5_950, 0.3),
     Stack::new(
         "ours-around-without-requests",
         "**tower-ops** bundle without request tracking, around the router",
@@ -164,11 +187,13 @@ pub const STACKS: &[Stack] = &[
         "HTTP/1 connection, hyper-util's loop, **tower-ops** tracking",
         accept_loops::tracked,
     )
-    .over("loop"),
+    .over("loop")
+    .at_most(1_200, 0.0),
     Stack::new(
         "loop-server",
         "HTTP/1 connection, **tower-ops** server",
         accept_loops::server,
     )
-    .over("loop"),
+    .over("loop")
+    .at_most(1_250, 0.0),
 ];

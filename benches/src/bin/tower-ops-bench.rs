@@ -44,18 +44,22 @@ fn main() -> ExitCode {
 }
 
 /// One line a stack or server, for `scripts/bench`, with tabs between: name, title, and for a stack its
-/// base and counts.
+/// base, counts, and the bounds of instructions and allocations if there are any.
 fn list() -> io::Result<()> {
     let mut out = io::stdout().lock();
-    for Stack {
-        name,
-        title,
-        base,
-        counts,
-        ..
-    } in STACKS
-    {
-        writeln!(out, "{name}\t{title}\t{base}\t{counts}")?;
+    for stack in STACKS {
+        let Stack {
+            name,
+            title,
+            base,
+            counts,
+            ..
+        } = stack;
+        write!(out, "{name}\t{title}\t{base}\t{counts}")?;
+        if let Some(bound) = stack.bound {
+            write!(out, "\t{}\t{}", bound.instructions, bound.allocations)?;
+        }
+        writeln!(out)?;
     }
     for served in SERVED {
         writeln!(out, "{}\t{}", served.name, served.title)?;
