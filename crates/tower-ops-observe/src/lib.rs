@@ -97,6 +97,8 @@ mod pool;
 mod request;
 mod route;
 mod service;
+mod shared;
+mod texts;
 
 pub use self::body::ResponseBody;
 pub use self::catch_panic::{CatchPanic, CatchPanicFuture, CatchPanicLayer, CaughtPanic};

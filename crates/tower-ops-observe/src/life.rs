@@ -19,7 +19,8 @@ use crate::length::{Misfit, ResponseLength};
 use crate::observe::{Observe, contained};
 use crate::pool::Pool;
 use crate::request;
-use crate::route::{Route, Routing};
+use crate::route::Routing;
+use crate::shared::Local;
 
 /// What all exchanges of one layer share.
 pub(crate) struct Watch<O: Observe> {
@@ -43,7 +44,7 @@ struct Room<O: Observe> {
 /// It travels from the call into the future and on into the body. Whatever drops
 /// it ends it: that is what makes `on_end` come exactly once.
 pub(crate) struct Life<O: Observe> {
-    watch: Arc<Watch<O>>,
+    watch: Arc<Local<Watch<O>>>,
     /// `Some` until the drop.
     room: Option<Box<Room<O>>>,
 }
@@ -73,7 +74,7 @@ struct State<O: Observe> {
 }
 
 impl<O: Observe> Life<O> {
-    pub(crate) fn begin<B: 'static>(watch: &Arc<Watch<O>>, request: &mut Request<B>) -> Self {
+    pub(crate) fn begin<B: 'static>(watch: Arc<Local<Watch<O>>>, request: &mut Request<B>) -> Self {
         let mut room = watch.states.take().unwrap_or_else(|| {
             Box::new(Room {
                 state: None,
@@ -111,7 +112,7 @@ impl<O: Observe> Life<O> {
             ended: false,
         });
         Self {
-            watch: Arc::clone(watch),
+            watch,
             room: Some(room),
         }
     }
@@ -353,8 +354,8 @@ impl<O: Observe> State<O> {
             let known = method
                 .take()
                 .filter(|_| self.grpc.is_none_or(GrpcCode::is_of_a_method))
-                .and_then(|method| watch.methods.learn(method));
-            self.facts.rpc = known.map_or(Rpc::Other, |method| Rpc::Known(Route::from(method)));
+                .and_then(|method| watch.methods.learn(&method));
+            self.facts.rpc = known.map_or(Rpc::Other, Rpc::Known);
         }
     }
 
@@ -475,10 +476,10 @@ impl<O: Observe> Watch<O> {
     fn claim(&self, path: &str) -> Rpc {
         match grpc::method_of(path) {
             None => Rpc::Other,
-            Some(method) => self.methods.get(method).map_or_else(
-                || Rpc::Claimed(Some(Arc::from(method))),
-                |method| Rpc::Known(Route::from(method)),
-            ),
+            Some(method) => self
+                .methods
+                .get(method)
+                .map_or_else(|| Rpc::Claimed(Some(Arc::from(method))), Rpc::Known),
         }
     }
 }

@@ -2,13 +2,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use foldhash::fast::FixedState;
+use http::Request;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use http::Request;
-
 use crate::current::report;
 use crate::facts::Side;
+use crate::texts::Texts;
 
 /// The template of the route that matched, such as `/users/{id}`, or a gRPC
 /// method, such as `helloworld.Greeter/SayHello`. Never a raw path.
@@ -48,17 +49,39 @@ impl Route {
         }
     }
 
+    /// A route whose text is kept as long as the process runs, once for all that are equal, if
+    /// there is room: then a clone counts no references. All threads would write the count of a
+    /// text of the router's.
+    pub(crate) fn kept(template: &str) -> Self {
+        Self::find_kept(template).unwrap_or_else(|| Self(Template::Shared(template.into())))
+    }
+
+    fn find_kept(template: &str) -> Option<Self> {
+        static KEPT: Texts<Box<str>, FixedState> = Texts::new(MOST_KEPT, FixedState::with_seed(0));
+        let kept = KEPT.get(template).or_else(|| {
+            let fits = template.len() <= LONGEST_KEPT;
+            fits.then(|| KEPT.insert(template, |text| text.into()))
+                .flatten()
+        });
+        kept.map(|kept| Self::from_static(kept))
+    }
+
     #[cfg(feature = "axum")]
     pub(crate) fn of<B>(request: &Request<B>) -> Option<Self> {
-        request
-            .extensions()
-            .get::<axum::extract::MatchedPath>()
-            .map(|path| Self(Template::Matched(path.clone())))
+        let path = request.extensions().get::<axum::extract::MatchedPath>()?;
+        let kept = Self::find_kept(path.as_str());
+        Some(kept.unwrap_or_else(|| Self(Template::Matched(path.clone()))))
     }
 
     #[cfg(not(feature = "axum"))]
     pub(crate) fn of<B>(_request: &Request<B>) -> Option<Self> {
         None
+    }
+}
+
+impl AsRef<str> for Route {
+    fn as_ref(&self) -> &str {
+        self.as_str()
     }
 }
 
@@ -87,6 +110,12 @@ impl fmt::Display for Route {
         f.write_str(self.as_str())
     }
 }
+
+/// How many templates are kept; more are shared with the router, which has them anyway. No client
+/// chooses one: they are those of routers, and of gRPC methods that answered.
+const MOST_KEPT: usize = 2_048;
+/// In bytes.
+const LONGEST_KEPT: usize = 512;
 
 /// In the extensions of a request whose exchange wants to hear of its route.
 ///

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tower_ops_core::shards::Shards;
 use tower_ops_observe::{Class, KnownMethod, Route};
 
 use crate::history::ring::{FreeList, HistoryClock, Ring};
@@ -12,7 +13,6 @@ use crate::record::outcome::{Kind, TrackedOutcome};
 use crate::record::progress::{End, Progress};
 use crate::registry::Ended;
 use crate::registry::in_flight::InFlight;
-use crate::registry::shards::Shards;
 use crate::tracker::RequestTracker;
 use crate::tracker::builder::DEFAULT_MAX_HISTORY;
 
