@@ -1,6 +1,7 @@
 //! Parts that threads write, one for every few threads: a line of memory that all cores write costs
 //! each of them more than everything else that a request does.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{MutexGuard, OnceLock};
@@ -50,7 +51,7 @@ impl<T> Shards<T> {
     #[inline]
     #[must_use]
     pub fn mine(&self) -> usize {
-        thread_number() & (self.shards.len() - 1)
+        mine()
     }
 
     /// Waits for the lock of a shard.
@@ -94,16 +95,27 @@ pub fn count() -> usize {
     })
 }
 
-/// Returns the number of the calling thread, from 0 in the order in which they asked first; 0 for a
-/// thread that is ending.
+/// Returns the place of the calling thread's shard, less than [`count`].
 #[inline]
 #[must_use]
-pub fn thread_number() -> usize {
-    static THREADS: AtomicUsize = AtomicUsize::new(0);
+pub fn mine() -> usize {
+    const UNKNOWN: usize = usize::MAX;
     thread_local! {
-        static NUMBER: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+        static MINE: Cell<usize> = const { Cell::new(UNKNOWN) };
     }
-    NUMBER.try_with(|number| *number).unwrap_or(0)
+    MINE.with(|mine| {
+        if mine.get() == UNKNOWN {
+            mine.set(next());
+        }
+        mine.get()
+    })
+}
+
+/// The place for a thread that asks for the first time: they take turns.
+#[cold]
+fn next() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    THREADS.fetch_add(1, Ordering::Relaxed) % count()
 }
 
 #[cfg(test)]
@@ -111,10 +123,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_keeps_its_number_and_shares_it_with_nobody() {
-        let here = thread_number();
-        assert_eq!(thread_number(), here);
-        assert_ne!(std::thread::spawn(thread_number).join().unwrap(), here);
+    fn a_thread_keeps_its_place_and_others_have_others() {
+        let mut places = Vec::new();
+        for _ in 0..count() {
+            let [place, again] = std::thread::spawn(|| [mine(), mine()]).join().unwrap();
+            assert_eq!(place, again);
+            places.push(place);
+        }
+        places.sort_unstable();
+        places.dedup();
+        assert!(places.len() > 1, "{places:?}");
     }
 
     #[test]

@@ -97,7 +97,9 @@ where
             *this.life = None;
             return Poll::Ready(last.map(Ok));
         }
-        let frame = ready!(life.step(|| inner.as_mut().poll_frame(cx)));
+        let mut polled = Poll::Pending;
+        life.step(|| polled = inner.as_mut().poll_frame(cx));
+        let frame = ready!(polled);
         match &frame {
             Some(Ok(frame)) => {
                 life.frame(frame);

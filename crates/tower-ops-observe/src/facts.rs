@@ -132,22 +132,43 @@ pub(crate) enum Rpc {
 }
 
 impl Facts {
-    /// `spare` is a box that can be used again.
-    pub(crate) fn new<B>(side: Side, request: &Request<B>, spare: CurrentSlot) -> Self {
-        let mut current = spare.unwrap_or_default();
-        let nested = begin(&mut current.facts, side, request);
+    /// Those of no exchange yet.
+    pub(crate) fn unused() -> Self {
         Self {
             started: Instant::now(),
-            side,
-            method: KnownMethod::from(request.method()),
-            version: request.version(),
-            route: Route::of(request),
+            side: Side::Server,
+            method: KnownMethod::Other,
+            version: Version::HTTP_11,
+            route: None,
             rpc: Rpc::No,
             request: None,
             response_size: None,
-            nested,
-            current: Some(current),
+            nested: false,
+            current: None,
             request_id_replaced: false,
+        }
+    }
+
+    /// Begins an exchange, in the place of one that was [cleared](Self::clear).
+    pub(crate) fn begin<B>(&mut self, side: Side, request: &Request<B>) {
+        self.started = Instant::now();
+        self.side = side;
+        self.method = KnownMethod::from(request.method());
+        self.version = request.version();
+        self.route = Route::of(request);
+        self.response_size = None;
+        self.request_id_replaced = false;
+        let current = self.current.get_or_insert_default();
+        self.nested = begin(&mut current.facts, side, request);
+    }
+
+    /// Drops what must not live longer than the exchange. Keeps the box of what is current.
+    pub(crate) fn clear(&mut self) {
+        self.route = None;
+        self.rpc = Rpc::No;
+        self.request = None;
+        if let Some(current) = &mut self.current {
+            current.facts.clear();
         }
     }
 
@@ -350,9 +371,7 @@ impl Facts {
 ///
 /// Returns whether there is one around it.
 fn begin<B>(facts: &mut RequestFacts, side: Side, request: &Request<B>) -> bool {
-    let around = RequestFacts::current();
-    let nested = around.is_some();
-    *facts = around.unwrap_or_default();
+    let nested = facts.begin_as_current();
     if !nested || side == Side::Client {
         facts.peer = None;
         facts.connection = None;

@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,14 +57,31 @@ impl Route {
         Self::find_kept(template).unwrap_or_else(|| Self(Template::Shared(template.into())))
     }
 
+    #[inline]
     fn find_kept(template: &str) -> Option<Self> {
+        thread_local! {
+            /// By the address of the router's text, which is quicker than a hash.
+            static RECENT: [Cell<&'static str>; RECENTS] =
+                const { [const { Cell::new("") }; RECENTS] };
+        }
+        let recent = (template.as_ptr().addr() >> 4) % RECENTS;
+        let known = RECENT.with(|known| known[recent].get());
+        if known == template {
+            return Some(Self::from_static(known));
+        }
+        let kept = Self::look_up_kept(template)?;
+        RECENT.with(|known| known[recent].set(kept));
+        Some(Self::from_static(kept))
+    }
+
+    fn look_up_kept(template: &str) -> Option<&'static str> {
         static KEPT: Texts<Box<str>, FixedState> = Texts::new(MOST_KEPT, FixedState::with_seed(0));
         let kept = KEPT.get(template).or_else(|| {
             let fits = template.len() <= LONGEST_KEPT;
             fits.then(|| KEPT.insert(template, |text| text.into()))
                 .flatten()
         });
-        kept.map(|kept| Self::from_static(kept))
+        kept.map(|kept| &**kept)
     }
 
     #[cfg(feature = "axum")]
@@ -116,6 +134,7 @@ impl fmt::Display for Route {
 const MOST_KEPT: usize = 2_048;
 /// In bytes.
 const LONGEST_KEPT: usize = 512;
+const RECENTS: usize = 64;
 
 /// In the extensions of a request whose exchange wants to hear of its route.
 ///

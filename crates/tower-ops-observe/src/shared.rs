@@ -1,7 +1,7 @@
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use tower_ops_core::shards::{self, thread_number};
+use tower_ops_core::shards;
 
 /// A value that services and their clones share, for services that are cloned for each request.
 ///
@@ -23,7 +23,7 @@ pub(crate) struct Local<T> {
 
 impl<T> Shared<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self::of(Local::new(Arc::new(value), my_shard()))
+        Self::of(Local::new(Arc::new(value), shards::mine()))
     }
 
     const fn of(local: Arc<Local<T>>) -> Self {
@@ -36,7 +36,7 @@ impl<T> Shared<T> {
     /// The value, for as long as the caller keeps this.
     #[inline]
     pub(crate) fn local(&self) -> Arc<Local<T>> {
-        let shard = my_shard();
+        let shard = shards::mine();
         if self.local.shard == shard {
             return Arc::clone(&self.local);
         }
@@ -52,10 +52,6 @@ impl<T> Local<T> {
     fn new(value: Arc<T>, shard: usize) -> Arc<Self> {
         Arc::new(Self { value, shard })
     }
-}
-
-fn my_shard() -> usize {
-    thread_number() & (shards::count() - 1)
 }
 
 impl<T> Clone for Shared<T> {

@@ -104,8 +104,14 @@ impl RequestId {
     }
 
     /// `text` must be visible ASCII of a valid length.
-    pub(crate) fn from_ascii(text: &[u8]) -> Option<Self> {
-        HeaderValue::from_maybe_shared(share(text)).ok().map(Self)
+    #[inline]
+    pub(crate) fn from_ascii(text: Bytes) -> Option<Self> {
+        HeaderValue::from_maybe_shared(text).ok().map(Self)
+    }
+
+    /// As [`from_ascii`](Self::from_ascii). The copy shares a buffer with others of this thread.
+    pub(crate) fn copy(text: &[u8]) -> Option<Self> {
+        Self::from_ascii(share(text))
     }
 }
 
@@ -136,7 +142,11 @@ fn check(bytes: &[u8]) -> Result<(), InvalidRequestId> {
         Err(InvalidRequestId::Empty)
     } else if bytes.len() > MAX_LEN {
         Err(InvalidRequestId::TooLong)
-    } else if !bytes.iter().all(u8::is_ascii_graphic) {
+    } else if !bytes
+        .iter()
+        .fold(true, |all, byte| all & byte.is_ascii_graphic())
+    {
+        // Without an early end many bytes are compared at once.
         Err(InvalidRequestId::NotVisibleAscii)
     } else {
         Ok(())

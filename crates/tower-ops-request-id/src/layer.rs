@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use http::header::Entry;
-use http::{Extensions, HeaderMap, HeaderName, Request, Response};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tower_layer::Layer;
 use tower_ops_observe::{Ending, Facts, Observe, ObserveLayer, ObserveService, RequestFacts};
 use tracing::level_filters::LevelFilter;
@@ -186,10 +186,10 @@ impl RequestIds {
         // An entry makes room for itself before it looks: of a full map, which is the
         // rule with an id that came in, it would copy every header for nothing.
         let inbound = if headers.len() == headers.capacity() || self.traceparent {
-            headers.contains_key(&self.header)
+            only(headers.get_all(&self.header).iter())
         } else {
             match headers.entry(&self.header) {
-                Entry::Occupied(_) => true,
+                Entry::Occupied(entry) => only(entry.iter()),
                 Entry::Vacant(entry) => {
                     let id = outer.unwrap_or_else(|| self.generator.generate());
                     entry.insert(id.as_header_value().clone());
@@ -203,8 +203,10 @@ impl RequestIds {
 
         let mut assigned = Assigned::default();
         let accepted = self.inbound.accepts(request);
-        if inbound && accepted {
-            assigned.id = RequestId::extract_from(request.headers(), &self.header);
+        if let Some(value) = inbound
+            && accepted
+        {
+            assigned.id = value.and_then(|value| RequestId::try_from(value).ok());
             if assigned.id.is_some() {
                 return assigned;
             }
@@ -253,7 +255,7 @@ impl Observe for RequestIds {
         if let Some(trace_id) = assigned.trace_id {
             facts.set_trace_id(trace_id);
         }
-        if let Some(id) = &assigned.id {
+        if let Some(id) = assigned.id {
             if self.extension {
                 extend(request.extensions_mut(), id.clone());
             }
@@ -263,11 +265,11 @@ impl Observe for RequestIds {
                 .insert(tower_http::request_id::RequestId::new(
                     id.as_header_value().clone(),
                 ));
-            facts.set_request_id(id.as_header_value().clone());
             // Spares a process without a subscriber the search for a span.
             if LevelFilter::current() != LevelFilter::OFF {
                 tracing::Span::current().record("request_id", id.as_str());
             }
+            facts.set_request_id(id.into());
         }
         RequestIdExchange(())
     }
@@ -291,6 +293,12 @@ impl Observe for RequestIds {
 /// One exchange's part of [`RequestIds`].
 #[derive(Debug)]
 pub struct RequestIdExchange(());
+
+/// Nothing if there is no value; `Some(None)` for several.
+fn only<'a>(mut values: impl Iterator<Item = &'a HeaderValue>) -> Option<Option<HeaderValue>> {
+    let first = values.next()?;
+    Some(values.next().is_none().then(|| first.clone()))
+}
 
 /// The id that a layer further out has given this very request: then it stands in the headers,
 /// whatever the name. A request that a handler makes has none of its own.
@@ -348,7 +356,7 @@ fn from_traceparent(headers: &HeaderMap) -> Option<(RequestId, u128)> {
         return None;
     }
     let number = u128::from_str_radix(std::str::from_utf8(&id).ok()?, 16).ok()?;
-    (number != 0).then_some((RequestId::from_ascii(&id)?, number))
+    (number != 0).then_some((RequestId::copy(&id)?, number))
 }
 
 fn is_hex(text: &[u8]) -> bool {
@@ -358,8 +366,6 @@ fn is_hex(text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]
