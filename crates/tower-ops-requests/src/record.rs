@@ -8,14 +8,14 @@ use tower_ops_core::sync::Mutex;
 use tower_ops_observe::{Class, KnownMethod, Route};
 
 use self::inline_text::InlineText;
+use self::kind::Kind;
 use self::metadata::Metadata;
-use self::outcome::Kind;
 use self::progress::{End, Progress};
 
 mod id;
 pub(crate) mod inline_text;
+pub(crate) mod kind;
 pub(crate) mod metadata;
-pub(crate) mod outcome;
 pub(crate) mod progress;
 pub(crate) mod snapshot;
 

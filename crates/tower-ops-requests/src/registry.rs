@@ -10,7 +10,7 @@ use tower_ops_observe::{Class, Route};
 use self::in_flight::InFlight;
 use crate::history::reservoir::Reservoir;
 use crate::history::ring::{FreeList, HistoryClock, Ring};
-use crate::record::outcome::Kind;
+use crate::record::kind::Kind;
 use crate::record::progress::{End, Progress};
 use crate::record::{Record, nanos};
 use crate::stats::routes::RouteTable;

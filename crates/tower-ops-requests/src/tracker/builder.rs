@@ -11,7 +11,7 @@ use tower_ops_core::shards;
 use crate::history::reservoir::Reservoir;
 use crate::history::ring::{FreeList, HistoryClock, Ring};
 use crate::record::Record;
-use crate::record::outcome::Kind;
+use crate::record::kind::Kind;
 use crate::registry::Registry;
 use crate::stats::routes::RouteTable;
 use crate::stats::shard_stats::ShardStats;
