@@ -97,9 +97,7 @@ where
             *this.life = None;
             return Poll::Ready(last.map(Ok));
         }
-        let mut polled = Poll::Pending;
-        life.step(|| polled = inner.as_mut().poll_frame(cx));
-        let frame = ready!(polled);
+        let frame = ready!(life.step(|| inner.as_mut().poll_frame(cx)));
         match &frame {
             Some(Ok(frame)) => {
                 life.frame(frame);

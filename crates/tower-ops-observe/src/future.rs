@@ -43,9 +43,9 @@ pin_project! {
 }
 
 impl<F, O: Observe> ResponseFuture<F, O> {
-    pub(crate) const fn new(inner: Option<F>, life: Life<O>) -> Self {
+    pub(crate) const fn new(inner: F, life: Life<O>) -> Self {
         Self {
-            inner,
+            inner: Some(inner),
             life: Some(life),
         }
     }
@@ -66,9 +66,7 @@ where
         else {
             panic!("a ResponseFuture was polled after it had completed");
         };
-        let mut polled = Poll::Pending;
-        life.step(|| polled = inner.poll(cx));
-        let Poll::Ready(result) = polled else {
+        let Poll::Ready(result) = life.step(|| inner.poll(cx)) else {
             let deadline = ready!(life.overdue(cx).map_or(Poll::Pending, Poll::Ready));
             life.in_scope(|| this.inner.set(None));
             let mut answer = deadline.answer();

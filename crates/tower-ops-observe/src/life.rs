@@ -49,12 +49,11 @@ impl<O: Observe> Life<O> {
         }
     }
 
-    /// Runs the service's code: its call, or a poll. What it returns, it writes to a place of the
-    /// caller's: a response's head would be moved by every scope on the way.
-    #[inline]
-    pub(crate) fn step(&mut self, step: impl FnOnce()) {
+    /// Runs the service's code: its call, or a poll.
+    #[inline(always)]
+    pub(crate) fn step<R>(&mut self, step: impl FnOnce() -> R) -> R {
         let (watch, state) = self.parts();
-        state.step(watch, step);
+        state.step(watch, step)
     }
 
     /// As [`step`](Self::step), for a drop: a panic in there does not make a

@@ -60,9 +60,7 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let mut life = Life::begin(self.watch.local(), &mut request);
-        // In places, where no scope on the way has to move them.
-        let (mut request, mut inner) = (Some(request), None);
-        life.step(|| inner = request.take().map(|request| self.inner.call(request)));
+        let inner = life.step(|| self.inner.call(request));
         ResponseFuture::new(inner, life)
     }
 }

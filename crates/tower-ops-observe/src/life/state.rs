@@ -103,15 +103,17 @@ impl<O: Observe> State<O> {
         self.reply.ended
     }
 
-    #[inline]
-    pub(super) fn step(&mut self, watch: &Watch<O>, step: impl FnOnce()) {
+    // Inlined, both: see `Observe::in_scope`.
+    #[inline(always)]
+    pub(super) fn step<R>(&mut self, watch: &Watch<O>, step: impl FnOnce() -> R) -> R {
         self.reply.stepping = true;
-        self.in_scope(watch, step);
+        let result = self.in_scope(watch, step);
         self.reply.stepping = false;
+        result
     }
 
-    #[inline]
-    pub(super) fn in_scope(&mut self, watch: &Watch<O>, step: impl FnOnce()) {
+    #[inline(always)]
+    pub(super) fn in_scope<R>(&mut self, watch: &Watch<O>, step: impl FnOnce() -> R) -> R {
         // The route of a response that has begun does not change any more.
         let routing = if self.reply.head_at.is_none() {
             self.routing
@@ -120,7 +122,7 @@ impl<O: Observe> State<O> {
         };
         let Facts { current, route, .. } = &mut self.facts;
         let _scope = CurrentScope::enter(current, route, routing);
-        watch.observer.in_scope(in_use(&mut self.exchange), step);
+        watch.observer.in_scope(in_use(&mut self.exchange), step)
     }
 
     #[inline]
