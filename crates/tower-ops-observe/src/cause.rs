@@ -92,7 +92,7 @@ fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
 
 /// An error and what caused it, from the outside in.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    // A chain of causes can be a ring only by mischief, but then it is endless.
+    // A faulty error can be its own cause, and then the chain has no end.
     const DEEPEST: usize = 32;
     std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| {
         let error: &'a (dyn Error + 'static) = *error;

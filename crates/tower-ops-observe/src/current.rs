@@ -272,7 +272,7 @@ mod axum {
 
     /// Extracts the facts that the layer around the route knows.
     ///
-    /// Without a layer it answers `500` and says what is missing.
+    /// Without a layer the rejection is a `500` whose text names what is missing.
     #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     impl<S: Sync> FromRequestParts<S> for RequestFacts {
         type Rejection = (StatusCode, &'static str);

@@ -78,7 +78,7 @@ impl Outcome {
         )
     }
 
-    /// Folds the outcome, and what a completed response said, to five classes.
+    /// Returns the class of an outcome, with the status of a response that completed.
     ///
     /// A gRPC status goes before the HTTP status, which is `200` for nearly
     /// every gRPC response.

@@ -124,8 +124,8 @@ pub(crate) enum Rpc {
     No,
     /// A method that this service is known to have.
     Known(Route),
-    /// The request says that it is gRPC; the response will tell whether anybody
-    /// registered the method.
+    /// The request claims to be gRPC; the response will show whether the method is
+    /// registered.
     Claimed(Option<Arc<str>>),
     /// A method that nobody registered.
     Other,
@@ -207,7 +207,7 @@ impl Facts {
     /// [set](Self::set_scheme) it.
     ///
     /// Until then it is `https` only for a request that goes out to such a target,
-    /// and for HTTP/2 where the client says so in `:scheme`. An HTTP/1 request that
+    /// and for HTTP/2 where the client sent it in `:scheme`. An HTTP/1 request that
     /// came in counts as `http`: its target is the client's choice.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
@@ -223,7 +223,7 @@ impl Facts {
     }
 
     /// The route: a template, `package.Service/Method` for gRPC, or `None` if
-    /// no route matched or nothing has told it yet.
+    /// no route matched or none is known yet.
     #[must_use]
     pub const fn route(&self) -> Option<&Route> {
         match &self.rpc {
@@ -245,7 +245,7 @@ impl Facts {
     }
 
     /// Whether this is a gRPC call. Certain once there is a response head; until
-    /// then it is what the request says.
+    /// then it is what the request claims.
     #[must_use]
     pub const fn is_grpc(&self) -> bool {
         !matches!(self.rpc, Rpc::No)
@@ -343,7 +343,7 @@ impl Facts {
         self.known_mut().trace_id = Some(id);
     }
 
-    /// The socket address of the peer, if an observer told it.
+    /// The socket address of the peer, if an observer has set it.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.known().peer

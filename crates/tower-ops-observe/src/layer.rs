@@ -66,7 +66,7 @@ impl<O: Observe> ObserveLayer<O> {
     /// A method that is not named is learned when it first answers with success,
     /// with a stream, or with an error that only a method gives, such as
     /// `NOT_FOUND`. Until then its calls count for `_OTHER`, like those of
-    /// methods that nobody registered. At most 1,024 methods are told apart.
+    /// methods that are not registered. At most 1,024 methods have a name of their own.
     #[must_use]
     pub fn with_grpc_methods<M: AsRef<str>>(self, methods: impl IntoIterator<Item = M>) -> Self {
         for method in methods {

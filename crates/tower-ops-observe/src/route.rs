@@ -136,7 +136,7 @@ const MOST_KEPT: usize = 2_048;
 const LONGEST_KEPT: usize = 512;
 const RECENTS: usize = 64;
 
-/// In the extensions of a request whose exchange wants to hear of its route.
+/// In the extensions of a request whose exchange does not know its route yet.
 ///
 /// Only with it does a hook report. The requests that a handler sends to another
 /// router of this process pass hooks too, and must not change the route of the
@@ -201,8 +201,8 @@ impl Routing {
 ///   an error page's or a batch's, changes nothing of the exchange around it:
 ///   before its own routing or after, at once with others, or on another task.
 ///
-/// The hook must run on the task that polls the exchange; behind a
-/// `tower::buffer` it is not heard.
+/// The hook must run on the task that polls the exchange. Behind a
+/// `tower::buffer` it reports to no exchange.
 ///
 /// ```
 /// # #[cfg(feature = "axum")] {
@@ -287,5 +287,43 @@ where
             }
         }
         self.inner.call(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_templates_are_kept_once_and_for_all_threads() {
+        let first = Route::kept("/kept/{id}");
+        let copies = [
+            Route::kept(&String::from("/kept/{id}")),
+            std::thread::spawn(|| Route::kept("/kept/{id}"))
+                .join()
+                .unwrap(),
+        ];
+        for copy in copies {
+            assert!(std::ptr::eq(first.as_str(), copy.as_str()));
+        }
+        assert_ne!(first, Route::kept("/kept/{other}"));
+    }
+
+    #[test]
+    fn another_text_at_the_address_of_one_before_is_another_route() {
+        let mut text = String::from("/first/{id}");
+        for template in ["/first/{id}", "/other/{id}", "/first/{id}"] {
+            text.clear();
+            text.push_str(template);
+            assert_eq!(Route::kept(&text).as_str(), template);
+        }
+    }
+
+    #[test]
+    fn a_template_that_is_too_long_to_be_kept_is_a_route_all_the_same() {
+        let long = "/x".repeat(LONGEST_KEPT);
+        let route = Route::kept(&long);
+        assert_eq!(route.as_str(), long);
+        assert!(!std::ptr::eq(route.as_str(), Route::kept(&long).as_str()));
     }
 }

@@ -48,6 +48,10 @@ impl<T: AsRef<str>, S: BuildHasher> Texts<T, S> {
         let mut made = None;
         for slot in self.probe(slots, text) {
             if slot.get().is_none() {
+                // A full set is only read.
+                if self.len.load(Ordering::Relaxed) >= self.max {
+                    return None;
+                }
                 if self.len.fetch_add(1, Ordering::Relaxed) >= self.max {
                     self.len.fetch_sub(1, Ordering::Relaxed);
                     return None;

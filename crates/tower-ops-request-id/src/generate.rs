@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::id::RequestId;
 
@@ -39,8 +39,8 @@ impl Generator {
     }
 
     /// UUIDs that begin with the time in milliseconds (RFC 9562, version 7), so
-    /// that they sort by it. Costs a clock read more. Tells the time of the
-    /// request to whoever sees the id.
+    /// that they sort by it. Costs a clock read more. The id reveals the time of the
+    /// request to everyone who sees it.
     #[must_use]
     pub const fn uuid_v7() -> Self {
         Self(Kind::V7)
@@ -85,16 +85,16 @@ const AT_ONCE: usize = 28;
 
 thread_local! {
     /// The texts of ids that are ready, one after the other.
-    static READY: RefCell<Bytes> = const { RefCell::new(Bytes::new()) };
+    static READY: RefCell<BytesMut> = RefCell::new(BytesMut::new());
 }
 
 fn v4() -> RequestId {
     let ready = READY.try_with(|ready| {
         let ready = &mut *ready.borrow_mut();
         if ready.is_empty() {
-            *ready = make().ok()?;
+            make(ready).ok()?;
         }
-        Some(ready.split_to(LENGTH))
+        Some(ready.split_to(LENGTH).freeze())
     });
     let text = ready.ok().flatten();
     RequestId::from_ascii(text.unwrap_or_else(|| {
@@ -105,15 +105,15 @@ fn v4() -> RequestId {
 }
 
 #[cold]
-fn make() -> Result<Bytes, getrandom::Error> {
+fn make(ready: &mut BytesMut) -> Result<(), getrandom::Error> {
     let mut random = [[0; 16]; AT_ONCE];
     getrandom::fill(random.as_flattened_mut())?;
-    // One byte more than is used: a buffer that is full would take a slower way.
-    let mut texts = Vec::with_capacity(AT_ONCE * LENGTH + 1);
+    // The same buffer again, if no id of it is left.
+    ready.reserve(AT_ONCE * LENGTH);
     for digits in hex(random) {
-        texts.extend_from_slice(&hyphenated(&digits));
+        ready.extend_from_slice(&hyphenated(&digits));
     }
-    Ok(texts.into())
+    Ok(())
 }
 
 /// The hexadecimal digits, with the version and the variant of UUIDs of version 4.

@@ -11,7 +11,7 @@ use tower_ops_observe::RequestFacts;
 
 use crate::current::Scoped;
 
-/// The header that carries the id unless told otherwise.
+/// The header that carries the id by default.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest id, in bytes.
@@ -66,7 +66,7 @@ impl RequestId {
     /// a task spawned from there needs [`spawn`](crate::spawn) to keep it.
     #[must_use]
     pub fn current() -> Option<Self> {
-        // An observer of somebody else's can have set another text.
+        // Another crate's observer can have set a text that is no valid id.
         Self::try_from(RequestFacts::current_request_id()?).ok()
     }
 

@@ -193,40 +193,38 @@ impl RequestIds {
                 Entry::Vacant(entry) => {
                     let id = outer.unwrap_or_else(|| self.generator.generate());
                     entry.insert(id.as_header_value().clone());
-                    return Assigned {
-                        id: Some(id),
-                        ..Assigned::default()
-                    };
+                    return Assigned::new(id);
                 }
             }
         };
 
-        let mut assigned = Assigned::default();
         let accepted = self.inbound.accepts(request);
-        if let Some(value) = inbound
-            && accepted
-        {
-            assigned.id = value.and_then(|value| RequestId::try_from(value).ok());
-            if assigned.id.is_some() {
-                return assigned;
-            }
-            assigned.replaced = true;
+        let is_brought = inbound.is_some() && accepted;
+        let valid = inbound
+            .flatten()
+            .filter(|_| accepted)
+            .and_then(|value| RequestId::try_from(value).ok());
+        if let Some(id) = valid {
+            return Assigned::new(id);
+        }
+        if is_brought {
             self.invalid.fetch_add(1, Ordering::Relaxed);
         }
-        assigned.id = outer;
-        if assigned.id.is_none()
-            && self.traceparent
-            && accepted
-            && let Some((id, trace)) = from_traceparent(request.headers())
-        {
-            assigned.id = Some(id);
-            assigned.trace_id = Some(trace);
-        }
-        let id = assigned.id.get_or_insert_with(|| self.generator.generate());
+        let trace = (outer.is_none() && self.traceparent && accepted)
+            .then(|| from_traceparent(request.headers()))
+            .flatten();
+        let (from_trace, trace_id) = trace.unzip();
+        let id = outer
+            .or(from_trace)
+            .unwrap_or_else(|| self.generator.generate());
         request
             .headers_mut()
             .insert(self.header.clone(), id.as_header_value().clone());
-        assigned
+        Assigned {
+            id,
+            replaced: is_brought,
+            trace_id,
+        }
     }
 }
 
@@ -237,40 +235,51 @@ impl Default for RequestIds {
 }
 
 /// What became of a request's id.
-#[derive(Default)]
 pub(crate) struct Assigned {
-    pub(crate) id: Option<RequestId>,
+    pub(crate) id: RequestId,
     replaced: bool,
     trace_id: Option<u128>,
+}
+
+impl Assigned {
+    const fn new(id: RequestId) -> Self {
+        Self {
+            id,
+            replaced: false,
+            trace_id: None,
+        }
+    }
 }
 
 impl Observe for RequestIds {
     type Exchange = RequestIdExchange;
 
     fn on_request<B>(&self, request: &mut Request<B>, facts: &mut Facts) -> RequestIdExchange {
-        let assigned = self.assign(request);
-        if assigned.replaced {
+        let Assigned {
+            id,
+            replaced,
+            trace_id,
+        } = self.assign(request);
+        if replaced {
             facts.set_request_id_replaced();
         }
-        if let Some(trace_id) = assigned.trace_id {
+        if let Some(trace_id) = trace_id {
             facts.set_trace_id(trace_id);
         }
-        if let Some(id) = assigned.id {
-            if self.extension {
-                extend(request.extensions_mut(), id.clone());
-            }
-            #[cfg(feature = "tower-http")]
-            request
-                .extensions_mut()
-                .insert(tower_http::request_id::RequestId::new(
-                    id.as_header_value().clone(),
-                ));
-            // Spares a process without a subscriber the search for a span.
-            if LevelFilter::current() != LevelFilter::OFF {
-                tracing::Span::current().record("request_id", id.as_str());
-            }
-            facts.set_request_id(id.into());
+        if self.extension {
+            extend(request.extensions_mut(), id.clone());
         }
+        #[cfg(feature = "tower-http")]
+        request
+            .extensions_mut()
+            .insert(tower_http::request_id::RequestId::new(
+                id.as_header_value().clone(),
+            ));
+        // Spares a process without a subscriber the search for a span.
+        if LevelFilter::current() != LevelFilter::OFF {
+            tracing::Span::current().record("request_id", id.as_str());
+        }
+        facts.set_request_id(id.into());
         RequestIdExchange(())
     }
 

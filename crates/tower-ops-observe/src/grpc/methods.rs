@@ -11,7 +11,7 @@ use crate::texts::Texts;
 /// The set is bounded all the same, for a proxy that forwards every path.
 pub(crate) struct GrpcMethods(Texts<Route, RandomState>);
 
-/// At most this many methods are told apart; more are `_OTHER`.
+/// At most this many methods have a name of their own; more are `_OTHER`.
 const MAX_METHODS: usize = 1_024;
 /// A longer path is no method that anybody registered.
 const MAX_METHOD_LEN: usize = 256;

@@ -48,7 +48,7 @@ struct Reply {
     length: ResponseLength,
     /// Set while code of the service or of an observer runs. If it is still set
     /// when this is dropped, that code unwound. `std::thread::panicking` would not
-    /// do: it is also true for an exchange that is dropped by somebody else's panic.
+    /// do: it is also true for an exchange that another one's panic drops.
     stepping: bool,
     caught_panic: bool,
     ended: bool,
@@ -68,7 +68,7 @@ impl<O: Observe> State<O> {
         })
     }
 
-    /// Of an unused one.
+    /// Begins an exchange in an unused box.
     #[inline]
     pub(super) fn begin<B: 'static>(&mut self, watch: &Watch<O>, request: &mut Request<B>) {
         self.facts.begin(watch.side, request);
@@ -265,9 +265,9 @@ impl<O: Observe> State<O> {
     }
 
     /// A layer around the method answered in plain HTTP: a timeout, a panic
-    /// catcher. The call is one all the same, seen before or not. But a request can
-    /// call itself gRPC that is none: so thinks who answers it with success, or
-    /// blames the client.
+    /// catcher. The exchange is a call all the same, whether its method is known or
+    /// not. But a request can claim to be gRPC and not be: then the answer is a
+    /// success, or blames the client.
     fn plain_head(&mut self) {
         let Some(status) = self.reply.status else {
             return;
