@@ -90,7 +90,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .add_service(reflection_v1)
         .add_service(reflection_v1alpha)
         .serve_with_incoming_shutdown(incoming, life.signal_to_stop());
-    // What still runs at the end of the drain is dropped; the report says so.
+    // What still runs at the end of the drain is dropped, and listed in the report.
     if let Ok(served) = life.with_deadline(server).await {
         served?;
     }

@@ -38,7 +38,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let ops = Ops::builder("hyper").ops_addr(ops_addr).build()?;
 
     let service = ServiceBuilder::new()
-        // Asks HTTP/1 clients to connect elsewhere, from the moment it is told to stop.
+        // From the signal to stop on, HTTP/1 responses have `connection: close`.
         .layer(ops.lifecycle().connection_close())
         .layer(ops.layer())
         // Bare hyper has no router: these requests all count under one route.
@@ -57,7 +57,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         operations.addr()
     );
 
-    // Some seconds after it is told to stop: until then clients still come.
+    // Some seconds after the signal to stop: until then clients still connect.
     let stop = ops.lifecycle().drain_token();
     let mut acceptor = Acceptor::new(listener);
     loop {

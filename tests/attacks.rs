@@ -166,8 +166,8 @@ fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
-/// How many sockets a process has open: counted from outside, so that it says the
-/// same of every server.
+/// How many sockets a process has open: counted from outside, so that it is
+/// the same measure for every server.
 fn sockets(pid: u32) -> usize {
     let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
     open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())

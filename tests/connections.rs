@@ -87,11 +87,11 @@ async fn to_be_out_of_file_descriptors_is_survived_and_said() {
     server
         .wait_output("cannot accept connections", DEADLINE)
         .await;
-    // Said once, not for every try.
+    // Logged once, not for every try.
     sleep(Duration::from_millis(1_500)).await;
-    let said = server.output();
-    let times = said.iter().filter(|line| line.contains("cannot accept"));
-    assert_eq!(times.count(), 1, "{said:?}");
+    let output = server.output();
+    let times = output.iter().filter(|line| line.contains("cannot accept"));
+    assert_eq!(times.count(), 1, "{output:?}");
     drop(kept);
     let mut stream = TcpStream::connect(addr).await.unwrap();
     let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
@@ -114,11 +114,11 @@ async fn in_flight(ops: SocketAddr) -> u64 {
     listed["in_flight"].as_u64().unwrap()
 }
 
-/// An HTTP/2 client that is not hyper's: told to go while five requests are in
-/// flight, it gets every answer, and hears which stream was the last.
+/// An HTTP/2 client that is not hyper's gets all of its five answers after GOAWAY, whose second
+/// frame names the last stream.
 #[tokio::test]
 #[ignore = "needs nghttp and openssl; scripts/test runs it"]
-async fn nghttp_hears_goaway_and_loses_nothing() {
+async fn nghttp_gets_goaway_and_loses_nothing() {
     for tls in [false, true] {
         let (app, ops) = (free_addr(), free_addr());
         let mut command = Process::example("playground");
@@ -147,12 +147,12 @@ async fn nghttp_hears_goaway_and_loses_nothing() {
             sleep(Duration::from_millis(10)).await;
         }
         playground.terminate().unwrap();
-        let said = tokio::task::spawn_blocking(|| client.wait_with_output().unwrap());
-        let said = String::from_utf8(said.await.unwrap().stdout).unwrap();
+        let output = tokio::task::spawn_blocking(|| client.wait_with_output().unwrap());
+        let output = String::from_utf8(output.await.unwrap().stdout).unwrap();
 
-        assert_eq!(said.matches(":status: 200").count(), 5, "{said}");
-        assert_eq!(said.matches("waited ").count(), 5, "{said}");
-        let goaways: Vec<_> = said
+        assert_eq!(output.matches(":status: 200").count(), 5, "{output}");
+        assert_eq!(output.matches("waited ").count(), 5, "{output}");
+        let goaways: Vec<_> = output
             .lines()
             .skip_while(|line| !line.contains("recv GOAWAY"))
             .filter(|line| line.contains("last_stream_id="))
@@ -160,11 +160,11 @@ async fn nghttp_hears_goaway_and_loses_nothing() {
         // Five requests, with the odd numbers of a client.
         assert!(
             goaways[0].contains("last_stream_id=2147483647, error_code=NO_ERROR"),
-            "{said}"
+            "{output}"
         );
         assert!(
             goaways[1].contains("last_stream_id=9, error_code=NO_ERROR"),
-            "{said}"
+            "{output}"
         );
         let exit = playground.wait_exit(DEADLINE).await;
         assert!(exit.success(), "{:?}", playground.output());

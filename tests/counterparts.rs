@@ -105,9 +105,9 @@ async fn promtool_finds_nothing_to_complain_about() {
             .stdin(fs::File::open(&file).unwrap())
             .output()
             .expect("run promtool, which scripts/test installs");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}\n{text}");
-        assert_eq!(said, "");
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{printed}\n{text}");
+        assert_eq!(printed, "");
     }
 }
 
@@ -120,25 +120,25 @@ async fn python_grpc_client_and_metrics_see_the_same() {
     );
     let service = Service::start("grpc").await;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("counterparts/echo.py");
-    let seen = run(Command::new(python)
+    let report = run(Command::new(python)
         .arg(script)
         .arg(service.app().to_string()));
-    let seen: Value = serde_json::from_str(&seen).unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
 
-    assert_eq!(seen["unary"], "hello");
-    assert_eq!(seen["stream"], json!([vec!["tick"; 5], "OK", ""]));
+    assert_eq!(report["unary"], "hello");
+    assert_eq!(report["stream"], json!([vec!["tick"; 5], "OK", ""]));
     assert_eq!(
-        seen["refused"],
+        report["refused"],
         json!([
             [],
             "INVALID_ARGUMENT",
             "code is 0: Fail needs a gRPC status from 1 to 16"
         ])
     );
-    assert_eq!(seen["late"], "DEADLINE_EXCEEDED");
-    assert_eq!(seen["cut"], "CANCELLED");
-    assert_eq!(seen["unknown"], "UNIMPLEMENTED");
-    assert_eq!(seen["id_came_back"], true);
+    assert_eq!(report["late"], "DEADLINE_EXCEEDED");
+    assert_eq!(report["cut"], "CANCELLED");
+    assert_eq!(report["unknown"], "UNIMPLEMENTED");
+    assert_eq!(report["id_came_back"], true);
 
     let samples = service.scrape_idle().await;
     let calls = |method: &str, status: &str| {
@@ -146,7 +146,7 @@ async fn python_grpc_client_and_metrics_see_the_same() {
         samples.count(CALLS, &labels)
     };
     let fail = "playground.Echo/Fail";
-    let failed = seen["fail"].as_array().unwrap();
+    let failed = report["fail"].as_array().unwrap();
     assert_eq!(failed.len(), 32);
     for call in failed {
         // What Python calls the status is what it is counted as; each was asked for
@@ -239,16 +239,16 @@ async fn curl_over_both_protocols() {
 async fn nghttp_and_h2load_succeed_and_are_counted() {
     let service = Service::start("playground").await;
     let app = service.app();
-    let said = run(Command::new("nghttp")
+    let printed = run(Command::new("nghttp")
         .args(["--verbose", "--no-dep", "--timeout=20"])
         .arg("--header=x-request-id: nghttp-1")
         .arg(format!("http://{app}/users/42")));
-    assert!(said.contains(":status: 200"), "{said}");
-    assert!(said.contains("x-request-id: nghttp-1"), "{said}");
-    assert!(said.contains(r#"{"id":"42"}"#), "{said}");
+    assert!(printed.contains(":status: 200"), "{printed}");
+    assert!(printed.contains("x-request-id: nghttp-1"), "{printed}");
+    assert!(printed.contains(r#"{"id":"42"}"#), "{printed}");
 
     let load = |protocol: &[&str], path: &str| {
-        let said = run(Command::new("h2load")
+        let printed = run(Command::new("h2load")
             .args(["-n", "2000", "-c", "10", "-m", "10", "-T", "20"])
             .args(protocol)
             .arg(format!("http://{app}{path}")));
@@ -256,7 +256,7 @@ async fn nghttp_and_h2load_succeed_and_are_counted() {
             "2000 done, 2000 succeeded, 0 failed, 0 errored, 0 timeout",
             "status codes: 2000 2xx",
         ] {
-            assert!(said.contains(part), "{said}");
+            assert!(printed.contains(part), "{printed}");
         }
     };
     load(&[], "/users/42");

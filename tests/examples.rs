@@ -1,5 +1,5 @@
 //! Each example as a process: it does what its header says, answers its probes,
-//! ends when it is asked to, and says in words what is wrong with its settings.
+//! ends by a signal, and names what is wrong with its settings.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
 use std::net::TcpListener;
@@ -128,17 +128,17 @@ async fn hyper_does_what_its_header_says() {
     .await;
 }
 
-/// How long an example serves on after it is told to stop.
+/// How long an example serves on after the signal to stop.
 const PRE_DRAIN: Duration = Duration::from_secs(5);
 
 #[tokio::test]
-async fn every_example_answers_its_probes_and_ends_when_asked_to() {
+async fn every_example_answers_its_probes_and_ends_by_a_signal() {
     let ended = EXAMPLES
         .into_iter()
         .flat_map(|example| ["TERM", "INT"].map(|signal| (example, signal)))
         .map(|(example, signal)| async move {
             let mut service = Service::start(example).await;
-            // It says so a moment after its ports are open.
+            // It is ready a moment after its ports are open.
             let until = Instant::now() + DEADLINE;
             while service.ops_get("/ready").await.0 != 200 {
                 pause(until).await;
@@ -287,7 +287,7 @@ async fn a_bad_address_is_told_in_words() {
     }
 }
 
-/// Starts an example that must not start; what it said.
+/// Starts an example that must not start, and returns its output.
 async fn refused(example: &str, app: &str, ops: &str) -> String {
     let mut command = Process::example(example);
     command

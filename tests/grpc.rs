@@ -1,5 +1,5 @@
 //! The gRPC example with a real tonic client: every call is counted with the
-//! status that the client saw, wherever that status travelled.
+//! status that the client got, whether in headers or in trailers.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
 use std::time::Duration;

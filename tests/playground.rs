@@ -1,4 +1,4 @@
-//! Every route of the playground does what it says, and is counted under its template.
+//! Every route of the playground works as documented, and is counted under its template.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
 use std::future::ready;
@@ -34,8 +34,8 @@ async fn short_answers() {
             assert_eq!((answer.status, answer.text()), (status, text), "{path}");
         }
         let answer = service.ask(protocol, "/headers", &[("x-mine", "1")]).await;
-        let seen: Value = serde_json::from_slice(&answer.body).unwrap();
-        assert_eq!(seen["x-mine"], "1");
+        let headers: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(headers["x-mine"], "1");
     }
 }
 
@@ -202,7 +202,7 @@ async fn what_may_be_asked_for_is_bounded() {
     ] {
         let answer = service.ask(Protocol::Http1, path, &[]).await;
         assert_eq!(answer.status, 400, "{path}");
-        assert!(!answer.text().trim().is_empty(), "{path}: says why");
+        assert!(!answer.text().trim().is_empty(), "{path}: has no reason");
     }
 }
 

@@ -132,8 +132,8 @@ async fn agreed(service: &Service, protocol: Protocol, headers: &[(&str, &str)])
 
     let answer = service.ask(protocol, "/call?to=/headers", headers).await;
     let third = id_of(&answer);
-    let seen = json!({ "host": service.app().to_string(), HEADER: third });
-    assert_eq!(parse(&answer), seen, "what the callee saw");
+    let received = json!({ "host": service.app().to_string(), HEADER: third });
+    assert_eq!(parse(&answer), received, "the callee's headers");
     [first, second, third]
 }
 

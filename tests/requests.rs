@@ -1,4 +1,4 @@
-//! What `/requests` on the operations endpoint says of real requests.
+//! `/requests` on the operations endpoint, with real requests.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Two instances behind a balancer that notices late, restarted in turn under load: nobody may
-//! feel it.
+//! Two instances behind a balancer that reacts late, restarted in turn under load: no request may
+//! fail.
 //!
 //! `ROLLED=plain` restarts plain `axum::serve` with its graceful shutdown instead and asserts
 //! nothing; it prints the same table for comparison:
@@ -24,7 +24,7 @@ use tower_ops_tests::{Balancer, Kind, Load};
 const DELAY: Duration = Duration::from_secs(1);
 /// How often both are restarted.
 const ROUNDS: usize = 3;
-/// How many requests there have to be for the result to say something.
+/// How many requests there have to be for the result to mean something.
 const ENOUGH: usize = 50_000;
 /// How many may meet the end of their connection before they were sent.
 const MOST_SENT_AGAIN: usize = 20;
@@ -119,8 +119,8 @@ async fn rolling_restarts_lose_no_request() {
             let took = instance.restart().await;
             println!("round {round}, instance {place}: gone after {took:.1?}");
             // It is routed to still, where it was quicker than the balancer.
-            let noticed = balancer.wait_routed(place, false);
-            let _ = timeout(DELAY * 2, noticed).await;
+            let unrouted = balancer.wait_routed(place, false);
+            let _ = timeout(DELAY * 2, unrouted).await;
             timeout(LONG, balancer.wait_routed(place, true))
                 .await
                 .unwrap();
@@ -149,7 +149,7 @@ async fn rolling_restarts_lose_no_request() {
             println!("    {times} × {what}");
         }
     }
-    println!("{requests} requests, {failures} failed, {sent_again} sent again as never seen");
+    println!("{requests} requests, {failures} failed, {sent_again} sent again as never sent");
     if !plain {
         assert!(requests >= ENOUGH, "{requests} are too few");
         assert_eq!(failures, 0);

@@ -109,7 +109,7 @@ async fn nothing_is_left_after_a_long_mixed_load() {
     );
 }
 
-/// What `/metrics` says once all connections are gone.
+/// Scrapes `/metrics` once all connections are gone.
 async fn left(service: &Service) -> tower_ops_tests::Samples {
     for _ in 0..300 {
         let metrics = service.scrape().await;
@@ -214,14 +214,14 @@ async fn harm(addr: SocketAddr, seed: usize, until: Instant) {
             continue;
         }
         let mut client = RawHttp1::connect(addr).await.unwrap();
-        let says = [
+        let messages = [
             "GET / HTTP/1.1\r\nhost: it\r\nx-half: ",
             "POST /echo HTTP/1.1\r\nhost: it\r\ncontent-length: 100\r\n\r\nhalf",
             "GET /stream/1000000/0 HTTP/1.1\r\nhost: it\r\n\r\n",
             "PRI * HTTP/2.0\r\n",
             "",
         ];
-        let _ = client.send(says[kind]).await;
+        let _ = client.send(messages[kind]).await;
         if kind == 2 {
             sleep(SOME).await;
         } else {

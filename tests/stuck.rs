@@ -1,5 +1,5 @@
-//! The end of a process, with clients and handlers that do not want it to end, and with signals
-//! at odd moments: it always ends in time, and says what it aborted.
+//! The end of a process with clients and handlers that never end, and with signals at odd
+//! moments: it always ends in time, and its report names what was aborted.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
 use std::time::Duration;
@@ -102,7 +102,7 @@ impl Stuck {
         }
     }
 
-    /// What the report says of it.
+    /// Its line in the report.
     const fn aborted(self) -> Option<&'static str> {
         match self {
             Self::HalfAHead => Some("(http1, "),
@@ -110,7 +110,7 @@ impl Stuck {
             Self::NeverAnswered => Some("GET /slow/{ms} for "),
             // GOAWAY asks for an answer, so that no request is lost.
             Self::SilentHttp2 => Some("(http2, "),
-            // They are told to end, or can be closed at once.
+            // They end by themselves, or can be closed at once.
             Self::SilentTcp | Self::Sse | Self::WebSocket | Self::GrpcWatch => None,
         }
     }
@@ -176,7 +176,7 @@ impl Watch {
         let mut client = HealthClient::new(endpoint.connect().await.unwrap());
         let overall = HealthCheckRequest::default();
         let mut watch = client.watch(overall).await.unwrap().into_inner();
-        // It may be said that it serves a moment after it does.
+        // The status may change a moment after it serves.
         let serving = i32::from(ServingStatus::Serving);
         while watch.message().await.unwrap().unwrap().status != serving {}
         Self(watch)
@@ -200,8 +200,8 @@ async fn a_second_signal_ends_it_at_once() {
     let service = start().await;
     let ended = end(service, &["TERM", "INT"]).await;
     assert_eq!(ended.code, Some(130), "{}", ended.output);
-    let said = "ended at once by another SIGINT";
-    assert!(ended.output.contains(said), "{}", ended.output);
+    let line = "ended at once by another SIGINT";
+    assert!(ended.output.contains(line), "{}", ended.output);
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
+use axum::Router;
 use axum_prometheus::PrometheusMetricLayer;
 use http::StatusCode;
+use metrics_exporter_prometheus::PrometheusHandle;
 use opentelemetry_instrumentation_tower::http::server;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use tower::{ServiceBuilder, layer::util::Identity};
@@ -14,7 +16,7 @@ use tower_http::{
 };
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::Workload;
+use crate::{Workload, workload::router};
 
 type HttpTraceLayer = TraceLayer<SharedClassifier<ServerErrorsAsFailures>>;
 
@@ -40,8 +42,8 @@ pub(crate) fn trace_json() -> Workload {
 }
 
 pub(crate) fn prometheus() -> Workload {
-    let (layer, handle) = PrometheusMetricLayer::pair();
-    Workload::inside(layer).with_upkeep(move || handle.run_upkeep())
+    let (app, handle) = with_prometheus(router());
+    Workload::of(app).with_upkeep(move || handle.run_upkeep())
 }
 
 /// Metrics and traces are on by default; the global providers are no-ops until they are set.
@@ -61,29 +63,36 @@ pub(crate) fn otel_metrics() -> Workload {
 }
 
 pub(crate) fn whole() -> Workload {
-    whole_with(TraceLayer::new_for_http())
+    let (app, handle) = with_all(router());
+    Workload::of(app).with_upkeep(move || handle.run_upkeep())
 }
 
 pub(crate) fn whole_json() -> Workload {
     log_json();
-    whole_with(trace_at_info())
+    let (app, handle) = with_all_and(router(), trace_at_info());
+    Workload::of(app).with_upkeep(move || handle.run_upkeep())
 }
 
-fn whole_with(trace: HttpTraceLayer) -> Workload {
+pub(crate) fn with_prometheus(app: Router) -> (Router, PrometheusHandle) {
+    let (layer, handle) = PrometheusMetricLayer::pair();
+    (app.layer(layer), handle)
+}
+
+pub(crate) fn with_all(app: Router) -> (Router, PrometheusHandle) {
+    with_all_and(app, TraceLayer::new_for_http())
+}
+
+fn with_all_and(app: Router, trace: HttpTraceLayer) -> (Router, PrometheusHandle) {
     let (metrics, handle) = PrometheusMetricLayer::pair();
-    Workload::inside(
-        ServiceBuilder::new()
-            .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
-            .layer(PropagateRequestIdLayer::x_request_id())
-            .layer(trace)
-            .layer(metrics)
-            .layer(CatchPanicLayer::new())
-            .layer(TimeoutLayer::with_status_code(
-                StatusCode::REQUEST_TIMEOUT,
-                TIMEOUT,
-            )),
-    )
-    .with_upkeep(move || handle.run_upkeep())
+    let timeout = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT);
+    let layers = ServiceBuilder::new()
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(trace)
+        .layer(metrics)
+        .layer(CatchPanicLayer::new())
+        .layer(timeout);
+    (app.layer(layers), handle)
 }
 
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,4 +1,6 @@
-use crate::{Workload, peers};
+use tokio::runtime::Runtime;
+
+use crate::{Workload, accept_loops, ours, peers};
 
 /// One row of the comparison: a name, what it is compared against, and how it is built.
 #[derive(Debug)]
@@ -13,7 +15,19 @@ pub struct Stack {
     /// How many times its instructions have to be counted: 3, and the median taken, where maps are
     /// seeded at random, else 1.
     pub counts: usize,
+    /// What it may add to its base, if that is held.
+    pub bound: Option<Bound>,
     build: fn() -> Workload,
+}
+
+/// What a stack may add to its base for each request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Bound {
+    /// Instructions, as callgrind counts them.
+    pub instructions: i64,
+    /// Calls to the allocator.
+    pub allocations: f64,
 }
 
 impl Stack {
@@ -23,6 +37,7 @@ impl Stack {
             title,
             base: "identity",
             counts: 1,
+            bound: None,
             build,
         }
     }
@@ -35,19 +50,29 @@ impl Stack {
         Self { counts: 3, ..self }
     }
 
+    const fn at_most(self, instructions: i64, allocations: f64) -> Self {
+        let bound = Some(Bound {
+            instructions,
+            allocations,
+        });
+        Self { bound, ..self }
+    }
+
     /// The stack of that name.
     #[must_use]
     pub fn find(name: &str) -> Option<&'static Self> {
         STACKS.iter().find(|stack| stack.name == name)
     }
 
-    /// Builds the stack. Only one a process: some install a global recorder or subscriber.
+    /// Builds the stack, with what it spawns on `runtime`. Only one a process: some install a global
+    /// recorder or subscriber.
     ///
     /// # Panics
     ///
-    /// Panics outside a tokio runtime, and for a second stack with a global of the same kind.
+    /// Panics for a second stack with a global of the same kind.
     #[must_use]
-    pub fn build(&self) -> Workload {
+    pub fn build(&self, runtime: &Runtime) -> Workload {
+        let _guard = runtime.enter();
         (self.build)()
     }
 }
@@ -97,60 +122,78 @@ pub const STACKS: &[Stack] = &[
     Stack::new(
         "ours-request-id",
         "**tower-ops** request id",
-        crate::ours::request_id,
+        ours::request_id,
     ),
-    Stack::new(
-        "ours-metrics",
-        "**tower-ops** metrics",
-        crate::ours::metrics,
-    ),
+    Stack::new("ours-metrics", "**tower-ops** metrics", ours::metrics),
     Stack::new(
         "ours-trace",
         "**tower-ops** trace, no subscriber",
-        crate::ours::trace,
+        ours::trace,
     ),
     Stack::new(
         "ours-requests",
         "**tower-ops** request tracking",
-        crate::ours::requests,
+        ours::requests,
     ),
     Stack::new(
         "ours-without-requests",
         "**tower-ops** bundle without request tracking",
-        crate::ours::without_requests,
+        ours::without_requests,
     ),
-    Stack::new("ours", "**tower-ops** bundle", crate::ours::bundle),
+    Stack::new("ours", "**tower-ops** bundle", ours::bundle).at_most(6_100, 1.3),
     Stack::new(
         "ours-inbound",
         "**tower-ops** bundle, an id comes in",
-        || crate::ours::bundle().with_inbound_id(),
+        || ours::bundle().with_inbound_id(),
     )
-    .over("identity-inbound"),
+    .over("identity-inbound")
+    .at_most(6_100, 1.3),
     Stack::new(
         "ours-whole",
         "**tower-ops** bundle, timeout, catch-panic",
-        crate::ours::whole,
+        ours::whole,
     ),
     Stack::new(
         "ours-whole-json",
         "**tower-ops** bundle, timeout, catch-panic, JSON at INFO",
-        crate::ours::whole_json,
+        ours::whole_json,
     ),
     Stack::new(
         "ours-around",
         "**tower-ops** bundle around the router",
-        crate::ours::around,
+        ours::around,
     )
-    .over("bare"),
+    .over("bare")
+    .at_most(5_950, 0.3),
     Stack::new(
         "ours-around-without-requests",
         "**tower-ops** bundle without request tracking, around the router",
-        crate::ours::around_without_requests,
+        ours::around_without_requests,
     )
     .over("bare"),
     Stack::new(
         "ours-around-hook",
         "**tower-ops** bundle around the router, route by hook",
-        crate::ours::around_with_hook,
+        ours::around_with_hook,
     ),
+    Stack::new(
+        "loop",
+        "HTTP/1 connection, hyper-util's loop",
+        accept_loops::bare,
+    )
+    .over("loop"),
+    Stack::new(
+        "loop-tracked",
+        "HTTP/1 connection, hyper-util's loop, **tower-ops** tracking",
+        accept_loops::tracked,
+    )
+    .over("loop")
+    .at_most(1_200, 0.0),
+    Stack::new(
+        "loop-server",
+        "HTTP/1 connection, **tower-ops** server",
+        accept_loops::server,
+    )
+    .over("loop")
+    .at_most(1_250, 0.0),
 ];

@@ -35,7 +35,7 @@ const CALL_BODY: usize = 64 * 1024;
 /// How long `/call` reads the callee's body.
 const CALL_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// On a request: please say which headers you saw. On its response: these, as JSON.
+/// On a request: asks for its headers as they arrived. On the response: these, as JSON.
 const SEEN_HEADERS: HeaderName = HeaderName::from_static("x-playground-seen-headers");
 
 /// `own` is where `/call` finds this service.
@@ -86,14 +86,14 @@ async fn call(
     Ok(match seen {
         Some(seen) => Json(seen).into_response(),
         None => {
-            let error = json!({ "error": format!("{to}: the callee did not say what it saw") });
+            let error = json!({ "error": format!("{to}: the callee did not return its headers") });
             (StatusCode::BAD_GATEWAY, Json(error)).into_response()
         }
     })
 }
 
 impl Caller {
-    /// A request to this service, whatever `to` says: only the path and the query are taken.
+    /// A request to this service, whatever is in `to`: only the path and the query are taken.
     fn request(&self, to: &str) -> Result<Request, Refusal> {
         if !to.starts_with('/') {
             return Err(refuse(format!("to={to:?} has to begin with /\n")));

@@ -60,7 +60,7 @@
 //! ```
 //!
 //! SIGTERM, Ctrl-C and `curl http://127.0.0.1:8080/prestop` stop it as a service in production is
-//! stopped, and it says how that went: 5 seconds (`PRE_DRAIN_MS`) not ready and still serving, at
+//! stopped, and it prints a report: 5 seconds (`PRE_DRAIN_MS`) not ready and still serving, at
 //! most 15 (`DRAIN_MS`) to end what is in flight. A second signal ends it at once.
 //!
 //! The counters are its state: whoever has the token of `TOWER_OPS_STATE_TOKEN` moves them to another
@@ -91,7 +91,7 @@
 //! | `OPS_ON_APP` | off | a prefix, such as `/ops`, below which the operations endpoint is on the application's port as well |
 //!
 //! What a client may ask for is bounded: 100 MB, a million chunks, an hour. Beyond that, and for what is no
-//! number or no final status, the answer is a 400 that says so.
+//! number or no final status, the answer is a 400 with the reason.
 mod answers;
 mod bodies;
 mod call;

@@ -8,14 +8,14 @@ const MOST: usize = 10_000;
 /// How many bytes a name may have.
 const LONGEST: usize = 64;
 
-/// Counters by name: what a service knows, and would lose with its process.
+/// Counters by name: what a service would lose with its process.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
     counted: Arc<Mutex<BTreeMap<String, u64>>>,
 }
 
 impl Counters {
-    /// Adds one, and tells what there is now; `None` if the name is too long, or there are too
+    /// Adds one and returns the new count; `None` if the name is too long, or there are too
     /// many.
     #[must_use]
     pub fn add(&self, name: &str) -> Option<u64> {

@@ -37,7 +37,7 @@ async fn a_websocket_over_http2_is_in_use_while_bytes_flow() {
     let (client, connection) = h2::client::handshake(stream).await.unwrap();
     let driver = tokio::spawn(connection);
     let mut client = client.ready().await.unwrap();
-    // The server's settings say whether extended CONNECT is on.
+    // Extended CONNECT is on once the server's settings have come.
     while !client.is_extended_connect_protocol_enabled() {
         sleep(10 * MILLI).await;
     }

@@ -53,7 +53,7 @@ async fn a_client_that_stops_sending_is_a_stall() {
     assert!(took >= 900 * MILLI && took < 8_000 * MILLI, "{took:?}");
 }
 
-/// What a polite client got: it opens a connection anew only where it was told to.
+/// What a polite client got: it opens another connection only after `connection: close`.
 #[derive(Default)]
 struct Polite {
     answered: usize,
@@ -148,13 +148,13 @@ async fn who_was_accepted_just_before_the_drain_is_answered() {
     }
     sleep(20 * MILLI).await;
     service.process().terminate().unwrap();
-    // A request that comes before the signal was heard is answered as ever.
-    let heard = async {
+    // A request that comes before the signal is handled is answered as ever.
+    let handled = async {
         while service.ops_get("/ready").await.0 == 200 {
             sleep(MILLI).await;
         }
     };
-    timeout(LONG, heard).await.unwrap();
+    timeout(LONG, handled).await.unwrap();
     let mut answers = JoinSet::new();
     for (place, mut client) in clients.into_iter().enumerate() {
         answers.spawn(async move {

@@ -15,8 +15,8 @@ const PROBED_EVERY: Duration = Duration::from_millis(250);
 /// How long a probe may take, as the kubelet's default.
 const PROBE: Duration = Duration::from_secs(1);
 
-/// A balancer of connections that notices late, as those of Kubernetes do: new connections go to
-/// the backends whose readiness was good a while ago, and those that are there stay.
+/// A balancer of connections that reacts late, as those of Kubernetes do: new connections go to
+/// the backends that were ready a while ago, and open ones stay.
 #[derive(Debug)]
 pub struct Balancer {
     addr: SocketAddr,
@@ -33,8 +33,8 @@ struct Backend {
 }
 
 impl Balancer {
-    /// Balances among backends: where each serves, and where its readiness is asked. Acts on what
-    /// a probe says after `delay`.
+    /// Balances among backends: where each serves, and where its readiness is probed. Acts on the
+    /// answer to a probe after `delay`.
     pub async fn start(
         backends: impl IntoIterator<Item = (SocketAddr, SocketAddr, &str)>,
         delay: Duration,

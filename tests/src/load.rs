@@ -44,8 +44,8 @@ impl Kind {
     }
 }
 
-/// Clients that ask one after the other until they are told to stop. Each request that fails is
-/// counted and not tried again, except one that the server has never seen, once: RFC 9113, section
+/// Clients that send one request after the other until they are stopped. A request that fails is
+/// counted and not tried again, except once if it never reached the server: RFC 9113, section
 /// 6.8, and gRPC's specification (gRFC A6, "transparent retries") have clients send those again.
 /// hyper-util does so in most cases, tonic in none; how many there were is counted as well.
 #[derive(Debug)]
@@ -162,14 +162,14 @@ trait Ask: Send + 'static {
 
 struct Failed {
     what: String,
-    never_seen: bool,
+    never_sent: bool,
 }
 
 impl Failed {
     fn of(error: &(dyn Error + 'static)) -> Self {
         Self {
-            what: told(error),
-            never_seen: never_seen(error),
+            what: chain(error),
+            never_sent: never_sent(error),
         }
     }
 }
@@ -188,13 +188,13 @@ impl Ask for Http {
         if response.status() != StatusCode::OK {
             return Err(Failed {
                 what: response.status().to_string(),
-                never_seen: false,
+                never_sent: false,
             });
         }
         let body = response.into_body().collect().await;
         body.map(drop).map_err(|error| Failed {
-            what: told(&error),
-            never_seen: false,
+            what: chain(&error),
+            never_sent: false,
         })
     }
 }
@@ -209,10 +209,10 @@ impl Ask for Grpc {
     }
 }
 
-/// Whether the server has not seen the request: it was still queued in the client when its
+/// Whether the request never reached the server: it was still queued in the client when its
 /// connection ended, which hyper reports as a cancellation, or GOAWAY came first. One that was sent
 /// and lost with its connection is an error of I/O.
-fn never_seen(error: &(dyn Error + 'static)) -> bool {
+fn never_sent(error: &(dyn Error + 'static)) -> bool {
     let mut source = Some(error);
     while let Some(error) = source {
         if let Some(error) = error.downcast_ref::<hyper::Error>()
@@ -233,7 +233,7 @@ async fn ask(mut client: impl Ask, stop: Arc<AtomicBool>, pause: Duration) -> Fe
     while !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
         let mut asked = client.ask().await;
-        if asked.as_ref().is_err_and(|failed| failed.never_seen) {
+        if asked.as_ref().is_err_and(|failed| failed.never_sent) {
             felt.sent_again += 1;
             asked = client.ask().await;
         }
@@ -246,8 +246,8 @@ async fn ask(mut client: impl Ask, stop: Arc<AtomicBool>, pause: Duration) -> Fe
     felt
 }
 
-/// An error with what it comes from.
-fn told(error: &dyn Error) -> String {
+/// The text of an error and of its sources.
+fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

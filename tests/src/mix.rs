@@ -180,7 +180,7 @@ pub async fn http2(addr: SocketAddr, requests: usize, random: &mut Random) -> Se
         sent.count(&request);
         if let Some(after) = request.cut_after {
             // A stream that is reset before it left the client was never sent;
-            // the answer to a ping says that the server has got it.
+            // the answer to a ping shows that the server has it.
             timeout(DEADLINE, ping.ping(h2::Ping::opaque()))
                 .await
                 .unwrap()

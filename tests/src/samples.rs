@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-/// What `/metrics` said.
+/// The samples of one scrape of `/metrics`.
 #[derive(Debug)]
 pub struct Samples(Vec<Sample>);
 

@@ -69,21 +69,21 @@ impl Service {
         answer.unwrap_or_else(|error| panic!("{protocol:?} {path}: {error}"))
     }
 
-    /// Asks the operations endpoint with GET; the status and the text.
+    /// Sends GET to the operations endpoint; returns the status and the text.
     pub async fn ops_get(&self, path: &str) -> (u16, String) {
         let (status, _, text) = get(self.ops, path, &[]).await;
         (status, text)
     }
 
-    /// What `/metrics` says.
+    /// Scrapes `/metrics`.
     pub async fn scrape(&self) -> Samples {
         let (status, text) = self.ops_get("/metrics").await;
         assert_eq!(status, 200, "{text}");
         Samples::parse(&text)
     }
 
-    /// What `/metrics` says once nothing is in flight any more: a server learns a
-    /// little later than the client that an exchange is over.
+    /// Scrapes `/metrics` once nothing is in flight any more: an exchange ends a
+    /// little later at the server than at the client.
     ///
     /// A scrape is no snapshot: the exporter reads counters before gauges. So the
     /// one that found nothing in flight may lack the last total; the next has it.

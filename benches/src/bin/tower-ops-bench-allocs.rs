@@ -22,14 +22,12 @@ fn main() -> io::Result<()> {
     let stack = Stack::find(&name)
         .ok_or_else(|| io::Error::other("usage: tower-ops-bench-allocs STACK"))?;
     let runtime = Workload::runtime()?;
-    let workload = {
-        let _guard = runtime.enter();
-        stack.build()
-    };
+    let workload = stack.build(&runtime);
+    let mut client = workload.client(runtime);
 
-    workload.run(&runtime, WARM_UP);
+    client.run(WARM_UP);
     let region = Region::new(ALLOCATOR);
-    workload.run(&runtime, REQUESTS);
+    client.run(REQUESTS);
     let change = region.change();
     let per_request = |total: usize| total as f64 / REQUESTS as f64;
     writeln!(

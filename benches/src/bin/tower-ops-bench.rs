@@ -1,20 +1,25 @@
-//! `list` the stacks, `run` one for callgrind to count, or `time` one.
+//! `list` the stacks and servers, `run` a stack for callgrind to count, `time` one, or `serve`.
 
 use std::{
-    io::{self, Write},
-    process::ExitCode,
+    io::{self, Read, Write},
+    process::{self, ExitCode},
+    sync::mpsc,
+    thread,
     time::Duration,
 };
 
-use tokio::{runtime::Runtime, time::Instant};
-use tower_ops_benches::{STACKS, Stack, Workload};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use tokio::{net::TcpListener, runtime::Builder, time::Instant};
+use tower_ops_benches::{Client, SERVED, STACKS, Served, Stack, Workload};
 
-const USAGE: &str = "usage: tower-ops-bench list | run STACK REQUESTS | time STACK";
+const USAGE: &str = "usage: tower-ops-bench list | run STACK REQUESTS | time STACK | serve SERVER";
 
-const WARM_UP: usize = 1_000;
+/// Fills tables, calibrates clocks, and drains a recorder once.
+const WARM_UP: usize = 2_000;
 
 const SAMPLES: usize = 15;
 const SAMPLE: Duration = Duration::from_millis(60);
+const TIMED_WARM_UP: usize = 50_000;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -26,6 +31,7 @@ fn main() -> ExitCode {
             _ => Err(io::Error::other(USAGE)),
         },
         ["time", name] => Stack::find(name).map_or_else(|| Err(io::Error::other(USAGE)), time),
+        ["serve", name] => Served::find(name).map_or_else(|| Err(io::Error::other(USAGE)), serve),
         _ => Err(io::Error::other(USAGE)),
     };
     match done {
@@ -37,74 +43,184 @@ fn main() -> ExitCode {
     }
 }
 
-/// One line a stack, for `scripts/bench`: name, base, counts, title, with tabs between.
+/// One line a stack or server, for `scripts/bench`, with tabs between: name, title, and for a stack its
+/// base, counts, and the bounds of instructions and allocations if there are any.
 fn list() -> io::Result<()> {
     let mut out = io::stdout().lock();
-    for Stack {
-        name,
-        title,
-        base,
-        counts,
-        ..
-    } in STACKS
-    {
-        writeln!(out, "{name}\t{base}\t{counts}\t{title}")?;
+    for stack in STACKS {
+        let Stack {
+            name,
+            title,
+            base,
+            counts,
+            ..
+        } = stack;
+        write!(out, "{name}\t{title}\t{base}\t{counts}")?;
+        if let Some(bound) = stack.bound {
+            write!(out, "\t{}\t{}", bound.instructions, bound.allocations)?;
+        }
+        writeln!(out)?;
+    }
+    for served in SERVED {
+        writeln!(out, "{}\t{}", served.name, served.title)?;
     }
     Ok(())
 }
 
 fn run(stack: &Stack, requests: usize) -> io::Result<()> {
     let runtime = Workload::runtime()?;
-    let workload = enter(stack, &runtime);
-    // What happens once must not be counted: filling tables, calibrating clocks.
-    workload.run(&runtime, WARM_UP);
-    counted(&workload, &runtime, requests);
+    let workload = stack.build(&runtime);
+    let mut client = workload.client(runtime);
+    client.run(WARM_UP);
+    measured(&mut client, requests);
     Ok(())
 }
 
-/// The one function in which callgrind counts, by its name.
+/// `scripts/bench` has callgrind begin with this function, by its name.
 #[inline(never)]
-fn counted(workload: &Workload, runtime: &Runtime, requests: usize) {
-    workload.run(runtime, requests);
+fn measured(client: &mut Client<'_>, requests: usize) {
+    client.run(requests);
 }
 
-/// Prints the median of this process's samples, in nanoseconds a request.
+/// Prints nanoseconds a request, a tab, and how many times as many requests two threads make as one does:
+/// the medians of this process's samples. With only one core there is no second figure.
 fn time(stack: &Stack) -> io::Result<()> {
+    let cores = cores()?;
+    let (&core, others) = cores.split_last().ok_or(io::ErrorKind::NotFound)?;
+    pin(core)?;
     let runtime = Workload::runtime()?;
-    let workload = enter(stack, &runtime);
-    let per_request = |requests: usize| {
-        let start = Instant::now();
-        workload.run(&runtime, requests);
-        start.elapsed().as_secs_f64() * 1e9 / requests as f64
-    };
+    let workload = stack.build(&runtime);
+    let mut client = workload.client(runtime);
+    client.run(TIMED_WARM_UP);
 
-    per_request(50_000);
-    let requests = (SAMPLE.as_secs_f64() * 1e9 / per_request(20_000)) as usize;
-    let mut samples = Vec::new();
-    // A sample during which this thread stood in the queue for a core says more about the machine than
-    // about the stack. On a machine that is never quiet enough, such samples are better than none.
-    for attempt in 0.. {
-        let before = waited();
-        let sample = per_request(requests);
-        let disturbed = waited().saturating_sub(before) > SAMPLE / 100;
-        if !disturbed || attempt >= 3 * SAMPLES {
-            samples.push(sample);
+    let (mut alone, mut together) = (Samples::default(), Samples::default());
+    thread::scope(|scope| {
+        let (start, starts) = mpsc::channel();
+        let (report, reports) = mpsc::channel();
+        let second = others.first().map(|&core| {
+            let workload = &workload;
+            scope.spawn(move || second(workload, core, &starts, &report))
+        });
+        // By turns: what changes meanwhile changes both.
+        while !alone.are_enough() || (second.is_some() && !together.are_enough()) {
+            alone.take(sample(&mut client, Instant::now() + SAMPLE));
+            if second.is_some() {
+                let deadline = Instant::now() + SAMPLE;
+                start.send(deadline).map_err(io::Error::other)?;
+                let first = sample(&mut client, deadline);
+                let second = reports.recv().map_err(io::Error::other)?;
+                together.take(Sample {
+                    rate: first.rate + second.rate,
+                    disturbed: first.disturbed || second.disturbed,
+                });
+            }
         }
-        if samples.len() == SAMPLES {
-            break;
+        drop(start);
+        second.map_or(Ok(()), |second| second.join().expect("no panic"))
+    })?;
+    let one = alone.median();
+    write!(io::stdout(), "{:.0}", 1e9 / one)?;
+    if !others.is_empty() {
+        write!(io::stdout(), "\t{:.3}", together.median() / one)?;
+    }
+    writeln!(io::stdout())
+}
+
+/// Sends requests on a thread of its own until each deadline that comes.
+fn second(
+    workload: &Workload,
+    core: usize,
+    starts: &mpsc::Receiver<Instant>,
+    report: &mpsc::Sender<Sample>,
+) -> io::Result<()> {
+    pin(core)?;
+    let mut client = workload.second_client(Workload::runtime()?);
+    client.run(TIMED_WARM_UP);
+    for deadline in starts {
+        let sample = sample(&mut client, deadline);
+        report.send(sample).map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
+/// What one thread did until a deadline.
+#[derive(Clone, Copy)]
+struct Sample {
+    /// Requests a second.
+    rate: f64,
+    /// Whether the thread stood in the queue for its core, which says more about the machine than about
+    /// the stack.
+    disturbed: bool,
+}
+
+fn sample(client: &mut Client<'_>, deadline: Instant) -> Sample {
+    let before = waited();
+    let start = Instant::now();
+    let sent = client.run_until(deadline);
+    Sample {
+        rate: sent as f64 / start.elapsed().as_secs_f64(),
+        disturbed: waited().saturating_sub(before) > SAMPLE / 100,
+    }
+}
+
+#[derive(Default)]
+struct Samples {
+    rates: Vec<f64>,
+    attempts: usize,
+}
+
+impl Samples {
+    /// On a machine that is never quiet enough, disturbed samples are better than none.
+    fn take(&mut self, sample: Sample) {
+        self.attempts += 1;
+        if !sample.disturbed || self.attempts > 2 * SAMPLES {
+            self.rates.push(sample.rate);
         }
     }
-    samples.sort_by(f64::total_cmp);
-    writeln!(io::stdout(), "{:.0}", samples[SAMPLES / 2])
+
+    fn are_enough(&self) -> bool {
+        self.rates.len() >= SAMPLES
+    }
+
+    fn median(mut self) -> f64 {
+        self.rates.sort_by(f64::total_cmp);
+        self.rates[self.rates.len() / 2]
+    }
 }
 
-fn enter(stack: &Stack, runtime: &Runtime) -> Workload {
-    // A recorder may spawn its upkeep when it is installed.
-    let _guard = runtime.enter();
-    stack.build()
+/// The cores that this process may use.
+fn cores() -> io::Result<Vec<usize>> {
+    let set = sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU)
+        .filter(|&core| set.is_set(core))
+        .collect())
 }
 
-/// How long this thread has waited for a core, as Linux tells; nothing elsewhere.
+/// Keeps this thread on that core.
+fn pin(core: usize) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(core);
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Serves on a port that the system chooses and this prints, until standard input ends.
+fn serve(served: &Served) -> io::Result<()> {
+    // Also if the script is killed, no server is left behind.
+    thread::spawn(|| {
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+        process::exit(0);
+    });
+    // One thread: the CPU time of several would depend on how often they wait for each other.
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        writeln!(io::stdout(), "{}", listener.local_addr()?)?;
+        let served = served.serve(listener).await;
+        served.map_err(|error| io::Error::other(error.to_string()))
+    })
+}
+
+/// How long this thread has waited for a core, as Linux counts; nothing elsewhere.
 fn waited() -> Duration {
     let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanos = schedstat

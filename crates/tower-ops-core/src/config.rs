@@ -1,5 +1,5 @@
-//! The errors that `main` returns, in words: what is wrong with a configuration, all of it at once,
-//! and why something could not be started.
+//! The errors that `main` returns: all problems of a configuration at once, and why something
+//! could not be started.
 
 use std::error::Error;
 use std::fmt;
@@ -16,7 +16,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// Nothing, if there are no problems; else all of them. `of` says what is configured, with its
+    /// Returns an error with all problems, if there are any. `of` names what is configured, with its
     /// article.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl ConfigError {
         }
     }
 
-    /// The problems, each a sentence that begins with the setting's name.
+    /// Returns the problems, each a sentence that begins with the setting's name.
     #[must_use]
     pub fn problems(&self) -> &[String] {
         &self.problems

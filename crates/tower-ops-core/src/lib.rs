@@ -7,6 +7,7 @@
 //! | [`accept`](mod@accept) | what an error of accepting a connection is about | |
 //! | [`panic`](mod@panic) | calls whose panic is an error, and the text of a panic | |
 //! | [`sync`] | a lock that a panic does not poison | |
+//! | [`shards`] | parts that threads write, one for every few threads | |
 //! | [`file`](mod@file) | replacing a file as a whole | |
 #![cfg_attr(
     feature = "http",
@@ -38,6 +39,7 @@ pub mod recorder;
 #[cfg(feature = "secret")]
 #[cfg_attr(docsrs, doc(cfg(feature = "secret")))]
 pub mod secret;
+pub mod shards;
 pub mod sync;
 
 #[cfg(all(doctest, feature = "http"))]

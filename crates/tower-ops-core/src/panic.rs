@@ -1,4 +1,4 @@
-//! Calls into code of others, whose panic is an error and ends nothing else.
+//! Calls into code of others. A panic there is returned as an error.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
@@ -9,9 +9,9 @@ use std::task::Poll;
 /// What a panic carried.
 pub type Payload = Box<dyn Any + Send>;
 
-/// Calls it; a panic is the error.
+/// Calls `call`, and returns its panic as an error.
 ///
-/// It is taken for unwind safe: what it left half done is seen by whoever else reaches it.
+/// The call is taken for unwind safe: what it has left half done, others may reach.
 ///
 /// # Errors
 ///
@@ -30,7 +30,7 @@ pub fn catch<T>(call: impl FnOnce() -> T) -> Result<T, Payload> {
     catch_unwind(AssertUnwindSafe(call))
 }
 
-/// Runs a future; a panic in it is the error, and the future is only dropped from then on.
+/// Runs a future, and returns its panic as an error. After a panic the future is only dropped.
 ///
 /// # Errors
 ///

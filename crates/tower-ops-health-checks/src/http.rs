@@ -46,7 +46,7 @@ pub struct Http {
     statuses: Vec<(u16, u16)>,
     contains: Option<Vec<u8>>,
     max_body: usize,
-    redirects: usize,
+    max_redirects: usize,
     #[cfg(feature = "tls")]
     tls: Option<Arc<tokio_rustls::rustls::ClientConfig>>,
     problems: Vec<String>,
@@ -63,7 +63,7 @@ impl Http {
             statuses: Vec::new(),
             contains: None,
             max_body: DEFAULT_MAX_BODY,
-            redirects: 0,
+            max_redirects: 0,
             #[cfg(feature = "tls")]
             tls: None,
             problems: Vec::new(),
@@ -139,8 +139,8 @@ impl Http {
     ///
     /// Headers and body are sent on to the same scheme, host and port only. A redirect from `https`
     /// to `http` is not followed.
-    pub const fn redirects(mut self, most: usize) -> Self {
-        self.redirects = most;
+    pub const fn max_redirects(mut self, most: usize) -> Self {
+        self.max_redirects = most;
         self
     }
 
@@ -195,17 +195,17 @@ impl Http {
                 "expect_body: is longer than max_body, {most} bytes"
             ));
         }
-        if self.redirects > MOST_REDIRECTS {
-            let redirects = self.redirects;
+        if self.max_redirects > MOST_REDIRECTS {
+            let redirects = self.max_redirects;
             self.problems.push(format!(
-                "redirects: {redirects} is more than {MOST_REDIRECTS}"
+                "max_redirects: {redirects} is more than {MOST_REDIRECTS}"
             ));
         }
         let parsed = parse(&self.url);
         #[cfg(feature = "tls")]
         let parsed = parsed.and_then(|url| {
             // Redirects may lead to https, too.
-            let needs = url.scheme_str() == Some("https") || self.redirects > 0;
+            let needs = url.scheme_str() == Some("https") || self.max_redirects > 0;
             if needs {
                 let config = self.tls.take().map_or_else(crate::tls::system_config, Ok)?;
                 self.tls = Some(crate::tls::without_resumption(&config));
@@ -218,12 +218,12 @@ impl Http {
     async fn look(&self, mut url: Uri) -> Result<CheckResult, BoxError> {
         let mut headers = self.headers.clone();
         let (mut method, mut body) = (self.method.clone(), self.body.clone());
-        for _ in 0..=self.redirects {
+        for _ in 0..=self.max_redirects {
             let mut request = Request::new(Full::new(body.clone()));
             *request.method_mut() = method.clone();
             // Dropped with the answer, which ends the connection.
             let (response, _connection) = self.ask(&url, &headers, request).await?;
-            let follow = self.redirects > 0 && response.status().is_redirection();
+            let follow = self.max_redirects > 0 && response.status().is_redirection();
             let Some(location) = response.headers().get(LOCATION).filter(|_| follow) else {
                 return self.judge(response).await;
             };
@@ -240,7 +240,7 @@ impl Http {
         }
         Ok(CheckResult::down(format!(
             "more than {} redirects",
-            self.redirects
+            self.max_redirects
         )))
     }
 

@@ -28,7 +28,7 @@ const DAY: u64 = 24 * 60 * 60;
 /// use tower_ops_health_checks::Tls;
 ///
 /// let check = Tls::new("shop.example:443")
-///     .warn_before(Duration::from_secs(14 * 24 * 60 * 60))
+///     .degraded_before(Duration::from_secs(14 * 24 * 60 * 60))
 ///     .into_check("certificate")
 ///     .period(Duration::from_secs(600));
 /// # let _ = check;
@@ -38,7 +38,7 @@ const DAY: u64 = 24 * 60 * 60;
 pub struct Tls {
     addr: String,
     server_name: Option<String>,
-    warn_before: Duration,
+    degraded_before: Duration,
     config: Option<Arc<ClientConfig>>,
 }
 
@@ -48,7 +48,7 @@ impl Tls {
         Self {
             addr: addr.into(),
             server_name: None,
-            warn_before: Duration::from_secs(21 * DAY),
+            degraded_before: Duration::from_secs(21 * DAY),
             config: None,
         }
     }
@@ -60,8 +60,8 @@ impl Tls {
     }
 
     /// Sets how long before a certificate expires the check is degraded. Default: 21 days.
-    pub const fn warn_before(mut self, time: Duration) -> Self {
-        self.warn_before = time;
+    pub const fn degraded_before(mut self, time: Duration) -> Self {
+        self.degraded_before = time;
         self
     }
 
@@ -83,7 +83,7 @@ impl Tls {
         let config = self.config.map_or_else(system_config, Ok);
         let config = config.map(|config| without_resumption(&config));
         let config = config.map_err(|problem| problems.push(problem));
-        let (addr, warn_before) = (Arc::<str>::from(self.addr), self.warn_before);
+        let (addr, degraded_before) = (Arc::<str>::from(self.addr), self.degraded_before);
         let parts = host.ok().zip(config.ok());
         let check = Check::new(name, move || {
             let (addr, parts) = (Arc::clone(&addr), parts.clone());
@@ -93,7 +93,7 @@ impl Tls {
                     return CheckResult::down("the check is not set up");
                 };
                 match expiry(&addr, host, config).await {
-                    Ok(expiry) => judge(expiry, SystemTime::now(), warn_before),
+                    Ok(expiry) => judge(expiry, SystemTime::now(), degraded_before),
                     Err(error) => Err::<(), _>(error).into(),
                 }
             }
@@ -123,14 +123,14 @@ fn first_expiry(certificates: &[CertificateDer<'_>]) -> Option<i64> {
     ends.min()
 }
 
-fn judge(expiry: i64, now: SystemTime, warn_before: Duration) -> CheckResult {
+fn judge(expiry: i64, now: SystemTime, degraded_before: Duration) -> CheckResult {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let left = expiry.saturating_sub(i64::try_from(now).unwrap_or(i64::MAX));
-    let warn = i64::try_from(warn_before.as_secs()).unwrap_or(i64::MAX);
+    let degraded = i64::try_from(degraded_before.as_secs()).unwrap_or(i64::MAX);
     let days = days(left);
     let result = if left <= 0 {
         CheckResult::down("a certificate has expired")
-    } else if left <= warn {
+    } else if left <= degraded {
         CheckResult::degraded(format!("a certificate expires in {days} days"))
     } else {
         CheckResult::ok()
@@ -176,7 +176,7 @@ impl fmt::Debug for Tls {
         f.debug_struct("Tls")
             .field("addr", &self.addr)
             .field("server_name", &self.server_name)
-            .field("warn_before", &self.warn_before)
+            .field("degraded_before", &self.degraded_before)
             .finish_non_exhaustive()
     }
 }

@@ -150,10 +150,10 @@ async fn http_judges_status_and_body() {
     );
 
     error(&run(http("/there").into_check("http")).await);
-    let followed = http("/there").redirects(1).expect_body("all is well");
+    let followed = http("/there").max_redirects(1).expect_body("all is well");
     assert_eq!(run(followed.into_check("http")).await.status, Status::Ok);
     assert_eq!(
-        error(&run(http("/loop").redirects(3).into_check("http")).await),
+        error(&run(http("/loop").max_redirects(3).into_check("http")).await),
         "more than 3 redirects"
     );
 
@@ -179,7 +179,7 @@ async fn http_keeps_headers_from_strangers_and_https_from_http() {
     let base = serve(Router::new().route("/", get(|| async move { Redirect::to(&other) }))).await;
     let check = Http::get(base)
         .header("authorization", "Bearer x")
-        .redirects(1);
+        .max_redirects(1);
     assert_eq!(
         run(check.expect_body("nothing").into_check("http"))
             .await
@@ -592,8 +592,8 @@ fn problems_are_returned_with_all_others() {
             "2 bytes",
         ),
         (
-            Http::get("http://a/").redirects(99).into_check("c"),
-            "redirects: 99",
+            Http::get("http://a/").max_redirects(99).into_check("c"),
+            "max_redirects: 99",
             "10",
         ),
         (Tcp::new("localhost").into_check("c"), "address:", "a port"),

@@ -14,16 +14,16 @@ mod run;
 use self::run::{Async, Blocking, Closure, Run};
 use crate::group::Group;
 use crate::meters::Gauge;
-use crate::status::Kind;
+use crate::status::CheckKind;
 
 pub(crate) use self::check_entry::{CheckEntries, CheckEntry};
-pub use self::check_result::{CheckResult, Observed};
+pub use self::check_result::{CheckResult, Measurement};
 pub use self::report::{FailureReason, LastRun, Report};
 pub use self::run::HealthCheck;
 
 /// A check, and when and how it runs.
 ///
-/// By default it is [degrading](Kind::Degrading), in the group `readiness`, runs every 10 s with a
+/// By default it is [degrading](CheckKind::Degrading), in the group `readiness`, runs every 10 s with a
 /// timeout of 2 s, and one failure or one success changes its status.
 ///
 /// # Examples
@@ -50,7 +50,7 @@ pub use self::run::HealthCheck;
 pub struct Check {
     pub(crate) name: Arc<str>,
     pub(crate) run: Arc<dyn Run>,
-    pub(crate) kind: Kind,
+    pub(crate) kind: CheckKind,
     pub(crate) groups: BTreeSet<Arc<str>>,
     pub(crate) period: Duration,
     pub(crate) timeout: Duration,
@@ -124,7 +124,7 @@ impl Check {
         Self {
             name,
             run,
-            kind: Kind::default(),
+            kind: CheckKind::default(),
             groups: BTreeSet::new(),
             period: DEFAULT_PERIOD,
             timeout: DEFAULT_TIMEOUT,
@@ -144,25 +144,25 @@ impl Check {
         &self.name
     }
 
-    /// Sets what its failure means. Default: [`Kind::Degrading`].
-    pub const fn kind(mut self, kind: Kind) -> Self {
+    /// Sets what its failure means. Default: [`CheckKind::Degrading`].
+    pub const fn kind(mut self, kind: CheckKind) -> Self {
         self.kind = kind;
         self
     }
 
     /// Makes its groups down when it is down.
     pub const fn critical(self) -> Self {
-        self.kind(Kind::Critical)
+        self.kind(CheckKind::Critical)
     }
 
     /// Makes its groups degraded when it is down. The default.
     pub const fn degrading(self) -> Self {
-        self.kind(Kind::Degrading)
+        self.kind(CheckKind::Degrading)
     }
 
     /// Makes it visible in answers, without influence on its groups.
     pub const fn informational(self) -> Self {
-        self.kind(Kind::Informational)
+        self.kind(CheckKind::Informational)
     }
 
     /// Adds it to a group: [`READINESS`], [`LIVENESS`], [`STARTUP`] or a

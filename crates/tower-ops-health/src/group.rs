@@ -4,7 +4,7 @@ use std::sync::Arc;
 use tower_ops_core::panic::catch;
 
 use crate::check::{LIVENESS, READINESS, STARTUP, name_problem};
-use crate::status::{Kind, Status};
+use crate::status::{CheckKind, Status};
 
 /// Checks whose statuses make one status.
 ///
@@ -46,14 +46,14 @@ pub struct Standing<'a> {
     /// The check's name.
     pub name: &'a str,
     /// What its failure means.
-    pub kind: Kind,
+    pub kind: CheckKind,
     /// Its status, by its thresholds and the age of its last result.
     pub status: Status,
 }
 
 impl Group {
     /// Makes a group of that name. Its status is the worst of its checks', as far as their
-    /// [`Kind`]s allow, and an unknown check counts as down.
+    /// [`CheckKind`]s allow, and an unknown check counts as down.
     ///
     /// A group named `readiness`, `liveness` or `startup` replaces the one of that name. In
     /// `liveness` an unknown check is ok by default: that it did not run is no reason to restart.

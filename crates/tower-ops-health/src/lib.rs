@@ -50,7 +50,7 @@
 //! - [`Health::run`] runs them: each on a task of its own and never twice at once, a bounded number
 //!   at a time, a little out of step. Panics and timeouts are failures. A check that hangs fails
 //!   again with each period that passes.
-//! - A check is [critical, degrading or informational](Kind). The default is degrading: a critical
+//! - A check is [critical, degrading or informational](CheckKind). The default is degrading: a critical
 //!   check of a database that all instances share takes all of them out at once. The status of a
 //!   group is the worst of its checks', as far as their kinds allow, or is made by
 //!   [a closure](Group::aggregate).
@@ -167,7 +167,7 @@ mod status;
 pub use self::changes::{Change, Changes};
 pub use self::check::{
     Check, CheckResult, DEFAULT_PERIOD, DEFAULT_TIMEOUT, FailureReason, HealthCheck, LIVENESS,
-    LastRun, Observed, READINESS, Report, STARTUP,
+    LastRun, Measurement, READINESS, Report, STARTUP,
 };
 pub use self::details::Details;
 pub use self::group::{Group, Standing};
@@ -180,7 +180,7 @@ pub use self::health::{
 };
 pub use self::http::{Probe, ProbeService, Probes};
 pub use self::shed::{Shed, ShedFuture, ShedLayer};
-pub use self::status::{Kind, Status};
+pub use self::status::{CheckKind, Status};
 pub use tower_ops_core::config::ConfigError;
 pub use tower_ops_core::http::AnswerBody;
 pub use tower_ops_core::secret::Secret;

@@ -57,7 +57,7 @@ impl fmt::Display for Status {
 /// What the failure of a check means for its groups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum CheckKind {
     /// Down makes the group down: the process is of no use without it.
     Critical,
     /// Down makes the group degraded. The default, and right for what all instances share: if all
@@ -68,7 +68,7 @@ pub enum Kind {
     Informational,
 }
 
-impl Kind {
+impl CheckKind {
     /// Returns the word for it: `critical`, `degrading` or `informational`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

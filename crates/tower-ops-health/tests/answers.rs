@@ -11,7 +11,7 @@ use http::{Method, Request};
 use serde_json::json;
 use tokio::time::sleep;
 use tower_ops_health::{
-    Check, CheckResult, Details, Group, Health, HealthBuilder, Kind, Probes, Status,
+    Check, CheckKind, CheckResult, Details, Group, Health, HealthBuilder, Probes, Status,
 };
 
 const TOKEN: &str = "correct-horse-battery";
@@ -423,7 +423,11 @@ async fn head_has_the_headers_of_get() {
 async fn a_group_can_be_made_of_its_checks_by_the_user() {
     let quorum = |most: usize| {
         Group::new("quorum").aggregate(move |checks| {
-            assert!(checks.iter().all(|check| check.kind == Kind::Degrading));
+            assert!(
+                checks
+                    .iter()
+                    .all(|check| check.kind == CheckKind::Degrading)
+            );
             match checks
                 .iter()
                 .filter(|check| check.status == Status::Ok)

@@ -304,7 +304,7 @@ async fn a_thousand_probes_while_flipping() {
     expect(&health, true, true, true).await;
 }
 
-/// Whatever the moment, an answer agrees with itself, and nobody sees "ready" without "started".
+/// At any moment an answer agrees with itself, and none is "ready" without "started".
 async fn probe_while_flipping(health: Health) {
     for _ in 0..10 {
         let ready = ask(health.probes(), get("/ready")).await;

@@ -166,7 +166,7 @@ async fn watch_sends_changes_and_nothing_twice() {
         .await
         .unwrap_err();
 
-    // Ready is taken back for a moment that is too short to be seen.
+    // Not ready for a moment that is too short to be published.
     health.mark_not_ready();
     health.mark_ready();
     for watch in [&mut watched, &mut all] {
@@ -303,7 +303,7 @@ async fn list_names_every_service() {
     assert_eq!(other.unwrap_err().code(), Code::Unimplemented);
 }
 
-/// What a client in Python sees, which knows this service from its own package.
+/// A client in Python, with the service's definition from its own package.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a Python with grpcio-health-checking, which scripts/test installs"]
 async fn a_client_in_python_sees_the_same() {

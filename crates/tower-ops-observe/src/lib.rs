@@ -97,10 +97,12 @@ mod pool;
 mod request;
 mod route;
 mod service;
+mod shared;
+mod texts;
 
 pub use self::body::ResponseBody;
 pub use self::catch_panic::{CatchPanic, CatchPanicFuture, CatchPanicLayer, CaughtPanic};
-pub use self::cause::is_timeout;
+pub use self::cause::{as_error, is_timeout};
 pub use self::current::{RequestFacts, RequestIdScope};
 pub use self::ending::{Class, Ending, Outcome, Phase};
 pub use self::facts::{Facts, KnownMethod, Side};

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use http::header::Entry;
-use http::{Extensions, HeaderMap, HeaderName, Request, Response};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tower_layer::Layer;
 use tower_ops_observe::{Ending, Facts, Observe, ObserveLayer, ObserveService, RequestFacts};
 use tracing::level_filters::LevelFilter;
@@ -10,6 +10,7 @@ use tracing::level_filters::LevelFilter;
 use crate::generate::Generator;
 use crate::id::{RequestId, X_REQUEST_ID};
 use crate::inbound::Inbound;
+use crate::traceparent::from_traceparent;
 
 /// Gives every request an id, and shows it to everyone who asks.
 ///
@@ -186,45 +187,45 @@ impl RequestIds {
         // An entry makes room for itself before it looks: of a full map, which is the
         // rule with an id that came in, it would copy every header for nothing.
         let inbound = if headers.len() == headers.capacity() || self.traceparent {
-            headers.contains_key(&self.header)
+            only(headers.get_all(&self.header).iter())
         } else {
             match headers.entry(&self.header) {
-                Entry::Occupied(_) => true,
+                Entry::Occupied(entry) => only(entry.iter()),
                 Entry::Vacant(entry) => {
                     let id = outer.unwrap_or_else(|| self.generator.generate());
                     entry.insert(id.as_header_value().clone());
-                    return Assigned {
-                        id: Some(id),
-                        ..Assigned::default()
-                    };
+                    return Assigned::new(id);
                 }
             }
         };
 
-        let mut assigned = Assigned::default();
         let accepted = self.inbound.accepts(request);
-        if inbound && accepted {
-            assigned.id = RequestId::extract_from(request.headers(), &self.header);
-            if assigned.id.is_some() {
-                return assigned;
-            }
-            assigned.replaced = true;
+        let is_brought = inbound.is_some() && accepted;
+        let valid = inbound
+            .flatten()
+            .filter(|_| accepted)
+            .and_then(|value| RequestId::try_from(value).ok());
+        if let Some(id) = valid {
+            return Assigned::new(id);
+        }
+        if is_brought {
             self.invalid.fetch_add(1, Ordering::Relaxed);
         }
-        assigned.id = outer;
-        if assigned.id.is_none()
-            && self.traceparent
-            && accepted
-            && let Some((id, trace)) = from_traceparent(request.headers())
-        {
-            assigned.id = Some(id);
-            assigned.trace_id = Some(trace);
-        }
-        let id = assigned.id.get_or_insert_with(|| self.generator.generate());
+        let trace = (outer.is_none() && self.traceparent && accepted)
+            .then(|| from_traceparent(request.headers()))
+            .flatten();
+        let (from_trace, trace_id) = trace.unzip();
+        let id = outer
+            .or(from_trace)
+            .unwrap_or_else(|| self.generator.generate());
         request
             .headers_mut()
             .insert(self.header.clone(), id.as_header_value().clone());
-        assigned
+        Assigned {
+            id,
+            replaced: is_brought,
+            trace_id,
+        }
     }
 }
 
@@ -235,40 +236,51 @@ impl Default for RequestIds {
 }
 
 /// What became of a request's id.
-#[derive(Default)]
 pub(crate) struct Assigned {
-    pub(crate) id: Option<RequestId>,
+    pub(crate) id: RequestId,
     replaced: bool,
     trace_id: Option<u128>,
+}
+
+impl Assigned {
+    const fn new(id: RequestId) -> Self {
+        Self {
+            id,
+            replaced: false,
+            trace_id: None,
+        }
+    }
 }
 
 impl Observe for RequestIds {
     type Exchange = RequestIdExchange;
 
     fn on_request<B>(&self, request: &mut Request<B>, facts: &mut Facts) -> RequestIdExchange {
-        let assigned = self.assign(request);
-        if assigned.replaced {
+        let Assigned {
+            id,
+            replaced,
+            trace_id,
+        } = self.assign(request);
+        if replaced {
             facts.set_request_id_replaced();
         }
-        if let Some(trace_id) = assigned.trace_id {
+        if let Some(trace_id) = trace_id {
             facts.set_trace_id(trace_id);
         }
-        if let Some(id) = &assigned.id {
-            if self.extension {
-                extend(request.extensions_mut(), id.clone());
-            }
-            #[cfg(feature = "tower-http")]
-            request
-                .extensions_mut()
-                .insert(tower_http::request_id::RequestId::new(
-                    id.as_header_value().clone(),
-                ));
-            facts.set_request_id(id.as_header_value().clone());
-            // Spares a process without a subscriber the search for a span.
-            if LevelFilter::current() != LevelFilter::OFF {
-                tracing::Span::current().record("request_id", id.as_str());
-            }
+        if self.extension {
+            extend(request.extensions_mut(), id.clone());
         }
+        #[cfg(feature = "tower-http")]
+        request
+            .extensions_mut()
+            .insert(tower_http::request_id::RequestId::new(
+                id.as_header_value().clone(),
+            ));
+        // Spares a process without a subscriber the search for a span.
+        if LevelFilter::current() != LevelFilter::OFF {
+            tracing::Span::current().record("request_id", id.as_str());
+        }
+        facts.set_request_id(id.into());
         RequestIdExchange(())
     }
 
@@ -291,6 +303,12 @@ impl Observe for RequestIds {
 /// One exchange's part of [`RequestIds`].
 #[derive(Debug)]
 pub struct RequestIdExchange(());
+
+/// Nothing if there is no value; `Some(None)` for several.
+fn only<'a>(mut values: impl Iterator<Item = &'a HeaderValue>) -> Option<Option<HeaderValue>> {
+    let first = values.next()?;
+    Some(values.next().is_none().then(|| first.clone()))
+}
 
 /// The id that a layer further out has given this very request: then it stands in the headers,
 /// whatever the name. A request that a handler makes has none of its own.
@@ -320,74 +338,4 @@ fn extend(extensions: &mut Extensions, id: RequestId) {
         extensions.clone_from(&ROOMY);
     }
     extensions.insert(id);
-}
-
-/// The trace id of a `traceparent`, as a request id and as a number.
-fn from_traceparent(headers: &HeaderMap) -> Option<(RequestId, u128)> {
-    let mut values = headers.get_all("traceparent").iter();
-    let (Some(text), None) = (values.next(), values.next()) else {
-        return None; // missing, or there more than once, which is invalid
-    };
-    let text = text.as_bytes();
-    // version "-" trace-id "-" parent-id "-" flags; later versions may add more.
-    let (version, rest) = text.split_at_checked(2)?;
-    let id: [u8; 32] = *rest.strip_prefix(b"-")?.first_chunk()?;
-    let parent = rest.get(33..50)?;
-    let flags = rest.get(50..53)?;
-    let after = &rest[53..];
-    let well_formed = is_hex(version)
-        && version != b"ff"
-        && is_hex(&id)
-        && parent[0] == b'-'
-        && is_hex(&parent[1..])
-        && parent[1..].iter().any(|digit| *digit != b'0')
-        && flags[0] == b'-'
-        && is_hex(&flags[1..])
-        && (after.is_empty() || (version != b"00" && after[0] == b'-'));
-    if !well_formed {
-        return None;
-    }
-    let number = u128::from_str_radix(std::str::from_utf8(&id).ok()?, 16).ok()?;
-    (number != 0).then_some((RequestId::from_ascii(&id)?, number))
-}
-
-fn is_hex(text: &[u8]) -> bool {
-    text.iter()
-        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-#[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn reads_traceparent() {
-        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        for (text, valid) in [
-            (format!("00-{trace}-00f067aa0ba902b7-01"), true),
-            (format!("cc-{trace}-00f067aa0ba902b7-01-more"), true),
-            (format!("00-{trace}-00f067aa0ba902b7-01-more"), false),
-            (format!("ff-{trace}-00f067aa0ba902b7-01"), false),
-            (format!("00-{trace}-0000000000000000-01"), false),
-            (format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)), false),
-            (
-                format!("00-{}-00f067aa0ba902b7-01", trace.to_uppercase()),
-                false,
-            ),
-            (format!("00-{trace}-00f067aa0ba902b7-0"), false),
-            (format!("00-{trace}"), false),
-            (String::new(), false),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert("traceparent", HeaderValue::from_str(&text).unwrap());
-            let found = from_traceparent(&headers);
-            assert_eq!(found.is_some(), valid, "{text}");
-            if let Some((id, number)) = found {
-                assert_eq!(id.as_str(), trace);
-                assert_eq!(format!("{number:032x}"), trace);
-            }
-        }
-    }
 }

@@ -63,6 +63,7 @@ mod inbound;
 mod layer;
 #[cfg(feature = "tonic")]
 mod tonic;
+mod traceparent;
 
 pub use self::client::{OutgoingRequest, RequestIdClient, RequestIdClientLayer};
 pub use self::current::{Scoped, spawn};

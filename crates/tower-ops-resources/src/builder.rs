@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::Recorder;
 use tower_ops_core::config::ConfigError;
 use tower_ops_core::recorder::{RecorderHandle, SharedRecorder};
 
@@ -67,7 +66,7 @@ impl<T: Send + Sync + 'static> RegistryBuilder<T> {
         self
     }
 
-    /// Sets how long a closer may take, and a health check. 10 seconds by default.
+    /// Limits how long a closer takes, and a health check. 10 seconds by default.
     pub const fn close_timeout(mut self, limit: Duration) -> Self {
         self.settings.close_timeout = limit;
         self
@@ -101,17 +100,17 @@ impl<T: Send + Sync + 'static> RegistryBuilder<T> {
     }
 
     /// Sets the recorder of metrics. The process's recorder by default.
-    pub fn recorder(mut self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
+    pub fn recorder(mut self, recorder: SharedRecorder) -> Self {
         self.recorder = Some(recorder);
         self
     }
 
-    /// Builds the registry.
+    /// Checks whether this can be built.
     ///
     /// # Errors
     ///
-    /// If a setting is invalid; the error lists every problem.
-    pub fn build(self) -> Result<Registry<T>, ConfigError> {
+    /// If a setting is invalid. The error lists every problem.
+    pub fn validate(&self) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
         let settings = &self.settings;
         for (name, duration) in [
@@ -126,7 +125,16 @@ impl<T: Send + Sync + 'static> RegistryBuilder<T> {
                 problems.push(format!("{name}: is zero; give a duration"));
             }
         }
-        ConfigError::check("the resources", problems)?;
+        ConfigError::check("the resources", problems)
+    }
+
+    /// Builds the registry.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is invalid. The error lists every problem.
+    pub fn build(self) -> Result<Registry<T>, ConfigError> {
+        self.validate()?;
         Ok(self.build_valid())
     }
 

@@ -6,10 +6,9 @@ use std::fmt;
 use metrics::{Gauge, Label};
 use tower_ops_core::recorder::{Description, LateCounter, RecorderHandle};
 
-/// Why a resource of a [`Registry`](crate::Registry) was closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum RegistryCloseReason {
+/// Why a resource was closed: a label of the metric and a field of the log line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum CloseReason {
     /// Nobody used it for the idle timeout.
     Idle,
     /// It failed its health check.
@@ -20,12 +19,10 @@ pub enum RegistryCloseReason {
     Shutdown,
 }
 
-impl RegistryCloseReason {
+impl CloseReason {
     const ALL: [Self; 4] = [Self::Idle, Self::Unhealthy, Self::Manual, Self::Shutdown];
 
-    /// Returns the label of metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    const fn as_str(self) -> &'static str {
         match self {
             Self::Idle => "idle",
             Self::Unhealthy => "unhealthy",
@@ -73,7 +70,7 @@ impl CloseOutcome {
     }
 }
 
-impl fmt::Display for RegistryCloseReason {
+impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -132,7 +129,7 @@ impl Metrics {
             Description::gauge(REGISTERED, "Resources that are not closed yet"),
             Description::counter(CLOSED, "Closed resources, by reason and outcome"),
         ]);
-        let closed = RegistryCloseReason::ALL.iter().flat_map(|reason| {
+        let closed = CloseReason::ALL.iter().flat_map(|reason| {
             CloseOutcome::ALL.iter().map(|outcome| {
                 let labels = [
                     Label::from_static_parts("reason", reason.as_str()),
@@ -151,7 +148,7 @@ impl Metrics {
         self.registered.increment(1.0);
     }
 
-    pub(crate) fn closed(&self, reason: RegistryCloseReason, outcome: CloseOutcome) {
+    pub(crate) fn closed(&self, reason: CloseReason, outcome: CloseOutcome) {
         self.registered.decrement(1.0);
         let index = reason as usize * CloseOutcome::ALL.len() + outcome as usize;
         self.closed[index].increment(1);

@@ -11,7 +11,7 @@ use tokio::runtime::{Handle, Id};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::closed::RegistryCloseReason;
+use crate::closed::CloseReason;
 use crate::registry::{Inner, Registry};
 use crate::resource::{Guard, release};
 use crate::slots::ResourceId;
@@ -79,7 +79,7 @@ fn close_idle<T: Send + Sync + 'static>(inner: &Inner<T>) {
     let is_idle = |resource: &crate::resource::Resource<T>| resource.idle() >= limit;
     let idle = inner.slots.lock().take_unused(is_idle);
     for resource in idle {
-        release(resource, RegistryCloseReason::Idle);
+        release(resource, CloseReason::Idle);
     }
 }
 
@@ -129,7 +129,7 @@ async fn check<T: Send + Sync + 'static>(registry: Registry<T>) {
                 .upgrade()
                 .and_then(|inner| inner.slots.lock().remove(id).ok());
             if let Some(resource) = removed {
-                release(resource, RegistryCloseReason::Unhealthy);
+                release(resource, CloseReason::Unhealthy);
             }
         });
     }

@@ -46,6 +46,10 @@
 //! | `registry_connections` | gauge | |
 //! | `registry_connections_closed_total` | counter | `reason`, `outcome` |
 //!
+//! The reason is `idle`, `unhealthy` (a failed health check), `manual` ([`Registry::close`]) or
+//! `shutdown` ([`Registry::close_all`], or all handles were dropped). The outcome is a
+//! [`CloseOutcome`].
+//!
 //! # Limits
 //!
 //! - A resource cannot be closed while a guard lives. [`Registry::close`] then returns
@@ -63,7 +67,7 @@ mod resource;
 mod slots;
 
 pub use self::builder::RegistryBuilder;
-pub use self::closed::{CloseAllReport, CloseOutcome, RegistryCloseReason};
+pub use self::closed::{CloseAllReport, CloseOutcome};
 pub use self::registry::{Registry, UseError};
 pub use self::resource::{Guard, ResourceSnapshot};
 pub use self::slots::ResourceId;

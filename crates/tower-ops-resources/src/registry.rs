@@ -12,7 +12,7 @@ use tower_ops_core::recorder::RecorderHandle;
 use tower_ops_core::sync::Mutex;
 
 use crate::builder::{RegistryBuilder, Settings};
-use crate::closed::{CloseAllReport, CloseOutcome, Metrics, RegistryCloseReason};
+use crate::closed::{CloseAllReport, CloseOutcome, CloseReason, Metrics};
 use crate::janitor::{self, Janitors};
 use crate::resource::{Guard, Resource, ResourceSnapshot, release};
 use crate::slots::{ResourceId, Slots};
@@ -154,7 +154,7 @@ impl<T: Send + Sync + 'static> Registry<T> {
     pub async fn close(&self, id: ResourceId) -> Result<CloseOutcome, UseError> {
         let resource = self.inner.slots.lock().remove(id)?;
         let mut done = resource.done();
-        release(resource, RegistryCloseReason::Manual);
+        release(resource, CloseReason::Manual);
         let limit = self.inner.settings.close_timeout.saturating_mul(2);
         Ok(outcome(&mut done, limit).await)
     }
@@ -172,7 +172,7 @@ impl<T: Send + Sync + 'static> Registry<T> {
             .into_iter()
             .map(|resource| {
                 let waiting = (resource.name.clone(), resource.done());
-                release(resource, RegistryCloseReason::Shutdown);
+                release(resource, CloseReason::Shutdown);
                 waiting
             })
             .collect();
@@ -224,7 +224,7 @@ async fn outcome(
 impl<T: Send + Sync + 'static> Drop for Inner<T> {
     fn drop(&mut self) {
         for resource in self.slots.get_mut().take_all() {
-            release(resource, RegistryCloseReason::Shutdown);
+            release(resource, CloseReason::Shutdown);
         }
     }
 }

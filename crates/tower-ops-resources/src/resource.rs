@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tower_ops_core::sync::Mutex;
 
-use crate::closed::{CloseOutcome, Metrics, RegistryCloseReason};
+use crate::closed::{CloseOutcome, CloseReason, Metrics};
 use crate::slots::ResourceId;
 
 type Closer<T> = Box<dyn FnOnce(T) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
@@ -31,7 +31,7 @@ pub(crate) struct Resource<T> {
     /// In microseconds after `registered`.
     last_used: AtomicU64,
     users: AtomicUsize,
-    reason: OnceLock<RegistryCloseReason>,
+    reason: OnceLock<CloseReason>,
     done: watch::Sender<Option<CloseOutcome>>,
     runtime: Handle,
     close_timeout: Duration,
@@ -96,7 +96,7 @@ impl<T: Send + Sync + 'static> Resource<T> {
         } = self;
         let ending = Ending {
             name,
-            reason: reason.into_inner().unwrap_or(RegistryCloseReason::Shutdown),
+            reason: reason.into_inner().unwrap_or(CloseReason::Shutdown),
             outcome: CloseOutcome::Dropped,
             done,
             metrics,
@@ -126,7 +126,7 @@ impl<T: Send + Sync + 'static> Resource<T> {
 /// Logs, counts and publishes the outcome of a close when dropped.
 struct Ending {
     name: Cow<'static, str>,
-    reason: RegistryCloseReason,
+    reason: CloseReason,
     outcome: CloseOutcome,
     done: watch::Sender<Option<CloseOutcome>>,
     metrics: Arc<Metrics>,
@@ -151,10 +151,7 @@ impl Drop for Ending {
 }
 
 /// Drops the registry's reference, for a reason.
-pub(crate) fn release<T: Send + Sync + 'static>(
-    resource: Arc<Resource<T>>,
-    reason: RegistryCloseReason,
-) {
+pub(crate) fn release<T: Send + Sync + 'static>(resource: Arc<Resource<T>>, reason: CloseReason) {
     // The first reason wins.
     let _ = resource.reason.set(reason);
     drop_reference(resource);

@@ -18,7 +18,7 @@ use tower_ops_resources::{CloseOutcome, Registry, RegistryBuilder, UseError};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Counts its closes, and notices one while it is in use.
+/// Counts its closes, and those while it is in use.
 #[derive(Debug, Default)]
 struct Probe {
     users: AtomicUsize,
@@ -355,12 +355,13 @@ async fn dropping_the_registry_closes_everything_and_ends_its_task() {
 
 #[test]
 fn the_builder_names_every_problem() {
-    let error = Registry::<()>::builder()
+    let builder = Registry::<()>::builder()
         .health_check_interval(Duration::ZERO)
         .idle_timeout(Duration::ZERO)
-        .close_timeout(Duration::ZERO)
-        .build()
-        .unwrap_err();
+        .close_timeout(Duration::ZERO);
+    let found = builder.validate().unwrap_err();
+    let error = builder.build().unwrap_err();
+    assert_eq!(found.problems(), error.problems());
     let text = error.to_string();
     for setting in ["health_check_interval", "idle_timeout", "close_timeout"] {
         assert!(text.contains(setting), "{text}");

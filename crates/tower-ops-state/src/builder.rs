@@ -244,7 +244,7 @@ impl StateBuilder {
     /// If the configuration is invalid. The error lists every problem.
     pub fn build(self) -> Result<State, ConfigError> {
         let (tokens, signing_key) = self.parse()?;
-        // Without a name of its own: enough to tell instances apart.
+        // Random: enough to distinguish instances.
         let random = || format!("{:016x}", RandomState::new().hash_one(()));
         audit::register(&self.settings.recorder);
         Ok(State {

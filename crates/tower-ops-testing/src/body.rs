@@ -39,7 +39,7 @@ pub struct ScriptedBody {
     hint: SizeHint,
     end_stream_flag: bool,
     polls: Arc<AtomicUsize>,
-    // Its closing is what tells the probes of the drop.
+    // Closes when the body is dropped, which the probes wait for.
     alive: watch::Sender<()>,
 }
 
@@ -124,7 +124,7 @@ impl ScriptedBody {
         self
     }
 
-    /// Returns a handle that tells how this body is treated, even after it is gone.
+    /// Returns a handle that shows how this body is polled and dropped, even after it is gone.
     #[must_use]
     pub fn probe(&self) -> BodyProbe {
         BodyProbe {

@@ -21,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// connection with a FIN, provided that all that arrived was read; [`reset`](Self::reset) with
 /// an RST.
 ///
-/// Each call must finish within the deadline, 10 seconds unless told otherwise; a test that would
+/// Each call must finish within the deadline, 10 seconds by default; a test that would
 /// hang panics instead. Failures of the connection are returned.
 ///
 /// # Examples
@@ -158,7 +158,7 @@ impl RawHttp1 {
     /// Reads the body that belongs to a head: chunked, by its length, or to the end.
     ///
     /// 1xx, 204 and 304 have none. The answer to HEAD has none either, which its head does not
-    /// tell: read no body for it.
+    /// show: read no body for it.
     ///
     /// # Errors
     ///
@@ -203,7 +203,7 @@ impl RawHttp1 {
         self.wire.get_mut().shutdown().await
     }
 
-    /// Closes the connection with an RST, which the peer sees as an error.
+    /// Closes the connection with an RST, which is an error for the peer.
     ///
     /// The peer may lose what was sent just before.
     ///

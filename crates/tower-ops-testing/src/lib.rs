@@ -1,8 +1,8 @@
 //! Test helpers that the crates of tower-ops share; not published.
 //!
 //! For a layer by itself: [`Readied`] panics when a layer calls a service that it did not poll
-//! ready, and [`ScriptedBody`] plays every way a body can go while its [`BodyProbe`] tells how it
-//! was treated.
+//! ready, and [`ScriptedBody`] plays every way a body can go while its [`BodyProbe`] shows how
+//! it was treated.
 //!
 //! For a whole stack: [`Server`] puts any tower service on a free port; [`RawHttp1`], [`RawHttp2`]
 //! and [`Http2Client`] talk to it, politely or not; [`Process`] runs an example as a child.

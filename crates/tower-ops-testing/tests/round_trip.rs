@@ -103,21 +103,21 @@ async fn http1_reads_on_after_a_half_close() {
     assert_eq!(client.read_some().await.unwrap(), "");
 }
 
-/// Sends half a body, breaks off by `end`, and returns how the server saw the body end.
+/// Sends half a body, breaks off by `end`, and returns how the body ended at the server.
 async fn break_off(end: impl FnOnce(RawHttp1)) -> String {
-    let (seen, mut sees) = mpsc::unbounded_channel();
+    let (sender, mut received) = mpsc::unbounded_channel();
     let service = Readied::from_fn(move |request: Request<Incoming>| {
-        let seen = seen.clone();
+        let sender = sender.clone();
         async move {
             let mut body = request.into_body();
             let report = loop {
                 match body.frame().await {
-                    Some(Ok(_)) => seen.send("some".to_owned()).unwrap(),
+                    Some(Ok(_)) => sender.send("some".to_owned()).unwrap(),
                     Some(Err(error)) => break format!("{error:?}"),
                     None => break "complete".to_owned(),
                 }
             };
-            seen.send(report).unwrap();
+            sender.send(report).unwrap();
             Ok::<_, Infallible>(Response::new(ScriptedBody::new()))
         }
     });
@@ -127,7 +127,7 @@ async fn break_off(end: impl FnOnce(RawHttp1)) -> String {
         .send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf")
         .await
         .unwrap();
-    let mut next = async || timeout(LONG, sees.recv()).await.unwrap().unwrap();
+    let mut next = async || timeout(LONG, received.recv()).await.unwrap().unwrap();
     assert_eq!(next().await, "some");
     end(client);
     next().await
@@ -135,16 +135,16 @@ async fn break_off(end: impl FnOnce(RawHttp1)) -> String {
 
 #[tokio::test]
 async fn a_reset_is_an_error_to_the_server() {
-    let seen = break_off(RawHttp1::reset).await;
-    assert!(seen.contains("ConnectionReset"), "{seen}");
+    let end = break_off(RawHttp1::reset).await;
+    assert!(end.contains("ConnectionReset"), "{end}");
 }
 
 #[tokio::test]
 async fn a_drop_is_an_early_end_to_the_server() {
-    let seen = break_off(drop).await;
+    let end = break_off(drop).await;
     assert!(
-        seen.contains("IncompleteBody") || seen.contains("UnexpectedEof"),
-        "{seen}"
+        end.contains("IncompleteBody") || end.contains("UnexpectedEof"),
+        "{end}"
     );
 }
 

@@ -1,4 +1,4 @@
-//! What the quickstart promises of its size and of its first lines. That it does what its header says is tried by
+//! Holds the quickstart to its size and its first log lines. Its header is tried by
 //! `tests/examples.rs`, which needs the program that is built beside this test.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
@@ -75,7 +75,7 @@ async fn its_log_begins_with_what_happens_and_names_the_addresses_once_they_are_
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_is_never_said_to_be_open() {
+async fn an_address_that_is_taken_is_never_logged_as_open() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
     let mut process = start(&addr);

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::headers::{self, has_body};
 use super::{AnswerBody, BadQuery};
 
-/// What a service answers.
+/// The answer of a service: a status, and content in JSON or as text.
 #[derive(Debug)]
 pub struct Answer {
     status: StatusCode,
@@ -40,13 +40,13 @@ impl<'a> Problem<'a> {
 }
 
 impl Answer {
-    /// `200 OK` with `content`.
+    /// Makes a `200 OK` with `content`.
     #[must_use]
     pub fn ok(content: &impl Serialize) -> Self {
         Self::json(StatusCode::OK, content)
     }
 
-    /// `404 Not Found`, with the paths that there are.
+    /// Makes a `404 Not Found` that lists the paths that there are.
     #[must_use]
     pub fn not_found(paths: &[&str]) -> Self {
         let problem = Problem {
@@ -56,7 +56,7 @@ impl Answer {
         Self::json(StatusCode::NOT_FOUND, &problem)
     }
 
-    /// `405 Method Not Allowed`, with the methods that are.
+    /// Makes a `405 Method Not Allowed` that lists the methods that are.
     #[must_use]
     pub fn method_not_allowed(allow: &[&str]) -> Self {
         let problem = Problem {
@@ -66,7 +66,7 @@ impl Answer {
         Self::json(StatusCode::METHOD_NOT_ALLOWED, &problem).with_allow(allow)
     }
 
-    /// The methods that the path has, besides OPTIONS: GET and HEAD unless given. Part of the
+    /// Sets the methods that the path has, besides OPTIONS. GET and HEAD by default. Part of the
     /// answers to OPTIONS, and of [`method_not_allowed`](Self::method_not_allowed).
     #[must_use]
     pub fn with_allow(mut self, methods: &[&str]) -> Self {
@@ -74,7 +74,7 @@ impl Answer {
         self
     }
 
-    /// `503 Service Unavailable`, and after how many seconds to ask again.
+    /// Makes a `503 Service Unavailable`, to be tried again after so many seconds.
     #[must_use]
     pub fn busy(error: &str, retry_after: u32) -> Self {
         Self {
@@ -83,7 +83,7 @@ impl Answer {
         }
     }
 
-    /// `400 Bad Request`, with the parameters that the path has.
+    /// Makes a `400 Bad Request` that lists the parameters that the path has.
     #[must_use]
     pub fn bad_query(bad: &BadQuery, valid: &[&str]) -> Self {
         let problem = Problem {
@@ -93,14 +93,14 @@ impl Answer {
         Self::json(StatusCode::BAD_REQUEST, &problem)
     }
 
-    /// `status`, and in words what is wrong. `401 Unauthorized` also says that a
-    /// bearer token is wanted (RFC 6750).
+    /// Makes an answer with `status` and the text of what is wrong. `401 Unauthorized` also asks for
+    /// a bearer token (RFC 6750).
     #[must_use]
     pub fn problem(status: StatusCode, error: &str) -> Self {
         Self::json(status, &Problem::new(error))
     }
 
-    /// `status` with `content`.
+    /// Makes an answer with `status` and `content`.
     #[must_use]
     pub fn json(status: StatusCode, content: &impl Serialize) -> Self {
         let (status, json) = match serde_json::to_vec(content) {
@@ -118,7 +118,7 @@ impl Answer {
         Self::new(status, json.into(), "application/json")
     }
 
-    /// `status` with plain text, which ends in a newline.
+    /// Makes an answer with `status` and plain text, which should end in a newline.
     #[must_use]
     pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Self {
         Self::new(status, text.into(), "text/plain; charset=utf-8")
@@ -134,7 +134,7 @@ impl Answer {
         }
     }
 
-    /// Names another type of the content than `application/json`.
+    /// Sets the type of the content. `application/json` by default, and `text/plain` of a text.
     #[must_use]
     pub const fn with_content_type(mut self, content_type: &'static str) -> Self {
         self.content_type = content_type;

@@ -20,7 +20,7 @@ pub const fn has_body(method: &Method) -> bool {
 
 /// Adds what every answer carries: `x-content-type-options: nosniff`, so that a browser does not
 /// take what a client put into its path for a page, and `cache-control: no-store`, unless the
-/// answer says something else about caches.
+/// answer has that header.
 pub fn secure(headers: &mut HeaderMap) {
     let nosniff = HeaderValue::from_static("nosniff");
     headers.insert(X_CONTENT_TYPE_OPTIONS, nosniff);
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn another_word_about_caches_stays() {
+    fn another_cache_control_stays() {
         let mut headers = HeaderMap::new();
         secure(&mut headers);
         assert_eq!(headers[CACHE_CONTROL], "no-store");

@@ -1,7 +1,7 @@
-/// How many are listed unless told otherwise.
+/// How many entries a list has by default.
 pub const DEFAULT_LIMIT: usize = 100;
 
-/// How many are listed at most.
+/// How many entries a list has at most.
 pub const MAX_LIMIT: usize = 1_000;
 
 /// The parameters of a request, each at most once.
@@ -11,14 +11,14 @@ pub struct Query<'a> {
     valid: &'a [&'static str],
 }
 
-/// What is wrong with a query, in words for whoever asked.
+/// What is wrong with a query, as text for the client.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BadQuery {
     message: String,
 }
 
 impl BadQuery {
-    /// Says what is wrong. Quote nothing of the request.
+    /// Makes the error. The text must quote nothing of the request.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
         Self {
@@ -26,7 +26,7 @@ impl BadQuery {
         }
     }
 
-    /// What is wrong.
+    /// Returns the text.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message

@@ -23,8 +23,8 @@ pub fn token_problem(token: &str) -> Option<&'static str> {
     }
 }
 
-/// A token, of which only a digest is kept: digests have one length, so that comparing them
-/// tells nothing about the token's, and a dump of memory does not have it.
+/// A token, of which only a digest is kept: digests have one length, so that a
+/// comparison reveals nothing about the token's, and a dump of memory does not have it.
 ///
 /// # Examples
 ///

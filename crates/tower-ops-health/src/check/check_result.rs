@@ -34,13 +34,13 @@ pub struct CheckResult {
     pub(crate) status: Status,
     pub(crate) detail: Option<Cow<'static, str>>,
     pub(crate) error: Option<Cow<'static, str>>,
-    pub(crate) value: Option<Observed>,
+    pub(crate) value: Option<Measurement>,
 }
 
 /// A number that a check has measured.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Observed {
+pub struct Measurement {
     /// The number.
     pub value: f64,
     /// Its unit.
@@ -89,7 +89,7 @@ impl CheckResult {
 
     /// Sets the number that was measured, and its unit.
     pub fn value(mut self, value: f64, unit: impl Into<Cow<'static, str>>) -> Self {
-        self.value = Some(Observed {
+        self.value = Some(Measurement {
             value,
             unit: bounded(unit.into()),
         });

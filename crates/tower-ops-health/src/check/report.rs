@@ -2,8 +2,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::Observed;
-use crate::status::{Kind, Status};
+use super::Measurement;
+use crate::status::{CheckKind, Status};
 
 /// Why a run counts as a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,7 +39,7 @@ pub struct Report {
     /// The check's name.
     pub name: Arc<str>,
     /// What its failure means.
-    pub kind: Kind,
+    pub kind: CheckKind,
     /// Its status, by its thresholds and the age of its last result.
     pub status: Status,
     /// The groups that it is in.
@@ -98,7 +98,7 @@ pub struct LastRun {
     /// What is wrong.
     pub error: Option<Cow<'static, str>>,
     /// What was measured.
-    pub value: Option<Observed>,
+    pub value: Option<Measurement>,
     /// How long it took.
     pub latency: Duration,
     /// When it ended, by the wall clock.

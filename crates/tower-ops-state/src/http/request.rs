@@ -30,7 +30,7 @@ const POST: &[&str] = &[
 pub(super) struct StateRequest {
     pub(super) state: Arc<StateInner>,
     pub(super) operation: Operation,
-    /// What its parameters say, and its `If-Match`.
+    /// From its parameters and its `If-Match`.
     pub(super) how: Restore,
     pub(super) entry: AuditEntry,
     pub(super) token: UsedToken,
