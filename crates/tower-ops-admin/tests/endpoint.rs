@@ -82,7 +82,7 @@ async fn the_port_is_free_when_it_is_dropped_or_closed() {
     for close in [true, false] {
         let endpoint = start([]);
         let addr = endpoint.addr();
-        // One that says nothing does not hold it up.
+        // One that sends nothing does not hold it up.
         let _silent = TcpStream::connect(addr).unwrap();
         let began = Instant::now();
         if close {
@@ -90,7 +90,7 @@ async fn the_port_is_free_when_it_is_dropped_or_closed() {
         } else {
             drop(endpoint);
         }
-        // Long before the limit of whoever says nothing.
+        // Long before the limit of a connection that sends nothing.
         assert!(began.elapsed() < Duration::from_secs(5));
         assert!(TcpStream::connect(addr).is_err());
         assert!(TcpListener::bind(addr).is_ok());

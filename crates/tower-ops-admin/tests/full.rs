@@ -1,4 +1,4 @@
-//! Probes answer whatever happens: connections that say nothing, no descriptors left, long answers.
+//! Probes answer whatever happens: connections that send nothing, no descriptors left, long answers.
 #![cfg(feature = "server")]
 #![allow(
     clippy::unwrap_used,

@@ -61,7 +61,7 @@ async fn text(response: Response<AdminBody>) -> String {
 }
 
 #[tokio::test]
-async fn a_mount_gets_its_path_and_those_below_if_told_so() {
+async fn a_mount_gets_its_path_and_those_below_with_subpaths() {
     let alone = admin(echo());
     assert_eq!(get(&alone, "/echo?a=b").await.1, "/echo?a=b b\"\"");
     assert_eq!(get(&alone, "/echo/").await.0, 200, "a slash at the end");
@@ -90,8 +90,8 @@ async fn a_body_is_bounded_with_a_length_and_without() {
         let response = ask(&admin, request.body(body.clone()).unwrap()).await;
         assert_eq!(response.status(), status, "{length}");
         if length == 11 {
-            let said = "the body has 11 bytes; at most 10 are accepted";
-            assert!(text(response).await.contains(said));
+            let expected = "the body has 11 bytes; at most 10 are accepted";
+            assert!(text(response).await.contains(expected));
         }
         request = Request::post("/echo");
         let response = ask(&admin, request.body(body).unwrap()).await;
@@ -140,7 +140,7 @@ async fn a_panic_anywhere_is_answered_with_500() {
 }
 
 #[tokio::test]
-async fn an_error_is_answered_with_500_and_not_told() {
+async fn an_error_is_answered_with_500_and_not_shown() {
     let fails = service_fn(async |_: Given| Err::<Response<String>, _>("the secret cause"));
     let (status, body) = get(&admin(Mount::new("/fails", fails)), "/fails").await;
     assert_eq!(status, 500);

@@ -57,7 +57,7 @@ impl Lifecycle {
         F: FnOnce(Drain) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        self.take_part(name.into(), participant, true);
+        self.register_participant(name.into(), participant, true);
     }
 
     /// Like [`on_drain`](Self::on_drain), but the participant does not count as a server. Use it
@@ -68,7 +68,7 @@ impl Lifecycle {
         F: FnOnce(Drain) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        self.take_part(name.into(), participant, false);
+        self.register_participant(name.into(), participant, false);
     }
 
     /// Declares that an [independent](Self::on_drain_independent) participant tracks what is in
@@ -84,7 +84,7 @@ impl Lifecycle {
             .store(true, Ordering::Relaxed);
     }
 
-    fn take_part<F, Fut>(&self, name: Cow<'static, str>, participant: F, is_server: bool)
+    fn register_participant<F, Fut>(&self, name: Cow<'static, str>, participant: F, is_server: bool)
     where
         F: FnOnce(Drain) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
@@ -207,7 +207,7 @@ struct Inner {
     held: HashMap<u64, Held>,
     next_key: u64,
     /// Whether something shows when a server has stopped: a deadline, a guard or a participant.
-    ends_shown: bool,
+    ends_known: bool,
     over: bool,
 }
 
@@ -224,7 +224,7 @@ impl DrainState {
             refuse(&registered);
             return;
         }
-        inner.ends_shown |= is_server;
+        inner.ends_known |= is_server;
         inner.registered.push(registered);
         drop(inner);
         self.changed.notify_one();
@@ -235,7 +235,7 @@ impl DrainState {
         let mut inner = self.inner.lock();
         let key = inner.next_key;
         inner.next_key += 1;
-        inner.ends_shown = true;
+        inner.ends_known = true;
         inner.held.insert(key, Held { name, since });
         key
     }
@@ -269,7 +269,7 @@ impl DrainState {
     }
 
     fn has_untracked_servers(&self) -> bool {
-        self.signal_given.load(Ordering::Relaxed) && !self.inner.lock().ends_shown
+        self.signal_given.load(Ordering::Relaxed) && !self.inner.lock().ends_known
     }
 
     /// Ends the drain. Returns the guards that are still held: how many of each name, and since

@@ -96,8 +96,8 @@ async fn triggered(state: &LifecycleState) -> Option<Triggered> {
 
 async fn pre_drain(state: &LifecycleState, first: Triggered) -> PreDrainEnd {
     let until = state.config.timeline.pre_drain_until(first.at);
-    let asked = state.last_connection();
-    let served = state.is_serving() || matches!(asked, Ok(Some(_)));
+    let last = state.last_connection();
+    let served = state.is_serving() || matches!(last, Ok(Some(_)));
     if state.moments().ready.is_none() && !served {
         return PreDrainEnd::Skipped;
     }

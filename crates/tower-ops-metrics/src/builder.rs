@@ -30,7 +30,7 @@ pub const SIZE_BUCKETS: [f64; 7] = [
     100_000_000.0,
 ];
 
-/// The cap on series unless told otherwise.
+/// The default of [`max_series`](MetricsBuilder::max_series).
 pub const DEFAULT_MAX_SERIES: usize = 10_000;
 
 /// Configures [`Metrics`]. Made by [`Metrics::builder`].
@@ -56,32 +56,32 @@ impl MetricsBuilder {
         }
     }
 
-    /// Puts a prefix before every name, such as `orders_`. None by default.
+    /// Sets a prefix for every name, such as `orders_`. None by default.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// Buckets of the durations and of the time to the first byte, in seconds.
-    /// [`DURATION_BUCKETS`] by default. A recorder of your own has its own.
+    /// Sets the buckets of the durations and of the time to the first byte, in seconds.
+    /// [`DURATION_BUCKETS`] by default. A [recorder](Self::recorder) of your own has its own.
     #[must_use]
     pub fn duration_buckets(mut self, bounds: impl Into<Vec<f64>>) -> Self {
         self.duration_buckets = bounds.into();
         self
     }
 
-    /// Buckets of the body sizes, in bytes. [`SIZE_BUCKETS`] by default. A
-    /// recorder of your own has its own.
+    /// Sets the buckets of the body sizes, in bytes. [`SIZE_BUCKETS`] by default. A
+    /// [recorder](Self::recorder) of your own has its own.
     #[must_use]
     pub fn size_buckets(mut self, bounds: impl Into<Vec<f64>>) -> Self {
         self.size_buckets = bounds.into();
         self
     }
 
-    /// Buckets of a histogram that others record into the Prometheus recorder of
-    /// [`build_prometheus`](Self::build_prometheus), whatever the prefix. Without
-    /// buckets, the exporter makes a summary of it.
+    /// Adds buckets for a histogram of your own that is recorded into the recorder of
+    /// [`build_prometheus`](Self::build_prometheus), whatever the prefix. The exporter makes a summary
+    /// of a histogram without buckets.
     #[must_use]
     pub fn histogram_buckets(
         mut self,
@@ -92,19 +92,19 @@ impl MetricsBuilder {
         self
     }
 
-    /// The most series that these metrics may grow to, as Prometheus counts
-    /// them: every bucket of a histogram is one. 10,000 by default, enough for
-    /// about 220 combinations of method, route, status and protocol version.
+    /// Limits the series of these metrics, as Prometheus counts them: every bucket of a histogram is
+    /// one. 10,000 by default, enough for about 220 combinations of method, route, status and
+    /// protocol version.
     ///
-    /// What comes after that is counted for the route `{overflow}`, and in
-    /// `tower_ops_metrics_overflow_total`. Metrics of your own are not counted.
+    /// Beyond the limit, new combinations are counted for the route `{overflow}`, and in
+    /// `tower_ops_metrics_overflow_total`. Metrics of your own do not count.
     #[must_use]
     pub const fn max_series(mut self, series: usize) -> Self {
         self.max_series = series;
         self
     }
 
-    /// Records into this recorder, and not into the process's one.
+    /// Sets the recorder. The process's by default.
     #[must_use]
     pub fn recorder(mut self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
         self.recorder = Some(recorder);
@@ -139,28 +139,32 @@ impl MetricsBuilder {
         ConfigError::check("the metrics", problems)
     }
 
-    /// Metrics that go to the process's recorder (or to the one that was given).
+    /// Builds metrics that record into the process's recorder, or into the one that is
+    /// [set](Self::recorder).
     ///
-    /// Install the recorder before: instruments are resolved once, some of them
-    /// here, and those of no recorder stay without one.
+    /// Install the process's recorder before: an instrument is registered once, and one that finds no
+    /// recorder then never records.
     ///
     /// # Errors
     ///
-    /// If the configuration is invalid; the error lists every problem.
+    /// As [`validate`](Self::validate).
     pub fn build(self) -> Result<Metrics, ConfigError> {
         self.validate()?;
         Ok(self.into_metrics())
     }
 
-    /// Metrics with a Prometheus recorder of their own, and the handle to it.
+    /// Builds metrics with a Prometheus recorder of their own, and the handle to it.
     ///
-    /// The recorder's upkeep is driven by a thread for as long as the metrics or
-    /// the handle live. To let the rest of the process record into it as well, call
-    /// [`Prometheus::install`].
+    /// A thread drives the recorder's upkeep for as long as the metrics or the handle live. To let
+    /// the rest of the process record into it as well, call [`Prometheus::install`].
     ///
     /// # Errors
     ///
-    /// If the configuration is invalid; the error lists every problem.
+    /// As [`validate_prometheus`](Self::validate_prometheus).
+    ///
+    /// # Panics
+    ///
+    /// If the system cannot start a thread.
     #[cfg(feature = "prometheus")]
     #[cfg_attr(docsrs, doc(cfg(feature = "prometheus")))]
     pub fn build_prometheus(self) -> Result<(Metrics, Prometheus), ConfigError> {
@@ -171,12 +175,16 @@ impl MetricsBuilder {
         Ok((builder.into_metrics(), prometheus))
     }
 
-    /// Builds a Prometheus recorder with these buckets alone, without metrics, to
-    /// [install](Prometheus::install) it first. Its upkeep is driven by a thread.
+    /// Builds the Prometheus recorder alone, with these buckets: to [install](Prometheus::install) it
+    /// before the metrics are built. A thread drives its upkeep for as long as it lives.
     ///
     /// # Errors
     ///
-    /// If the configuration is invalid. The error lists every problem.
+    /// As [`validate`](Self::validate).
+    ///
+    /// # Panics
+    ///
+    /// If the system cannot start a thread.
     #[cfg(feature = "prometheus")]
     #[cfg_attr(docsrs, doc(cfg(feature = "prometheus")))]
     pub fn build_recorder(&self) -> Result<Prometheus, ConfigError> {
@@ -184,12 +192,12 @@ impl MetricsBuilder {
         Ok(Prometheus::new(self.buckets()))
     }
 
-    /// Gives these buckets to a recorder that you build and install yourself: the exporter
-    /// makes summaries of histograms that it has no buckets for.
+    /// Sets these buckets on a recorder that you build and install yourself. The exporter makes
+    /// summaries of histograms without buckets.
     ///
     /// # Errors
     ///
-    /// If the configuration is invalid; the error lists every problem.
+    /// As [`validate`](Self::validate).
     ///
     /// # Examples
     ///
@@ -214,7 +222,7 @@ impl MetricsBuilder {
         Ok(with_buckets(exporter, self.buckets()))
     }
 
-    /// Whether histograms of both have the same buckets.
+    /// Returns whether both have the same buckets.
     #[must_use]
     pub fn has_same_buckets(&self, other: &Self) -> bool {
         self.duration_buckets == other.duration_buckets
@@ -274,8 +282,8 @@ impl MetricsBuilder {
     }
 }
 
-/// The table of label sets is made in one piece: this bounds it to some 35 MB with
-/// the default buckets, and to 135 MB with a single one.
+/// The table of label sets is allocated in one piece. This limits it to some 35 MB with the default
+/// buckets, and to 135 MB with a single one.
 const MOST_SERIES: usize = 10_000_000;
 
 fn is_prefix(prefix: &str) -> bool {
@@ -294,7 +302,7 @@ fn bucket_problem(name: &str, bounds: &[f64]) -> Option<String> {
         ));
     }
     if let Some(bound) = bounds.iter().find(|bound| !bound.is_finite()) {
-        return Some(format!("{name}: {bound} is not a number to compare with"));
+        return Some(format!("{name}: {bound} is not a finite number"));
     }
     bounds
         .windows(2)

@@ -6,7 +6,7 @@ use tower_ops_observe::{Ending, Facts, GrpcCode, KnownMethod, Outcome};
 
 use crate::set::Shape;
 
-/// What tells one label set from another, but for the route.
+/// Identifies a label set, together with the route.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LabelKey {
     method: KnownMethod,
@@ -22,7 +22,7 @@ impl LabelKey {
     pub(crate) fn of(ending: &Ending<'_>, facts: &Facts) -> Self {
         let rpc = facts.is_grpc();
         Self {
-            // What the labels do not show must not make two sets of one.
+            // What the labels do not show must not make two sets out of one.
             method: if rpc {
                 KnownMethod::Post
             } else {
@@ -94,7 +94,7 @@ impl LabelKey {
         labels
     }
 
-    /// The labels of what is counted after the cap on series was reached.
+    /// Returns the labels of the set that counts what is beyond the limit of series.
     pub(crate) fn overflow_labels(self) -> Vec<Label> {
         const OVERFLOW: &str = "{overflow}";
         if self.rpc {

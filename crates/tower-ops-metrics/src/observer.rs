@@ -85,11 +85,11 @@ impl Metrics {
         }
     }
 
-    /// The series that a service has however little it does: they are taken out
-    /// of the cap beforehand, so that an overflow always finds its place.
+    /// Returns how many series there are from the start. They are reserved, so that there always is
+    /// room for the set of the overflow.
     pub(crate) const fn fixed_series(histogram: HistogramSeries) -> usize {
         let active = KnownMethod::ALL.len() * 2;
-        // A completed exchange can be of every class, another of one only.
+        // A completed exchange has one of all classes, any other exchange has only one.
         let requests = Class::ALL.len() + Outcome::ALL.len() - 1;
         let overflow =
             Shape::Rpc.series(histogram) + Shape::Http.series(histogram) + histogram.size;
@@ -153,8 +153,7 @@ impl Observe for Metrics {
 
     fn on_request<B>(&self, _: &mut Request<B>, facts: &mut Facts) -> MetricsExchange {
         self.inner.in_flight.increment(1.0);
-        // Whether it really is gRPC can still change, and the scheme, too: what was
-        // counted up is what has to be counted down.
+        // Protocol and scheme may still change, but the same gauge has to go down that went up.
         let secure = facts.scheme() == "https";
         let http = !facts.is_grpc();
         if http {
@@ -170,7 +169,7 @@ impl Observe for Metrics {
         set.record(ending);
         if let Some(read) = facts.request_body_size() {
             let size = set.request_size(&inner.registry, inner.histogram);
-            // The size of a call's request is not among gRPC's metrics.
+            // There is no metric of the size of a call's request.
             let size = match size {
                 None if !key.is_rpc() => inner.overflow(key).reserved_request_size(),
                 size => size,
@@ -192,8 +191,8 @@ impl Observe for Metrics {
     }
 }
 
-/// Records once all of the body has come that ever will: a handler may answer first,
-/// and read on.
+/// Records the size of the request when its body is over, which may be after the response: a handler
+/// may answer first and read on.
 fn record_request_size(size: &Histogram, read: u64, facts: &Facts) {
     if facts.is_request_body_over() {
         size.record(as_f64(facts.request_body_size().unwrap_or(read)));
@@ -209,7 +208,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// One exchange's part of [`Metrics`].
+/// The state of [`Metrics`] for one exchange.
 #[derive(Debug)]
 pub struct MetricsExchange {
     http: bool,
@@ -218,7 +217,7 @@ pub struct MetricsExchange {
 
 /// Records every request that passes. Made by [`Metrics::layer`].
 ///
-/// Put it outermost, or at least outside of whatever answers by itself.
+/// Put it outermost, or at least outside of layers that answer by themselves.
 #[derive(Clone, Debug)]
 pub struct MetricsLayer(ObserveLayer<Metrics>);
 

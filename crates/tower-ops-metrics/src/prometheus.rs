@@ -14,16 +14,15 @@ use metrics_exporter_prometheus::{
 use tower_ops_core::http::{Answer, AnswerBody};
 use tower_service::Service;
 
-/// How often samples are folded into their histograms. Until then each takes 16
-/// bytes: at 100,000 requests a second, some 5 MB.
+/// How often samples are folded into their histograms. Until then each takes 16 bytes: some 5 MB at
+/// 100,000 requests a second.
 const UPKEEP: Duration = Duration::from_secs(1);
 
 /// A handle to a Prometheus recorder whose upkeep is driven.
 ///
-/// The recorder keeps raw samples until somebody folds them; left alone, it
-/// grows by 16 bytes with every sample. A thread of its own does that once a
-/// second, however busy the service's runtime is, for as long as a handle lives,
-/// or anything that records into it.
+/// The recorder keeps raw samples, 16 bytes each, until its upkeep folds them. A thread of its own
+/// drives the upkeep once a second, however busy the service's runtime is, for as long as a handle
+/// or anything that records into it lives.
 #[derive(Clone)]
 pub struct Prometheus {
     inner: Arc<Inner>,
@@ -36,8 +35,8 @@ struct Inner {
 }
 
 impl Prometheus {
-    /// Takes over the upkeep of a recorder that you built and installed
-    /// yourself, and renders it.
+    /// Makes a handle to a recorder that you built and installed yourself: renders it, and drives its
+    /// upkeep.
     ///
     /// # Panics
     ///
@@ -47,9 +46,9 @@ impl Prometheus {
         Self::start(None, handle)
     }
 
-    /// A recorder with these buckets for the metrics of these names. Whatever
-    /// their prefix: other metrics of the process, with another one, may come to
-    /// it, and the exporter makes summaries of what it has no buckets for.
+    /// Makes a recorder with these buckets for the metrics of these names, whatever their prefix:
+    /// other metrics of the process may have another one, and the exporter makes summaries of
+    /// histograms without buckets.
     pub(crate) fn new<'a>(buckets: impl Iterator<Item = (&'a str, &'a [f64])>) -> Self {
         let builder = with_buckets(PrometheusBuilder::new(), buckets);
         let recorder = Arc::new(builder.build_recorder());
@@ -79,15 +78,13 @@ impl Prometheus {
         metrics::set_global_recorder(recorder).map_err(|_| AlreadyInstalled)
     }
 
-    /// All metrics in the Prometheus text format.
-    ///
-    /// Takes time by the number of series: some 4 ms for 10,000.
+    /// Renders all metrics in the Prometheus text format. Takes some 4 ms for 10,000 series.
     #[must_use]
     pub fn render(&self) -> String {
         self.inner.handle.render()
     }
 
-    /// The service to put on `/metrics`.
+    /// Makes the service for `/metrics`.
     #[must_use]
     pub fn service(&self) -> MetricsService {
         MetricsService {
@@ -95,8 +92,8 @@ impl Prometheus {
         }
     }
 
-    /// The recorder, for what records into it besides the process: `None` if it
-    /// is the application's, of which there is only a handle.
+    /// Returns the recorder, to record into it without installing it. `None` if it is the
+    /// application's, of which there is only a handle.
     #[must_use]
     pub fn recorder(&self) -> Option<Arc<dyn metrics::Recorder + Send + Sync>> {
         let recorder = self.inner.recorder.clone()?;
@@ -104,7 +101,7 @@ impl Prometheus {
     }
 }
 
-/// An exporter's builder with buckets for the metrics of these names.
+/// Sets buckets for the metrics of these names.
 pub(crate) fn with_buckets<'a>(
     builder: PrometheusBuilder,
     buckets: impl Iterator<Item = (&'a str, &'a [f64])>,
@@ -116,12 +113,12 @@ pub(crate) fn with_buckets<'a>(
     })
 }
 
-/// What the upkeep lasts as long as.
+/// The upkeep lasts as long as this.
 enum Kept {
-    /// Our recorder: metrics, or the process, may hold it when the last handle is
-    /// gone, and what records into it must not pile up.
+    /// Our recorder: metrics, or the process, may hold it after the last handle is dropped, and its
+    /// samples must be folded then as well.
     Recorder(Weak<PrometheusRecorder>),
-    /// The application's recorder shows no life of its own, but for our handle.
+    /// The application's: only our handle shows how long it is needed.
     Handle(Weak<Inner>),
 }
 
@@ -166,8 +163,8 @@ impl Error for AlreadyInstalled {}
 /// Answers GET and HEAD with all metrics in the Prometheus text format, and OPTIONS with the
 /// status that GET has.
 ///
-/// Made by [`Prometheus::service`]. It renders while it is called: put it on the
-/// operations port, not on the application's runtime.
+/// Made by [`Prometheus::service`]. It renders while it is called, so put it on the operations
+/// endpoint and not on the application's runtime.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

@@ -5,7 +5,7 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, R
 
 use crate::names::{self, Kind};
 
-/// Where instruments come from: a recorder, and the budget of series.
+/// Makes instruments: with a recorder, within the limit of series.
 pub(crate) struct Registry {
     /// `None`: the process's recorder, whoever installed it.
     recorder: Option<Arc<dyn Recorder + Send + Sync>>,
@@ -46,7 +46,7 @@ impl Registry {
         })
     }
 
-    /// Takes so many series out of the budget, if it still holds them.
+    /// Reserves that many series. Returns false if the limit leaves no room for them.
     pub(crate) fn take(&self, series: usize) -> bool {
         self.series_left
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {

@@ -17,18 +17,18 @@ mod names;
 mod operations;
 mod recorder;
 
-/// From a health check to a day: in seconds.
+/// Of `server_connection_duration_seconds`: from a health check to a day.
 const LIFETIMES: [f64; 10] = [
     0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1_800.0, 7_200.0, 28_800.0, 86_400.0,
 ];
 
-/// How many requests come on a connection.
+/// Of `server_connection_requests`.
 const REQUESTS: [f64; 8] = [0.0, 1.0, 2.0, 5.0, 10.0, 100.0, 1_000.0, 10_000.0];
 
-/// Up to a million connections: in seconds.
+/// Of `server_reaper_pass_seconds`: up to a million connections.
 const PASSES: [f64; 6] = [0.000_01, 0.000_1, 0.001, 0.01, 0.1, 1.0];
 
-/// From a memory access to a timeout: in seconds.
+/// Of `health_check_duration_seconds`: from a memory access to a timeout.
 const CHECKS: [f64; 8] = [0.000_1, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0];
 
 /// Configures an [`Ops`](crate::Ops). Made by [`Ops::builder`](crate::Ops::builder).
@@ -96,14 +96,16 @@ impl OpsBuilder {
         }
     }
 
-    /// The header that carries the request id. `x-request-id` by default.
+    /// Sets the header that carries the request id. `x-request-id` by default.
     #[must_use]
     pub fn request_id_header(mut self, name: impl Into<String>) -> Self {
         self.request_id_header = Some(name.into());
         self
     }
 
-    /// Changes how request ids are taken in and made.
+    /// Changes how request ids are accepted and made.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use tower_ops::Ops;
@@ -120,6 +122,8 @@ impl OpsBuilder {
 
     /// Changes the metrics: prefix, buckets, cap on series.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use tower_ops::Ops;
     ///
@@ -132,29 +136,32 @@ impl OpsBuilder {
         self
     }
 
-    /// Records into the recorder that the application has installed, and serves
-    /// it on `/metrics`: `Prometheus::from_handle(handle)`. Its upkeep is driven
-    /// from here on. Give it buckets before, with
-    /// [`apply_buckets`](MetricsBuilder::apply_buckets), or it makes summaries. Whoever
-    /// installs a recorder themselves, such as axum-prometheus, has to do so before
-    /// [`build`](Self::build), which installs one otherwise.
+    /// Records into the recorder that the application has installed, and serves it on `/metrics`.
+    /// Make the argument by `Prometheus::from_handle(handle)`, which drives the upkeep from then on.
+    ///
+    /// Give the recorder buckets before, with
+    /// [`apply_buckets`](MetricsBuilder::apply_buckets), or it makes summaries. If another library
+    /// installs the recorder, such as axum-prometheus, let it do so before [`build`](Self::build),
+    /// which installs one otherwise.
     #[must_use]
     pub fn prometheus(mut self, application: Prometheus) -> Self {
         self.recorder = Recorder::Application(application);
         self
     }
 
-    /// Keeps the metrics out of the process's recorder: for tests, and for
-    /// several services in one process. `metrics::counter!` and the like do not
-    /// show up on `/metrics` then.
+    /// Records into a recorder of its own, and not into the process's: for tests, and for several
+    /// services in one process. What `metrics::counter!` and the like count is not on `/metrics`
+    /// then.
     #[must_use]
     pub fn private_recorder(mut self) -> Self {
         self.recorder = Recorder::Private;
         self
     }
 
-    /// Changes how requests are tracked: the length of the history, the age from
-    /// which on a request counts as slow.
+    /// Changes how requests are tracked: the length of the history, the age at which a request
+    /// counts as slow.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use std::time::Duration;
@@ -173,7 +180,7 @@ impl OpsBuilder {
         self
     }
 
-    /// Tracks no requests: `/requests` is not there, and a request costs an
+    /// Turns the tracking of requests off: there is no `/requests`, and a request costs an
     /// allocation less.
     #[must_use]
     pub fn without_requests(mut self) -> Self {
@@ -181,8 +188,10 @@ impl OpsBuilder {
         self
     }
 
-    /// Adds a health check. It runs once a period beside the application; `/ready` is
-    /// 503 while a [critical](Check::critical) one is down.
+    /// Adds a health check. It runs once in its period, beside the application. `/ready` answers
+    /// 503 while a [critical](Check::critical) check is down.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use tower_ops::Ops;
@@ -197,9 +206,10 @@ impl OpsBuilder {
         self.health(|health| health.check(check))
     }
 
-    /// Changes how the process tells its health: groups, thresholds, who sees details.
-    /// Those who have the [`operations_token`](Self::operations_token) see them by
-    /// default.
+    /// Changes how the process publishes its health: groups, thresholds, who sees details. By
+    /// default those who have a [token](Self::tokens) see details.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use std::time::Duration;
@@ -215,7 +225,9 @@ impl OpsBuilder {
         self
     }
 
-    /// Changes how connections live: their limits, and what is told of them.
+    /// Changes the limits of connections.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use std::time::Duration;
@@ -237,12 +249,15 @@ impl OpsBuilder {
         self
     }
 
-    /// Gives the service a state that can be captured and restored at `/state` of the operations
-    /// endpoint, by whoever has the token of `TOWER_OPS_STATE_TOKEN`; without one it is closed.
+    /// Configures the state of the service, which clients capture and restore at `/state` of the
+    /// operations endpoint. They need the token in the environment variable
+    /// `TOWER_OPS_STATE_TOKEN`; without one, `/state` is closed. No state by default.
     ///
-    /// It can be restored before the service is ready, or once somebody has called
+    /// It can be restored before the service is ready, or after
     /// [`mark_not_ready`](tower_ops_health::Health::mark_not_ready). With a
-    /// [file](StateBuilder::file) it is restored from that at start, and written at the end.
+    /// [file](StateBuilder::file) it is restored at start, and written after the drain.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};
@@ -270,8 +285,8 @@ impl OpsBuilder {
         self
     }
 
-    /// Has the service not ready before a [state](Self::state) was restored: for an instance that
-    /// takes over from another.
+    /// Keeps the service not ready until its [state](Self::state) was restored: for an instance
+    /// that takes over from another. Off by default.
     #[must_use]
     pub fn state_before_ready(mut self) -> Self {
         if !self.state_before_ready {
@@ -281,8 +296,10 @@ impl OpsBuilder {
         self
     }
 
-    /// Changes how the process starts and stops: the timeline of the shutdown, the steps
-    /// that have to be done before it is ready.
+    /// Changes how the process starts and stops: the times of the shutdown, and the steps that have
+    /// to be done before it is ready.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use std::time::Duration;
@@ -312,11 +329,13 @@ impl OpsBuilder {
         self
     }
 
-    /// Whether [`serve`](crate::Ops::serve) takes extended CONNECT on HTTP/2 (RFC 8441), which
-    /// browsers use for WebSockets there. Off by default: a client that is offered it opens
-    /// its WebSockets as streams of the connection that it already has.
+    /// Sets whether [`serve`](crate::Ops::serve) accepts extended CONNECT on HTTP/2 (RFC 8441),
+    /// which browsers use for WebSockets. Off by default: a client that is offered it opens its
+    /// WebSockets as streams of the connection that it already has.
     ///
     /// With axum, route such a WebSocket with `any(…)`: the method is CONNECT.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use tower_ops::Ops;
@@ -330,16 +349,18 @@ impl OpsBuilder {
         self
     }
 
-    /// Adds the networks, or single addresses, of proxies whose word about their clients is taken.
-    /// None by default.
+    /// Adds networks, or single addresses, of trusted proxies: the addresses that they forward
+    /// count as the clients'. None by default.
     ///
-    /// For a request from one of them the client is the last address in `Forwarded` (RFC 7239) or
-    /// `X-Forwarded-For`, from the right, that is not one of theirs. It stands in `/requests`, and
-    /// handlers have it as [`ClientAddr`](crate::ClientAddr); `ConnectInfo` stays the peer of the
-    /// socket. What is not an address (`unknown`, `_hidden`) ends the search. If both headers are
-    /// there and disagree, neither is believed. What any other peer says about itself is not read.
+    /// For a request from a trusted proxy, the client is the last address in `Forwarded` (RFC 7239)
+    /// or `X-Forwarded-For` that is not a trusted proxy's. It stands in `/requests`, and handlers
+    /// have it as [`ClientAddr`](crate::ClientAddr). `ConnectInfo` stays the peer of the socket. A
+    /// text that is no address (`unknown`, `_hidden`) ends the search. If both headers are there and
+    /// disagree, neither counts. These headers are not read from any other peer.
     ///
-    /// Costs each request an allocation, and those from a proxy a look at the headers.
+    /// Costs an allocation for each request, and two look-ups of headers for those from a proxy.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use tower_ops::Ops;
@@ -357,15 +378,15 @@ impl OpsBuilder {
         self
     }
 
-    /// Opens no span for requests.
+    /// Turns the spans of requests off.
     #[must_use]
     pub const fn without_spans(mut self) -> Self {
         self.spans = false;
         self
     }
 
-    /// Names the service's gRPC methods, as `package.Service/Method`, so that
-    /// they are known before their first answer.
+    /// Adds names of the service's gRPC methods, as `package.Service/Method`. The calls of a method
+    /// that is not named here count for the route `_OTHER` until it has answered once.
     #[must_use]
     pub fn grpc_methods<M: Into<String>>(mut self, methods: impl IntoIterator<Item = M>) -> Self {
         self.grpc_methods
@@ -374,8 +395,8 @@ impl OpsBuilder {
     }
 }
 
-/// The name that the parts are given. Where there is none, that is one problem of the service, and
-/// not of each part as well.
+/// Returns the name that the parts get. An empty name is one problem, of the service, and not
+/// another one of each part.
 fn name_of_parts(name: &str) -> &str {
     if name.trim().is_empty() {
         "unnamed"

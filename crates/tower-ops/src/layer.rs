@@ -15,16 +15,15 @@ pub(crate) mod trusted_proxies;
 
 /// The layer of the bundle. Made by [`Ops::layer`](crate::Ops::layer).
 ///
-/// Goes into `axum::Router::layer`, around a `Router`, into
-/// `tonic::transport::Server::layer`, and into a `ServiceBuilder`. Put it
-/// outermost.
+/// Use it in `axum::Router::layer`, around a `Router`, in `tonic::transport::Server::layer` or in a
+/// `ServiceBuilder`. Put it outermost.
 ///
-/// A gRPC call with a deadline, `grpc-timeout`, is [ended](ObserveLayer::with_grpc_timeout) there, be it in the middle
-/// of a stream.
+/// It [ends](ObserveLayer::with_grpc_timeout) a gRPC call at its deadline, `grpc-timeout`, also in
+/// the middle of a stream.
 ///
 /// # Examples
 ///
-/// With a time limit, and an answer for a handler that panics:
+/// With a timeout, and an answer for a handler that panics:
 ///
 /// ```
 /// use std::time::Duration;
@@ -46,11 +45,10 @@ pub struct OpsLayer<L = Identity, O: Observe = ()> {
     inner: L,
 }
 
-/// What [`OpsLayer::with_timeout`] puts inside, so that the layer can be named:
-/// `OpsLayer<WithTimeout>`.
+/// The type that [`OpsLayer::with_timeout`] adds, to name the layer: `OpsLayer<WithTimeout>`.
 pub type WithTimeout<L = Identity> = Stack<L, TimeoutLayer>;
 
-/// What [`OpsLayer::with_catch_panic`] puts inside, so that the layer can be named:
+/// The type that [`OpsLayer::with_catch_panic`] adds, to name the layer:
 /// `OpsLayer<WithCatchPanic<WithTimeout>>` has both.
 ///
 /// # Examples
@@ -82,9 +80,9 @@ impl OpsLayer {
 
 impl<L, O: Observe> OpsLayer<L, O> {
     /// Adds an observer of your own, after those of the bundle: it finds the request id, the peer
-    /// and the connection in [`Facts`](tower_ops_observe::Facts), and costs no wrapper of its own.
+    /// and the connection in [`Facts`](tower_ops_observe::Facts). It costs no wrapper of its own.
     ///
-    /// Put one that cannot be cloned into an `Arc`. Several nest.
+    /// Can be called more than once. Put an observer that cannot be cloned into an `Arc`.
     ///
     /// # Examples
     ///
@@ -132,8 +130,8 @@ impl<L, O: Observe> OpsLayer<L, O> {
     /// Answers `504 Gateway Timeout`, or `DEADLINE_EXCEEDED` to a gRPC call, if there is no
     /// response head after `limit`. The body may take longer.
     ///
-    /// The handler's future is dropped then. It is inside of the observers: its answer is counted
-    /// and carries the request id. A limit that no clock can hold is none.
+    /// The handler's future is dropped then. The timeout is inside of the observers, so its answer
+    /// is counted and carries the request id. No timeout by default; [`Duration::MAX`] is none.
     #[must_use]
     pub fn with_timeout(self, limit: Duration) -> OpsLayer<WithTimeout<L>, O> {
         OpsLayer {
@@ -142,9 +140,9 @@ impl<L, O: Observe> OpsLayer<L, O> {
         }
     }
 
-    /// Answers `500 Internal Server Error`, or `INTERNAL` to a gRPC call, when the handler
-    /// panics, where the client would see its connection closed otherwise. A panic in the body
-    /// still closes it: the head is out by then.
+    /// Answers `500 Internal Server Error`, or `INTERNAL` to a gRPC call, when the handler panics.
+    /// Otherwise a panic closes the connection. A panic in the body still does, since the head is
+    /// sent by then. Off by default.
     ///
     /// It is inside of the observers. A caught panic counts as panicked.
     #[must_use]

@@ -2,11 +2,11 @@
 //!
 //! # Overview
 //!
-//! [`Ops`] gives a service request ids, a list of what is in flight and what
-//! ended, Prometheus metrics, a tracing span for each request, and liveness, readiness and start-up probes. One
-//! [`layer`](Ops::layer) watches the application, on axum 0.8, tonic 0.14 and
-//! hyper 1; an operations endpoint on a port of its own answers `/metrics`,
-//! `/requests`, `/health`, `/ready` and more, which `/` lists.
+//! [`Ops`] gives a service request ids, lists of the requests in flight and of those that ended,
+//! Prometheus metrics, a tracing span for each request, and probes for liveness, readiness and
+//! start-up. One [`layer`](Ops::layer) watches the application, on axum 0.8, tonic 0.14 and hyper 1.
+//! An operations endpoint on a port of its own answers `/metrics`, `/requests`, `/health`, `/ready`
+//! and more; `/` lists them.
 //!
 //! # Example
 //!
@@ -29,9 +29,8 @@
 //!
 //! # Place in the stack
 //!
-//! Put the layer outermost. Inside of `Router::layer` it knows the route by
-//! itself; around a `Router`, and for what is mounted with `nest_service`, a
-//! [`RouteHook`](observe::RouteHook) further in tells it.
+//! Put the layer outermost. In `Router::layer` it finds the route by itself. Around a `Router`, and
+//! for `nest_service`, add a [`RouteHook`](observe::RouteHook) further in.
 //!
 //! # Crates
 //!

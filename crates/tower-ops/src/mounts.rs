@@ -36,7 +36,7 @@ struct Row {
     links: &'static [(&'static str, &'static str)],
 }
 
-/// What is mounted on a path.
+/// The service that is mounted on a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     Metrics,
@@ -45,13 +45,14 @@ enum Part {
     Probe,
     /// All checks with their details, which may take long to render.
     Checks,
-    /// Another path of a probe, by setting.
+    /// Another path of a probe, if [`probe_aliases`](crate::OpsBuilder::probe_aliases) is set.
     Alias,
     State,
     Prestop,
 }
 
-/// Every path of the bundle, in the order of the index. An application cannot mount any of them.
+/// Every path of the operations endpoint but those of its index, in the order of the index. An
+/// application cannot mount any of them.
 const TABLE: [Row; 12] = [
     Row::new(Part::Metrics, "/metrics", "for Prometheus", &[]),
     Row::new(
@@ -184,7 +185,7 @@ impl Mounts<'_> {
         Mount::new(path, service).changes_if(|method, _| *method == Method::DELETE)
     }
 
-    /// It has a token, limits and timeouts of its own.
+    /// The service has a token, limits and timeouts of its own.
     fn state(path: &'static str, state: &State) -> Mount {
         Mount::new(path, StatePage(state.service()))
             .access(Access::Own)
@@ -200,7 +201,7 @@ impl Mounts<'_> {
             .changes_need(access)
             .changes_if(|method, _| matches!(*method, Method::GET | Method::POST))
             .probe()
-            // It answers when the pre-drain is over, which is bounded.
+            // It answers when the pre-drain is over, which has a timeout.
             .timeout(None)
     }
 

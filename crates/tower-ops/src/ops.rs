@@ -15,7 +15,7 @@ use crate::builder::OpsBuilder;
 use crate::layer::OpsLayer;
 use crate::restoring::ForgetOnDrop;
 
-/// What a service needs to be operated, in one handle. Cheap to clone.
+/// What a service needs to be operated, in one handle. Cheap to clone: all clones are the same one.
 ///
 /// # Examples
 ///
@@ -40,11 +40,11 @@ pub struct Ops {
     pub(crate) inner: Arc<Parts>,
 }
 
-/// What a builder has made.
+/// What the clones of an [`Ops`] share.
 pub(crate) struct Parts {
     pub(crate) name: String,
     pub(crate) ops_addr: SocketAddr,
-    /// Where the operations endpoint listens, once it does.
+    /// Where the operations endpoint listens, once it was started.
     pub(crate) listens: Mutex<Option<SocketAddr>>,
     pub(crate) layer: OpsLayer,
     pub(crate) health: Health,
@@ -61,7 +61,7 @@ pub(crate) struct Parts {
 }
 
 impl Ops {
-    /// Begins with a service's name and the defaults.
+    /// Begins to configure a service with this name.
     #[must_use]
     pub fn builder(name: impl Into<String>) -> OpsBuilder {
         OpsBuilder::new(name.into())
@@ -73,33 +73,35 @@ impl Ops {
         }
     }
 
-    /// The service's name.
+    /// Returns the service's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.name
     }
 
-    /// The layer to put around the application: request ids, metrics and a span.
+    /// Returns the layer to put around the application: request ids, tracking, metrics and a span.
     ///
-    /// All layers of one `Ops` share their state, so it can go onto several
-    /// servers; put it around each request once.
+    /// All layers of one `Ops` share their state: use one for each server. A request must pass only
+    /// one of them, or it is counted twice.
     #[must_use]
     pub fn layer(&self) -> OpsLayer {
         if self.inner.tracker.is_some() {
-            // From here on the drain knows what is in flight, whoever serves it.
+            // From here on the drain sees what is in flight on every server.
             self.inner.lifecycle.track_servers();
         }
         self.inner.layer.clone()
     }
 
-    /// Liveness, readiness, start-up and the checks.
+    /// Returns liveness, readiness, start-up and the checks.
     #[must_use]
     pub fn health(&self) -> &Health {
         &self.inner.health
     }
 
-    /// The life of the process: start-up steps, shutdown hooks, the phase, and tokens for
-    /// what has no end of its own.
+    /// Returns the life of the process: its phase, start-up steps, shutdown hooks, and tokens for
+    /// work that has no end of its own.
+    ///
+    /// # Examples
     ///
     /// ```no_run
     /// # async fn migrate() -> std::io::Result<()> { Ok(()) }
@@ -114,41 +116,43 @@ impl Ops {
         &self.inner.lifecycle
     }
 
-    /// The state of the service, if it was given [one](OpsBuilder::state). Its
-    /// [fence](State::fence) keeps writes out once it was handed over.
+    /// Returns the state of the service, if one was [configured](OpsBuilder::state). Its
+    /// [fence](State::fence) refuses writes once the state was handed over.
     #[must_use]
     pub fn state(&self) -> Option<&State> {
         self.inner.state.as_ref()
     }
 
-    /// Says that the process wants requests: [`serve`](Self::serve) does, and with a server
-    /// of your own you do. Start-up is over then. Does nothing once the process is told to
-    /// stop.
+    /// Marks the process as ready for requests, which ends its start-up. Does nothing once the
+    /// shutdown has begun.
+    ///
+    /// [`serve`](Self::serve) calls it. With a server of your own, call it when that can take
+    /// requests.
     pub fn mark_ready(&self) {
         if self.inner.lifecycle.phase() <= Phase::Ready {
-            // First: whoever takes it back at once must not be overtaken by what follows the phase.
+            // Before the phase: what follows the phase must not overwrite a `mark_not_ready` that
+            // comes at once.
             self.inner.health.mark_ready();
             self.inner.lifecycle.mark_ready();
         }
     }
 
-    /// The Prometheus recorder, unless the application installed one that this
-    /// `Ops` was not told of.
+    /// Returns the Prometheus recorder. `None` if the application installed another one that was
+    /// not given to [`OpsBuilder::prometheus`].
     #[must_use]
     pub fn prometheus(&self) -> Option<&Prometheus> {
         self.inner.prometheus.as_ref()
     }
 
-    /// What is in flight and what ended, unless
-    /// [`without_requests`](OpsBuilder::without_requests) was called.
+    /// Returns the requests in flight and those that ended. `None` after
+    /// [`without_requests`](OpsBuilder::without_requests).
     #[must_use]
     pub fn requests(&self) -> Option<&RequestTracker> {
         self.inner.tracker.as_ref()
     }
 
-    /// The connections that [`serve`](Self::serve) has accepted, and those of
-    /// `listener` and `incoming`, where a feature adds them: to look at, to close, to
-    /// drain.
+    /// Returns the connections that [`serve`](Self::serve) has accepted, and those of `listener`
+    /// (feature `axum`) and `incoming` (feature `tonic`): to list, to close, to drain.
     #[must_use]
     pub fn connections(&self) -> &Connections {
         &self.inner.connections

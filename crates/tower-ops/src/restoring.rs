@@ -8,7 +8,7 @@ use tower_ops_health::Health;
 use tower_ops_lifecycle::{Lifecycle, Phase};
 use tower_ops_state::State;
 
-/// The start-up step that a process takes which waits for its state.
+/// The start-up step of a process that waits for its state.
 pub(crate) const STEP: &str = "state";
 
 /// The process that the state belongs to, which is built after the state is configured.
@@ -29,13 +29,14 @@ pub(crate) struct ForgetOnDrop(Process);
 
 impl Drop for ForgetOnDrop {
     fn drop(&mut self) {
-        // Not under the lock: the last handle runs what the user has given.
+        // Not under the lock: dropping the last handle drops closures of the user.
         let forgotten = self.0.known().take();
         drop(forgotten);
     }
 }
 
 impl Process {
+    /// Sets the process, until the returned guard is dropped.
     pub(crate) fn bind(&self, lifecycle: &Lifecycle, health: &Health) -> ForgetOnDrop {
         *self.known() = Some((lifecycle.clone(), health.clone()));
         ForgetOnDrop(self.clone())
@@ -49,52 +50,52 @@ impl Process {
         self.known().clone()
     }
 
-    /// Whether nobody is served: before it is ready, or while somebody has taken it out of
-    /// service. While it stops is too late.
+    /// Returns whether no requests come: before the process is ready, or while it is marked as not
+    /// ready. False once the shutdown has begun.
     pub(crate) fn may_be_restored(&self) -> bool {
         self.get().is_some_and(|(lifecycle, health)| {
             matches!(lifecycle.phase(), Phase::Starting | Phase::Ready) && !health.is_ready()
         })
     }
 
-    /// Nobody is to be served by parts of two states.
-    pub(crate) fn is_inconsistent(&self) {
+    /// Marks the process as not ready, since it has parts of two states.
+    pub(crate) fn set_inconsistent(&self) {
         if let Some((_, health)) = self.get() {
             health.mark_not_ready();
         }
     }
 
-    /// The step is done that it waited for.
-    pub(crate) fn is_restored(&self) {
+    /// Ends the start-up step.
+    pub(crate) fn set_restored(&self) {
         let (Some((lifecycle, _)), Ok(runtime)) = (self.get(), Handle::try_current()) else {
             return;
         };
         runtime.spawn(async move {
             let done = ready(Ok::<_, std::convert::Infallible>(()));
-            // Interrupted, if the process is told to stop meanwhile.
+            // An error is a shutdown that has begun meanwhile.
             let _ = lifecycle.step(STEP, done).await;
         });
     }
 }
 
-/// Has the state written into its file when the process stops: after the drain, when nothing
-/// changes it any more.
+/// Writes the state to its file when the process stops: after the drain, when nothing changes it any
+/// more.
 pub(crate) fn save_on_stop(lifecycle: &Lifecycle, state: &State) {
     let saved = state.clone();
     lifecycle.on_stop("state file", async move || {
         if saved.fence().is_handed_over() {
-            return Ok(()); // it is another's
+            return Ok(()); // another instance has it
         }
         saved.save_file().await
     });
 }
 
-/// Restores what the file of the state has, if there is one. What is refused is kept aside, and
-/// the process starts without.
+/// Restores the state from its file, if there is one. If it is refused, the process starts without
+/// it, and the file is kept under another name.
 pub(crate) async fn restore_file(state: &State) {
     match state.restore_file().await {
-        Ok(Some(_)) => tracing::info!("the state is restored from its file"),
+        Ok(Some(_)) => tracing::info!("restored the state from its file"),
         Ok(None) => {}
-        Err(error) => tracing::error!(%error, "the state is not restored from its file"),
+        Err(error) => tracing::error!(%error, "could not restore the state from its file"),
     }
 }

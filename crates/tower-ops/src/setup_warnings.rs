@@ -1,4 +1,4 @@
-//! Warnings where a set-up is silently wrong.
+//! Warnings about a set-up that is wrong and shows no error.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use tokio::time::sleep;
 use tower_ops_connections::Connections;
 use tower_ops_lifecycle::{Lifecycle, Phase};
 
-/// How often the connections are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+/// How often the connections are checked.
+const CHECK_EVERY: Duration = Duration::from_secs(2);
 
-/// How long a service may be live and not ready before that is worth a warning.
+/// How long a service may be live and not ready without a warning.
 const NOT_READY: Duration = Duration::from_secs(60);
 
-/// Warns, once, that requests are answered which the layer has not seen.
+/// Logs a warning, once, if requests are answered that did not pass the layer.
 pub(crate) async fn watch_layer(connections: Connections) {
     while connections.unwatched() == 0 {
-        sleep(LOOK).await;
+        sleep(CHECK_EVERY).await;
     }
     if connections.is_watched() {
         tracing::warn!(
@@ -31,7 +31,7 @@ pub(crate) async fn watch_layer(connections: Connections) {
     }
 }
 
-/// Warns, once, if the service is not ready after a minute.
+/// Logs a warning, once, if the service is not ready after a minute.
 pub(crate) async fn watch_readiness(lifecycle: Lifecycle) {
     sleep(NOT_READY).await;
     if lifecycle.phase() == Phase::Starting {

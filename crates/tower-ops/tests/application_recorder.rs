@@ -37,23 +37,23 @@ async fn scrape(ops: &Ops) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn metrics_go_to_the_recorder_of_the_application_and_are_shown_if_it_is_told() {
+async fn metrics_go_to_the_recorder_of_the_application_and_are_shown_if_it_is_given() {
     // Stands for any recorder that the application built.
     let (_, theirs): (_, Prometheus) = Metrics::builder().build_prometheus().unwrap();
     theirs.install().unwrap();
 
     let log = Log::default();
-    let untold = log.of(|| Ops::builder("untold").build().unwrap());
+    let not_given = log.of(|| Ops::builder("not_given").build().unwrap());
     assert!(log.has("WARN", "Ops::builder(..).prometheus("), "{log:?}");
-    exchange(&untold).await;
-    assert!(untold.prometheus().is_none());
-    let (status, text) = scrape(&untold).await;
+    exchange(&not_given).await;
+    assert!(not_given.prometheus().is_none());
+    let (status, text) = scrape(&not_given).await;
     assert_eq!(status, 404);
     assert!(text.contains("Ops::builder(..).prometheus("), "{text}");
 
-    let told = Ops::builder("told").prometheus(theirs).build().unwrap();
-    exchange(&told).await;
-    let (status, text) = scrape(&told).await;
+    let given = Ops::builder("given").prometheus(theirs).build().unwrap();
+    exchange(&given).await;
+    let (status, text) = scrape(&given).await;
     assert_eq!(status, 200);
     let mut lines = text.lines();
     let total = lines

@@ -189,7 +189,7 @@ async fn a_caught_panic_answers_500_with_the_request_id() {
     assert!(!id(&headers).is_empty());
     assert!(
         !body.contains("in the handler"),
-        "the client is told nothing: {body}"
+        "the client learns nothing: {body}"
     );
     let labels = ["http_route=\"/panic\"", "http_response_status_code=\"500\""];
     assert_one(&ops, &labels, ["panicked", "server_error"]);
@@ -333,11 +333,9 @@ async fn without_requests_nothing_is_tracked_and_nothing_else_changes() {
 }
 
 #[tokio::test]
-async fn details_of_requests_are_shown_only_if_told() {
-    for (told, shown) in [(false, false), (true, true)] {
-        let builder = Ops::builder("test")
-            .private_recorder()
-            .request_details(told);
+async fn details_of_requests_are_shown_only_if_set() {
+    for (set, shown) in [(false, false), (true, true)] {
+        let builder = Ops::builder("test").private_recorder().request_details(set);
         let ops = builder.build().unwrap();
         ask(routes().layer(ops.layer()), "/users/42").await;
         let history = Request::get("/requests/history")

@@ -1,4 +1,4 @@
-//! Health checks of the bundle, as the operations endpoint tells them.
+//! Health checks of the bundle, as the operations endpoint publishes them.
 #![allow(
     clippy::unwrap_used,
     reason = "clippy exempts the tests themselves, not their helpers"
@@ -137,7 +137,7 @@ fn a_blocked_runtime_is_not_alive_until_it_runs_again() {
 }
 
 #[test]
-fn bad_checks_are_told_with_everything_else() {
+fn bad_checks_are_listed_with_everything_else() {
     let error = Ops::builder("")
         .check(Check::always_ok("db").period(Duration::ZERO))
         .check(Check::always_ok("db"))

@@ -231,7 +231,7 @@ async fn a_server_that_nobody_sees_stop_gets_its_time() {
 }
 
 #[tokio::test]
-async fn on_the_applications_own_port_run_has_checks_and_phase_told() {
+async fn on_the_applications_own_port_run_publishes_checks_and_the_phase() {
     let check = Check::always_ok("db").critical();
     let builder = builder(free_addr()).check(check);
     let ops = builder.build().unwrap();
@@ -310,7 +310,7 @@ async fn several_listeners_have_one_life() {
 }
 
 #[test]
-fn a_timeline_over_the_grace_period_is_told_with_everything_else() {
+fn a_timeline_over_the_grace_period_is_listed_with_everything_else() {
     let error = Ops::builder(" ")
         .lifecycle(|life| life.drain_timeout(Duration::from_secs(60)))
         .build()

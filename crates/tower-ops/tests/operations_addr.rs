@@ -5,7 +5,7 @@ use tower_ops::Ops;
 use tower_ops_testing::RawHttp1;
 
 #[tokio::test]
-async fn an_ephemeral_port_is_told_and_aliases_are_answered_there() {
+async fn an_ephemeral_port_is_returned_and_aliases_are_answered_there() {
     let ops = Ops::builder("test")
         .private_recorder()
         .ops_addr("[::]:0")

@@ -101,7 +101,7 @@ async fn ask(addr: SocketAddr, method: &str, path: &str) -> (Head, String) {
     (head, String::from_utf8(body.to_vec()).unwrap())
 }
 
-/// Routes `/held`, which says that it began, and answers when it is told to.
+/// Routes `/held`, which signals that it began, and answers when it is released.
 fn held() -> (Router, mpsc::UnboundedReceiver<()>, Arc<Notify>) {
     let (begun, begins) = mpsc::unbounded_channel();
     let go_on = Arc::new(Notify::new());
@@ -267,7 +267,7 @@ async fn requests_in_flight_at_shutdown_finish_while_new_connections_are_refused
     } = serving;
     stop.send(()).unwrap();
     refused(app).await;
-    // The probes say so in the meantime: alive, and not ready.
+    // The probes answer that in the meantime: alive, and not ready.
     assert_eq!(ask(operations, "GET", "/health").await.0.status, 200);
     assert_eq!(ask(operations, "GET", "/ready").await.0.status, 503);
     assert!(!task.is_finished());
@@ -397,7 +397,7 @@ async fn a_blocked_application_does_not_keep_the_probes_from_answering() {
     let (blocked, is_blocked) = std::sync::mpsc::channel();
     let (release, released) = std::sync::mpsc::channel::<()>();
     let released = Arc::new(std::sync::Mutex::new(released));
-    let (told, app) = oneshot::channel();
+    let (listens, app) = oneshot::channel();
     let (end, ended) = oneshot::channel::<()>();
     let application = thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread();
@@ -409,7 +409,7 @@ async fn a_blocked_application_does_not_keep_the_probes_from_answering() {
                 released.lock().unwrap().recv().unwrap();
             };
             let listener = TcpListener::bind(any_port()).await.unwrap();
-            told.send(listener.local_addr().unwrap()).unwrap();
+            listens.send(listener.local_addr().unwrap()).unwrap();
             let ops = ops(operations);
             let routes = Router::new().route("/block", get(handler));
             let end = async { drop(ended.await) };

@@ -1,7 +1,7 @@
 //! What a signal does to a process whose `Ops` is over: what it does to any other.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
-#![allow(clippy::print_stdout, reason = "so does the child tell how far it is")]
+#![allow(clippy::print_stdout, reason = "the parent reads how far it is")]
 
 use std::env;
 use std::future::pending;

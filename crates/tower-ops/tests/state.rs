@@ -219,7 +219,7 @@ async fn a_file_keeps_it_from_one_process_to_the_next() {
 }
 
 #[test]
-fn problems_of_the_state_are_told_with_everything_else() {
+fn problems_of_the_state_are_listed_with_everything_else() {
     let error = Ops::builder(" ")
         .state(|state| state.token("short").max_size(0))
         .build()

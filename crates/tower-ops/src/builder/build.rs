@@ -87,10 +87,10 @@ impl OpsBuilder {
         let bound = process.bind(&lifecycle, &health);
         state = state.map(|state| {
             let torn = process.clone();
-            state.on_inconsistent(move || torn.is_inconsistent())
+            state.on_inconsistent(move || torn.set_inconsistent())
         });
         if self.state_before_ready {
-            state = state.map(|state| state.on_restored(move || process.is_restored()));
+            state = state.map(|state| state.on_restored(move || process.set_restored()));
         }
         let state = state.map(StateBuilder::build).transpose()?;
         if let Some(state) = state.as_ref().filter(|state| state.file().is_some()) {

@@ -4,26 +4,26 @@ use std::time::Duration;
 use super::OpsBuilder;
 
 impl OpsBuilder {
-    /// Settings for a test of an application: call it last.
+    /// Changes settings for a test of an application. Call it last.
     ///
     /// | | otherwise | in a test |
     /// |---|---|---|
-    /// | recorder | the process's | one of its own, so that tests of one process do not count together |
-    /// | operations endpoint | `0.0.0.0:8080` | a free port of loopback |
-    /// | pre-drain | 5 s | none, so that the end waits for nobody |
-    /// | SIGTERM, SIGINT | begin the shutdown | left to the process, and Ctrl-C ends the run |
+    /// | recorder | the process's | one of its own, so that tests in one process count apart |
+    /// | operations endpoint | `[::]:8080` | a free port of loopback |
+    /// | pre-drain | 5 s | none |
+    /// | SIGTERM, SIGINT | begin the shutdown | end the process |
     ///
     /// # Metrics of your own
     ///
-    /// `counter!` and the like find the recorder of this `Ops` on a thread where it is the
-    /// default, as below: `#[tokio::test]` has one thread, and so has its whole runtime.
+    /// `counter!` and the like record into this `Ops` on a thread where its recorder is the default,
+    /// as below. `#[tokio::test]` runs everything on one thread.
     ///
     /// # The clock
     ///
-    /// `#[tokio::test(start_paused = true)]` moves every deadline of ours as fast as the test
-    /// can, as long as the requests are made in memory (`tower::ServiceExt::oneshot`). A paused
-    /// clock jumps ahead while the runtime waits for a socket, a thread or `spawn_blocking`'s
-    /// end: where the test has these, set short times instead.
+    /// With `#[tokio::test(start_paused = true)]` no timeout takes real time, if the test calls the
+    /// application in memory (`tower::ServiceExt::oneshot`). A paused clock jumps ahead while the
+    /// runtime waits for a socket, a thread or `spawn_blocking`. In a test with these, set short
+    /// timeouts instead.
     ///
     /// # Examples
     ///

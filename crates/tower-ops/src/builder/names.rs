@@ -1,6 +1,6 @@
 use http::HeaderName;
 
-/// Whether a server or a proxy acts on the header: an id in there breaks requests.
+/// Returns whether servers or proxies act on the header, so that an id in it breaks requests.
 pub(super) fn is_of_http(name: &HeaderName) -> bool {
     use http::header;
 

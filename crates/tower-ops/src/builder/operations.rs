@@ -5,10 +5,9 @@ use super::addr::{OpsAddr, into_text};
 
 /// The operations endpoint.
 impl OpsBuilder {
-    /// Where the operations endpoint listens: an IP address and a port, as text or as
-    /// an address.
-    /// `[::]:8080` by default, which is IPv4 as well, since probes come to the pod's
-    /// address. Port 0 takes a free one from 8080 to 9000, or any with
+    /// Sets where the operations endpoint listens: an IP address and a port, as text or as an
+    /// address. `[::]:8080` by default, which accepts IPv4 as well, since probes come to the pod's
+    /// address. Port 0 is the first free port from 8080 to 9000, or any free port with
     /// [`ephemeral_port`](tower_ops_admin::AdminBuilder::ephemeral_port).
     #[must_use]
     pub fn ops_addr(mut self, addr: impl OpsAddr) -> Self {
@@ -16,12 +15,12 @@ impl OpsBuilder {
         self
     }
 
-    /// Adds a bearer token with which operators may see details and close connections on the
-    /// operations endpoint. It has at least 16 characters. None by default: then nobody may close
-    /// any. Details of health checks need it as well, unless [`health`](Self::health) sets who may
-    /// see them.
+    /// Adds a bearer token for writing on the operations endpoint, of at least 16 characters: with
+    /// it operators close connections, and see details of requests and of health checks. None by
+    /// default: then nobody can close a connection. [`health`](Self::health) can let others see
+    /// details of checks.
     ///
-    /// It is a [token for writing](Self::tokens).
+    /// For tokens from elsewhere, and for reading, use [`tokens`](Self::tokens).
     ///
     /// # Examples
     ///
@@ -83,8 +82,10 @@ impl OpsBuilder {
         self
     }
 
-    /// The application's version, for the index of the operations endpoint and for what is said of
-    /// its state.
+    /// Sets the application's version, for the index of the operations endpoint and for the
+    /// envelopes of its state. None by default.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use tower_ops::Ops;
@@ -101,9 +102,9 @@ impl OpsBuilder {
         self
     }
 
-    /// Whether `/requests` on the operations endpoint shows everybody the paths,
-    /// peers, request ids and notes of requests. It does not by default: they
-    /// come from clients, or are about them.
+    /// Sets whether `/requests` and `/connections` show paths, peers, request ids and notes to
+    /// everybody who may read. Off by default, since they come from clients or are about them: only
+    /// those who have a [token](Self::tokens) see them.
     #[must_use]
     pub const fn request_details(mut self, everybody: bool) -> Self {
         self.request_details = everybody;
@@ -118,16 +119,17 @@ impl OpsBuilder {
         self
     }
 
-    /// Leaves out `/prestop`, with which whoever reaches the operations endpoint can stop the
-    /// process. Use it where no `preStop` hook of Kubernetes needs that path.
+    /// Leaves `/prestop` out, by which everybody who reaches the operations endpoint can stop the
+    /// process. Use it if no `preStop` hook of Kubernetes needs that path.
     #[must_use]
     pub const fn without_prestop(mut self) -> Self {
         self.prestop = None;
         self
     }
 
-    /// Sets what `/prestop` needs. Nothing by default, since old kubelets drop the headers of a
-    /// hook: whoever reaches the operations endpoint can stop the process.
+    /// Sets what a request to `/prestop` needs. [`Access::Public`] by default, since old kubelets
+    /// drop the headers of a hook: everybody who reaches the operations endpoint can stop the
+    /// process.
     #[must_use]
     pub const fn prestop_needs(mut self, access: Access) -> Self {
         self.prestop = Some(access);

@@ -6,21 +6,22 @@ use tower_ops_metrics::{Metrics, MetricsBuilder, Prometheus};
 /// process can have one only; every `Ops` in it shares that one.
 static INSTALLED: Mutex<Option<(Prometheus, MetricsBuilder)>> = Mutex::new(None);
 
-/// A gauge that is there as soon as the metrics are.
+/// A gauge that is registered when the metrics are built.
 const FIRST: &str = "server_in_flight_requests";
 
 /// Where the metrics go.
 #[derive(Debug)]
 pub(super) enum Recorder {
-    /// Into one that is the process's as well, if the process has none yet.
+    /// Into the process's, which is installed if there is none.
     Process,
-    /// Into one that only this `Ops` has.
+    /// Into one of this `Ops` alone.
     Private,
     /// Into the application's, of which this is a handle.
     Application(Prometheus),
 }
 
-/// Logs a warning about whatever would lose metrics or change them, and could not be refused.
+/// Builds the metrics and their recorder. Logs a warning about a set-up that loses metrics or changes
+/// their buckets.
 pub(super) fn build_metrics(
     builder: MetricsBuilder,
     recorder: Recorder,
@@ -49,7 +50,7 @@ pub(super) fn build_metrics(
 
 fn build_for(builder: MetricsBuilder, prometheus: &Prometheus) -> Result<Metrics, ConfigError> {
     match prometheus.recorder() {
-        // Whether it is installed or not: what goes there is what is shown.
+        // Whether it is installed or not, `/metrics` shows what is recorded there.
         Some(recorder) => builder.recorder(recorder).build(),
         None => builder.build(),
     }
@@ -78,7 +79,7 @@ fn of_the_process(builder: &MetricsBuilder) -> Result<Option<Prometheus>, Config
         );
         return Ok(None);
     }
-    // Nothing is lost by it, and whoever installs another later gets an error.
+    // For debugging only: nothing is lost, and installing another recorder later is an error.
     tracing::debug!(
         "installed a Prometheus recorder for the process: whoever installs another one later fails, \
          and axum-prometheus panics; build that first and give its handle to \

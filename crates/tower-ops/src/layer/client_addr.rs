@@ -1,11 +1,11 @@
 use std::net::{IpAddr, SocketAddr};
 
-/// Who sent a request, behind [trusted proxies](crate::OpsBuilder::trusted_proxies): in the
-/// extensions of each request that an [`OpsLayer`](crate::OpsLayer) sees, and with the feature
-/// `axum` an extractor.
+/// The address of the client behind [trusted proxies](crate::OpsBuilder::trusted_proxies). It is in
+/// the extensions of each request that passes an [`OpsLayer`](crate::OpsLayer), and with the feature
+/// `axum` it is an extractor.
 ///
-/// It is the client that the proxies name, or the peer of the socket where that is none of them.
-/// `ConnectInfo` stays the peer of the socket.
+/// It is the address that the proxies forward, or the peer of the socket if that is not a trusted
+/// proxy. `ConnectInfo` stays the peer of the socket.
 ///
 /// # Examples
 ///
@@ -36,7 +36,7 @@ impl ClientAddr {
         self.0.ip()
     }
 
-    /// Returns the port, which proxies seldom name.
+    /// Returns the port, which proxies seldom forward.
     #[must_use]
     pub const fn port(self) -> Option<u16> {
         match self.0.port() {
@@ -57,7 +57,8 @@ impl<S: Send + Sync> axum::extract::FromRequestParts<S> for ClientAddr {
     ) -> Result<Self, Self::Rejection> {
         parts.extensions.get().copied().ok_or((
             http::StatusCode::INTERNAL_SERVER_ERROR,
-            "ClientAddr: there is no OpsLayer, no trusted_proxies, or no peer with an address",
+            "ClientAddr: the request passed no OpsLayer, trusted_proxies is not set, or the peer has no \
+             address",
         ))
     }
 }

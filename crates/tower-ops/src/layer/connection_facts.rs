@@ -10,11 +10,11 @@ use tower_ops_observe::{Ending, Facts, Observe};
 use super::client_addr::ClientAddr;
 use super::trusted_proxies::TrustedProxies;
 
-/// Records for the other observers on which connection a request came, from whom, and whether it
-/// was encrypted.
+/// Records for the other observers on which connection a request came, from which peer, and whether
+/// it was encrypted.
 ///
-/// The peer is that of the connection, or of axum's or tonic's own server; or, behind [trusted
-/// proxies](crate::OpsBuilder::trusted_proxies), the client that these name.
+/// The peer is that of the connection, or the one that axum's or tonic's own server puts into the
+/// request. Behind [trusted proxies](crate::OpsBuilder::trusted_proxies) it is the client.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ConnectionFacts {
@@ -31,15 +31,15 @@ impl ConnectionFacts {
         }
     }
 
-    /// Warns, once, if an outer layer of ours has had this very request: it left the id in the
-    /// headers. A new request that a handler sends through a router has none there.
+    /// Logs a warning, once, if this very request has passed an outer layer of ours, which left the
+    /// id in its headers. A new request, which a handler sends through a router, has no id there.
     #[cold]
     fn check_nested(&self, headers: &HeaderMap, facts: &Facts) {
         let is_same = |id| headers.values().any(|value| value == id);
         if facts.request_id().is_some_and(is_same) && !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "a request passes ops.layer() within another layer that gives it an id, and is \
-                 counted twice if that is ops.layer() as well: keep the outermost"
+                "a request passes ops.layer() inside of another layer that gives it an id; if that is \
+                 ops.layer() as well, requests are counted twice: keep only the outermost"
             );
         }
     }
@@ -77,7 +77,7 @@ impl Observe for ConnectionFacts {
     fn on_end(&self, (): &mut (), _: &Ending<'_>, _: &Facts) {}
 }
 
-/// The peer as axum's and tonic's own servers have it.
+/// Returns the peer that axum's or tonic's own server has put into the request.
 fn of_server(extensions: &Extensions) -> Option<SocketAddr> {
     #[cfg(feature = "axum")]
     if let Some(axum::extract::ConnectInfo(addr)) = extensions.get() {

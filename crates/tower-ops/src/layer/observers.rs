@@ -9,15 +9,15 @@ use tower_ops_trace::Spans;
 
 use super::connection_facts::ConnectionFacts;
 
-/// The observers of the bundle, in one pass: the connection, request ids, tracking, metrics and a
-/// span, and those that were [added](crate::OpsLayer::with_observer).
+/// The observers of the bundle as one: the connection, request ids, tracking, metrics and a span,
+/// and those that were [added](crate::OpsLayer::with_observer).
 ///
-/// Which ones there are is nobody's business: another may come.
+/// Opaque, since any release may add another.
 pub struct Observers<O = ()> {
     all: All<O>,
 }
 
-/// In order: who comes first finds out what those after it read.
+/// In this order, since each records facts that later ones read.
 type All<O> = (
     ConnectionFacts,
     RequestIds,
@@ -27,7 +27,7 @@ type All<O> = (
     O,
 );
 
-/// One exchange's part of [`Observers`].
+/// The state of [`Observers`] for one exchange.
 pub struct ObserversExchange<O: Observe> {
     all: <All<O> as Observe>::Exchange,
 }
@@ -47,7 +47,7 @@ impl Observers {
 }
 
 impl<O: Clone> Observers<O> {
-    /// With one more, the last.
+    /// Returns them with one more, the last.
     pub(crate) fn with<P>(&self, observer: P) -> Observers<(O, P)> {
         let (connection, ids, tracker, metrics, spans, added) = self.all.clone();
         Observers {

@@ -10,8 +10,8 @@ use tower_layer::Layer;
 use tower_ops_observe::{GrpcCode, GrpcProtocol};
 use tower_service::Service;
 
-/// Answers in the place of a service that takes too long, in the caller's protocol. Made by
-/// [`OpsLayer::with_timeout`](crate::OpsLayer::with_timeout).
+/// Limits the time until a response head, and answers in the caller's protocol when it is over. Made
+/// by [`OpsLayer::with_timeout`](crate::OpsLayer::with_timeout).
 #[derive(Clone, Copy, Debug)]
 pub struct TimeoutLayer {
     limit: Duration,
@@ -58,7 +58,7 @@ where
         let grpc = GrpcProtocol::of(&request);
         TimeoutFuture {
             inner: Some(self.inner.call(request)),
-            // A time that a clock cannot hold is one that never comes.
+            // With a limit that no clock can hold, tokio sleeps for decades.
             sleep: sleep(self.limit),
             grpc,
         }
@@ -69,7 +69,7 @@ pin_project! {
     /// The future of a [`Timeout`].
     #[derive(Debug)]
     pub struct TimeoutFuture<F> {
-        // `None` once its time was over.
+        // `None` after the limit.
         #[pin]
         inner: Option<F>,
         #[pin]
@@ -98,7 +98,7 @@ where
     }
 }
 
-/// The answer in the place of a service that took too long.
+/// Answers in the place of a service that took too long.
 fn late<R: Default>(grpc: Option<GrpcProtocol>) -> Response<R> {
     if let Some(protocol) = grpc {
         return protocol.trailers_only(GrpcCode::DeadlineExceeded, "the service took too long");

@@ -1,4 +1,4 @@
-//! Who a client is, by what trusted proxies say: `Forwarded` (RFC 7239) and `X-Forwarded-For`.
+//! The address of a client behind trusted proxies, by `Forwarded` (RFC 7239) and `X-Forwarded-For`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,10 +7,10 @@ use http::{HeaderMap, HeaderName};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// How many hops are looked at: a client may send as many as a head holds.
+/// How many hops are read: a client may send as many as fit into a head.
 const MOST_HOPS: usize = 64;
 
-/// The networks of the proxies whose word is taken.
+/// The networks of the trusted proxies.
 #[derive(Debug)]
 pub(crate) struct TrustedProxies {
     networks: Vec<Network>,
@@ -59,7 +59,7 @@ impl Network {
     }
 }
 
-/// IPv4 as it is mapped into IPv6: a socket for both has its peers in that form.
+/// Returns IPv4 as mapped into IPv6, which is how a socket for both shows its peers.
 fn bits(ip: IpAddr) -> u128 {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
@@ -88,11 +88,11 @@ impl TrustedProxies {
         self.networks.iter().any(|network| network.contains(ip))
     }
 
-    /// Who sent a request that came from `peer`: the last address, from the right, that is not a
-    /// trusted proxy's. What is not an address ends the search at the last one that was.
+    /// Returns who sent a request that came from `peer`: the last address that is not a trusted
+    /// proxy's. Text that is no address ends the search at the address to its right.
     ///
-    /// Where both headers are there and disagree, one of them went through a proxy that does not
-    /// know it, and may be the client's own: the peer it is then.
+    /// If both headers are there and disagree, returns `peer`: one of them passed a proxy that does
+    /// not know that header, so the client itself may have sent it.
     pub(crate) fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
         if !self.trusts(peer.ip()) {
             return peer;
@@ -130,8 +130,8 @@ impl TrustedProxies {
     }
 }
 
-/// Splits where it is not within quotes. A quote that is not closed is the client's, who would
-/// have what the proxy adds count as a part of its own: then there is nothing to be read.
+/// Splits outside of quotes. Returns `None` for a quote that is not closed: a client sends one to
+/// have the part that the proxy appends count as a part of its own.
 fn split(text: &str, by: char) -> Option<Vec<&str>> {
     let (mut quoted, mut escaped) = (false, false);
     let parts = text.split(|it: char| {
@@ -147,7 +147,7 @@ fn split(text: &str, by: char) -> Option<Vec<&str>> {
     (!quoted).then_some(parts)
 }
 
-/// The `for` of one element of `Forwarded`.
+/// Returns the address in the `for` of one element of `Forwarded`.
 fn forwarded(element: &str) -> Option<SocketAddr> {
     let mut found = None;
     for pair in split(element, ';')? {
@@ -156,7 +156,7 @@ fn forwarded(element: &str) -> Option<SocketAddr> {
         };
         if name.trim().eq_ignore_ascii_case("for") {
             if found.is_some() {
-                return None; // which of the two?
+                return None; // ambiguous
             }
             let value = value.trim();
             let unquoted = value.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
@@ -166,7 +166,7 @@ fn forwarded(element: &str) -> Option<SocketAddr> {
     found
 }
 
-/// An address, with or without a port; IPv6 in brackets, or bare without a port.
+/// Parses an address with or without a port: IPv6 in brackets, or bare without a port.
 fn node(text: &str) -> Option<SocketAddr> {
     let text = text.trim();
     let addr = text
@@ -175,7 +175,7 @@ fn node(text: &str) -> Option<SocketAddr> {
     if let Ok(addr) = addr {
         return Some(SocketAddr::new(addr.ip().to_canonical(), addr.port()));
     }
-    // An obfuscated port says nothing against the address.
+    // With an obfuscated port the address is valid all the same.
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?,
         None => text.split_once(':')?,

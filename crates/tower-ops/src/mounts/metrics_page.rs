@@ -10,7 +10,8 @@ use tower_ops_lifecycle::Lifecycle;
 use tower_ops_metrics::{MetricsService, Prometheus};
 use tower_service::Service;
 
-/// `/metrics`: the metrics with the current uptime, or how to have them shown here.
+/// `/metrics`: the metrics with the current uptime. If they go to a recorder that the bundle does
+/// not have, the answer is how to give it to the bundle.
 #[derive(Clone, Debug)]
 pub(super) struct MetricsPage {
     prometheus: Option<Prometheus>,
@@ -36,19 +37,19 @@ impl MetricsPage {
 #[derive(Debug, Default)]
 struct Buckets {
     warned: AtomicBool,
-    /// The check costs as much as a scrape: only the first scrapes make it.
-    looked: AtomicU8,
+    /// A check costs as much as a scrape, so only the first scrapes make it.
+    checks: AtomicU8,
 }
 
 impl Buckets {
     fn is_due(&self) -> bool {
         const SCRAPES: u8 = 20;
         !self.warned.load(Ordering::Relaxed)
-            && self.looked.load(Ordering::Relaxed) < SCRAPES
-            && self.looked.fetch_add(1, Ordering::Relaxed) < SCRAPES
+            && self.checks.load(Ordering::Relaxed) < SCRAPES
+            && self.checks.fetch_add(1, Ordering::Relaxed) < SCRAPES
     }
 
-    fn look(&self, prometheus: &Prometheus) {
+    fn check(&self, prometheus: &Prometheus) {
         let is_summary = |line: &str| {
             line.starts_with("# TYPE ") && line.ends_with("_request_duration_seconds summary")
         };
@@ -82,7 +83,7 @@ impl<B> Service<Request<B>> for MetricsPage {
         };
         self.lifecycle.record_uptime();
         if let Some(prometheus) = self.prometheus.as_ref().filter(|_| self.buckets.is_due()) {
-            self.buckets.look(prometheus);
+            self.buckets.check(prometheus);
         }
         metrics.call(request)
     }

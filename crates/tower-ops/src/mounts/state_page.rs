@@ -7,7 +7,7 @@ use tower_ops_admin::{BoxError, RemoteAddr};
 use tower_ops_state::{Peer, StateService};
 use tower_service::Service;
 
-/// `/state`, whose service records the peer that the operations endpoint knows.
+/// `/state`, with the peer that the operations endpoint knows, for the state's log.
 #[derive(Clone, Debug)]
 pub(super) struct StatePage(pub(super) StateService);
 

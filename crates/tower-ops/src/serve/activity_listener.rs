@@ -3,9 +3,9 @@ use std::io;
 use tower_ops_connections::{Listener, Peer};
 use tower_ops_lifecycle::Activity;
 
-/// A listener whose connections count for
-/// [`wait_for_quiet`](tower_ops_lifecycle::LifecycleBuilder::wait_for_quiet). Part of what
-/// [`Ops::listener`](crate::Ops::listener) returns.
+/// A listener that records when a connection came, for
+/// [`wait_for_quiet`](tower_ops_lifecycle::LifecycleBuilder::wait_for_quiet). Part of the listener
+/// that [`Ops::listener`](crate::Ops::listener) returns.
 #[derive(Debug)]
 pub struct ActivityListener<L> {
     listener: L,

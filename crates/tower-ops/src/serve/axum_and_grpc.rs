@@ -14,19 +14,18 @@ use tower_service::Service;
 
 /// Puts an axum application and gRPC services on one port.
 ///
-/// A [gRPC call](GrpcProtocol::of) goes to tonic's routes, which answer a method that they do not
-/// have with `UNIMPLEMENTED`. Any other request goes to the application, which keeps its fallback,
-/// and answers 404 without one: also on the path of a gRPC method. What the two know never
-/// collides.
+/// A [gRPC call](GrpcProtocol::of) goes to tonic's routes, which answer an unknown method with
+/// `UNIMPLEMENTED`. Any other request goes to the application, also one for the path of a gRPC
+/// method: the paths of the two never collide. The application keeps its fallback, or answers 404.
 ///
-/// Put layers for both around the result, [`Ops::layer`](crate::Ops::layer) among them: it knows
-/// the routes of both. Routes, a fallback and layers of the application alone go onto `app`
-/// before. For gRPC-Web wrap the services in `tonic_web::GrpcWebLayer`.
+/// Put layers for both around the result, such as [`Ops::layer`](crate::Ops::layer), which finds the
+/// routes of both. Add layers for the application alone to `app` before. For gRPC-Web wrap the
+/// services in `tonic_web::GrpcWebLayer`.
 ///
-/// `app.merge(routes.into_axum_router())` does less: it panics if the application has a fallback,
-/// and answers every path that nobody knows with the HTTP status 200 otherwise.
+/// Use it in place of `app.merge(routes.into_axum_router())`. That panics if the application has a
+/// fallback, and otherwise answers every unknown path with the HTTP status 200.
 ///
-/// Costs a look at the content type of each `POST`, and a clone for each request.
+/// Costs a look-up of the content type for each `POST`, and a clone of the router for each request.
 ///
 /// # Examples
 ///
@@ -47,7 +46,7 @@ use tower_service::Service;
 /// ```
 #[cfg_attr(docsrs, doc(cfg(all(feature = "axum", feature = "tonic"))))]
 pub fn axum_and_grpc(app: Router, grpc: Routes) -> Router {
-    // Within the application's router, its fallback included: layers around see what it matched.
+    // Inside of the application's router and its fallback, so that layers around see the route.
     app.layer(GrpcFirst {
         grpc: grpc.into_axum_router(),
     })
@@ -69,7 +68,7 @@ impl Layer<Route> for GrpcFirst {
     }
 }
 
-/// Both are always ready.
+/// Both services are always ready.
 #[derive(Clone)]
 struct ByProtocol {
     app: Route,

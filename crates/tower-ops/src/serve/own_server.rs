@@ -17,10 +17,10 @@ use crate::ops::Ops;
 #[cfg(any(feature = "axum", feature = "tonic"))]
 use crate::serve::activity_listener::ActivityListener;
 
-/// For those who keep a server of their own.
+/// For a server of your own.
 impl Ops {
-    /// The accept loop of [`serve`](Self::serve) alone, without the operations
-    /// endpoint and the lifecycle: for settings of hyper's.
+    /// Returns the accept loop of [`serve`](Self::serve) alone, without the operations endpoint and
+    /// the lifecycle. Use it to change the settings of hyper.
     #[must_use]
     pub fn server(&self) -> Server {
         self.server_named("default")
@@ -36,8 +36,10 @@ impl Ops {
         server
     }
 
-    /// A listener for those who keep `axum::serve`, with its connections tracked and
-    /// bounded. Serve a [`make_service`](Self::make_service) on it.
+    /// Wraps a listener for `axum::serve`: its connections are tracked and have limits. Serve a
+    /// [`make_service`](Self::make_service) on it.
+    ///
+    /// # Examples
     ///
     /// ```no_run
     /// # async fn run(ops: tower_ops::Ops, app: axum::Router) -> std::io::Result<()> {
@@ -59,13 +61,14 @@ impl Ops {
         for<'a> Peer: From<&'a L::Addr>,
     {
         self.inner.lifecycle.track_servers();
-        // Errors of accepting are counted where the tracked listener has the socket itself.
+        // Innermost, since it counts the errors of the socket itself.
         let listener = self.inner.connections.listener(listener);
-        // Tapped, since axum takes the address for `ConnectInfo` from such a listener.
+        // Tapped, since axum implements `Connected` for `TapIo`, and we cannot for our listener.
         ActivityListener::new(listener, self.inner.lifecycle.activity()).tap_io(|_| {})
     }
 
-    /// Has each connection of a [`listener`](Self::listener) know its requests.
+    /// Wraps the application for a [`listener`](Self::listener), so that each connection counts its
+    /// requests.
     #[cfg(feature = "axum")]
     #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     #[must_use]
@@ -73,8 +76,8 @@ impl Ops {
         self.inner.connections.make_service(inner)
     }
 
-    /// Incoming connections for those who keep tonic's `serve_with_incoming`. Add
-    /// [`connection_layer`](Self::connection_layer) to the server, before all other
+    /// Wraps a listener for tonic's `serve_with_incoming`: its connections are tracked and have
+    /// limits. Add [`connection_layer`](Self::connection_layer) to the server, before all other
     /// layers.
     #[cfg(feature = "tonic")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
@@ -87,7 +90,8 @@ impl Ops {
         self.inner.connections.incoming(listener)
     }
 
-    /// Has each connection of [`incoming`](Self::incoming) know its requests.
+    /// Returns the layer with which each connection of [`incoming`](Self::incoming) counts its
+    /// requests.
     #[cfg(feature = "tonic")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
     #[must_use]
