@@ -2,7 +2,7 @@ use tower_ops_admin::{Access, Admin, AdminBuilder, Tokens, TokensBuilder};
 use tower_ops_connections::{Connections, ConnectionsBuilder};
 use tower_ops_health::{Check, Health, HealthBuilder};
 use tower_ops_lifecycle::{Lifecycle, LifecycleBuilder};
-use tower_ops_metrics::{Metrics, MetricsBuilder, Prometheus};
+use tower_ops_metrics::{MetricsBuilder, Prometheus};
 use tower_ops_request_id::RequestIds;
 use tower_ops_requests::{RequestTracker, RequestTrackerBuilder};
 use tower_ops_state::{State, StateBuilder};
@@ -16,20 +16,6 @@ mod for_tests;
 mod names;
 mod operations;
 mod recorder;
-
-/// Of `server_connection_duration_seconds`: from a health check to a day.
-const LIFETIMES: [f64; 10] = [
-    0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1_800.0, 7_200.0, 28_800.0, 86_400.0,
-];
-
-/// Of `server_connection_requests`.
-const REQUESTS: [f64; 8] = [0.0, 1.0, 2.0, 5.0, 10.0, 100.0, 1_000.0, 10_000.0];
-
-/// Of `server_reaper_pass_seconds`: up to a million connections.
-const PASSES: [f64; 6] = [0.000_01, 0.000_1, 0.001, 0.01, 0.1, 1.0];
-
-/// Of `health_check_duration_seconds`: from a memory access to a timeout.
-const CHECKS: [f64; 8] = [0.000_1, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0];
 
 /// Configures an [`Ops`](crate::Ops). Made by [`Ops::builder`](crate::Ops::builder).
 #[derive(Debug)]
@@ -76,11 +62,7 @@ impl OpsBuilder {
             probe_aliases: false,
             request_id_header: None,
             request_ids: RequestIds::new(),
-            metrics: Metrics::builder()
-                .histogram_buckets("server_connection_duration_seconds", LIFETIMES)
-                .histogram_buckets("server_connection_requests", REQUESTS)
-                .histogram_buckets("server_reaper_pass_seconds", PASSES)
-                .histogram_buckets("health_check_duration_seconds", CHECKS),
+            metrics: recorder::metrics_builder(),
             recorder: Recorder::Process,
             health: Health::builder(),
             connections: Connections::builder(),

@@ -20,6 +20,29 @@ pub(super) enum Recorder {
     Application(Prometheus),
 }
 
+/// Of `server_connection_duration_seconds`: from a health check to a day.
+const LIFETIMES: [f64; 10] = [
+    0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1_800.0, 7_200.0, 28_800.0, 86_400.0,
+];
+
+/// Of `server_connection_requests`.
+const REQUESTS: [f64; 8] = [0.0, 1.0, 2.0, 5.0, 10.0, 100.0, 1_000.0, 10_000.0];
+
+/// Of `server_reaper_pass_seconds`: up to a million connections.
+const PASSES: [f64; 6] = [0.000_01, 0.000_1, 0.001, 0.01, 0.1, 1.0];
+
+/// Of `health_check_duration_seconds`: from a memory access to a timeout.
+const CHECKS: [f64; 8] = [0.000_1, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0];
+
+/// Returns a builder with buckets for the histograms of all parts.
+pub(super) fn metrics_builder() -> MetricsBuilder {
+    Metrics::builder()
+        .histogram_buckets("server_connection_duration_seconds", LIFETIMES)
+        .histogram_buckets("server_connection_requests", REQUESTS)
+        .histogram_buckets("server_reaper_pass_seconds", PASSES)
+        .histogram_buckets("health_check_duration_seconds", CHECKS)
+}
+
 /// Builds the metrics and their recorder. Logs a warning about a set-up that loses metrics or changes
 /// their buckets.
 pub(super) fn build_metrics(
