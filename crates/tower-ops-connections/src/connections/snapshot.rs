@@ -60,7 +60,12 @@ impl ConnectionSnapshot {
 
 #[cfg(feature = "service")]
 fn millis<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    serializer.serialize_f64(tower_ops_core::http::millis(*duration))
+}
+
+#[cfg(feature = "service")]
+fn protocol<S: serde::Serializer>(protocol: &Protocol, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(protocol.as_str())
 }
 
 #[cfg(feature = "service")]

@@ -49,7 +49,7 @@ pub struct RequestSnapshot {
     #[serde(serialize_with = "phase")]
     pub phase: Phase,
     /// The time since its start; for what ended, until its end.
-    #[serde(rename = "age_ms", serialize_with = "whole_millis")]
+    #[serde(rename = "age_ms", serialize_with = "millis")]
     pub age: Duration,
     /// The time to the response's head.
     #[serde(rename = "time_to_head_ms", serialize_with = "millis")]
@@ -214,16 +214,13 @@ fn metadata<S: Serializer>(metadata: &Metadata, serializer: S) -> Result<S::Ok, 
     serializer.collect_map(metadata.iter())
 }
 
-fn whole_millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// Milliseconds, to the microsecond.
-pub(crate) fn millis<S: Serializer>(
-    duration: &Option<Duration>,
+/// Of a duration, or of one that may be missing.
+pub(crate) fn millis<D: Copy + Into<Option<Duration>>, S: Serializer>(
+    duration: &D,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    #[expect(clippy::cast_precision_loss, reason = "285 years are exact")]
-    let millis = duration.map(|duration| duration.as_micros() as f64 / 1_000.0);
-    millis.serialize(serializer)
+    let duration: Option<Duration> = (*duration).into();
+    duration
+        .map(tower_ops_core::http::millis)
+        .serialize(serializer)
 }
