@@ -240,7 +240,7 @@ async fn what_is_asked_for_by_name_and_names_that_nobody_has_are_answered_in_64_
 
 #[tokio::test(start_paused = true)]
 async fn details_are_for_holders_of_the_token() {
-    let health = start(three().details(Details::token(Some(TOKEN)))).await;
+    let health = start(three().details(Details::token(TOKEN))).await;
     let bearer = format!("Bearer {TOKEN}");
     let public = "{\"status\":\"down\"}\n";
     for (path, headers, allowed) in [
