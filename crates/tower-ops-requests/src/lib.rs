@@ -44,8 +44,8 @@
 //!
 //! Everything is bounded, whatever clients send: see
 //! [`memory_bound`](RequestTrackerBuilder::memory_bound). Text from a client is copied, cut, and
-//! marked as such in [`RequestSnapshot`]. It is never a label, and the service shows it only if
-//! [`details`](RequestsService::details) permits.
+//! marked as such in [`RequestSnapshot`]. It is never a label, and the service shows it only
+//! [with details](RequestsService::with_details).
 //!
 //! # Features
 //!

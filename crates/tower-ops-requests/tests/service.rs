@@ -40,7 +40,7 @@ async fn json(service: &RequestsService, uri: &str) -> Value {
 }
 
 fn all(tracker: &RequestTracker) -> RequestsService {
-    tracker.service().details(true)
+    tracker.service().with_details()
 }
 
 fn open(tracker: &RequestTracker, path: &str) -> Response<Tracked> {
@@ -299,7 +299,7 @@ async fn details_can_depend_on_who_asks() {
     let _open = open(&tracker, "/secret");
     let service = tracker
         .service()
-        .details_if(|parts| parts.headers.contains_key(header::AUTHORIZATION));
+        .with_details_if(|parts| parts.headers.contains_key(header::AUTHORIZATION));
     for authorized in [false, true] {
         let mut request = Request::builder().uri("/requests");
         if authorized {
