@@ -320,7 +320,7 @@ async fn clients_of_tonics_own_tls_are_judged_by_their_requests() {
     let connections = Connections::builder()
         .header_timeout(LIMIT)
         .idle_timeout(3 * LIMIT)
-        .grace(LIMIT)
+        .grace_timeout(LIMIT)
         .check_interval(LIMIT / 10)
         .on_event(move |event| {
             if let ConnectionEvent::Closed { reason, age, .. } = event {
