@@ -79,7 +79,7 @@ mod two_windows;
 pub use self::handle::RequestHandle;
 #[cfg(feature = "axum")]
 pub use self::handle::axum::MissingRequestTracker;
-pub use self::record::kind::Kind;
+pub use self::record::kind::WorkKind;
 pub use self::record::metadata::Metadata;
 pub use self::record::snapshot::RequestSnapshot;
 pub use self::registry::idle::StillRunning;

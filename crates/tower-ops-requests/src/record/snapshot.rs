@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use tower_ops_observe::{Class, GrpcCode, KnownMethod, Outcome, Phase, Route};
 
 use crate::record::Record;
-use crate::record::kind::Kind;
+use crate::record::kind::WorkKind;
 use crate::record::metadata::Metadata;
 
 /// One piece of work at one moment: in flight, or ended.
@@ -20,7 +20,7 @@ pub struct RequestSnapshot {
     /// Its id, which no other work of this process has.
     pub id: u64,
     /// The kind of work.
-    pub kind: Kind,
+    pub kind: WorkKind,
     /// The id of the tracked work in which it began.
     pub parent: Option<u64>,
     /// **From the client**, where an inbound id is accepted. At most 128 bytes.
@@ -90,7 +90,7 @@ impl RequestSnapshot {
         let ago = |at: u64| Duration::from_nanos(now.saturating_sub(at));
         let progress = record.progress();
         let duration = progress.end.and_then(|_| record.duration());
-        let is_task = progress.kind == Kind::Task;
+        let is_task = progress.kind == WorkKind::Task;
         let (route, name) = match record.route() {
             Some(name) if is_task => (None, Some(name.as_str().to_owned())),
             route => (route.cloned(), None),
