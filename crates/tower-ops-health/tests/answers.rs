@@ -157,7 +157,7 @@ async fn who_may_sees_checks() {
     health.mark_not_ready();
     let ready = get(&health, "/ready").await.json();
     assert_eq!(ready["detail"], "the process is not marked as ready");
-    health.drain();
+    health.mark_draining();
     let ready = get(&health, "/ready").await.json();
     assert_eq!(ready["detail"], "the process is stopping");
 }
