@@ -231,8 +231,8 @@ impl TokensBuilder {
             }
             watched
         };
-        let (read, write) = (all("read", self.read), all("write", self.write));
-        ConfigError::check("the operations endpoint", problems)?;
+        let (read, write) = (all("read", &self.read), all("write", &self.write));
+        ConfigError::from_problems("the operations endpoint", problems)?;
         Ok(Tokens {
             inner: Some(Arc::new(Inner { read, write })),
         })

@@ -280,7 +280,7 @@ impl StateBuilder {
             let text = format!("is shorter than {} bytes", SigningKey::SHORTEST);
             problems.add("hmac_key", text);
         }
-        ConfigError::check("the state", problems.0)?;
+        ConfigError::from_problems("the state", problems.0)?;
         Ok((tokens, key.and_then(SigningKey::new)))
     }
 

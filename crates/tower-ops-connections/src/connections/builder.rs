@@ -307,7 +307,7 @@ impl ConnectionsBuilder {
             limits.max_connections.map(|most| most as u64),
         );
         some("max_per_ip", limits.max_per_ip.map(|most| most as u64));
-        ConfigError::check("the connections", problems)
+        ConfigError::from_problems("the connections", problems)
     }
 
     /// Validates the settings and builds.

@@ -176,7 +176,7 @@ impl RequestTrackerBuilder {
     ///
     /// If the configuration is invalid; the error has every problem.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        ConfigError::check("the request tracker", self.problems())
+        ConfigError::from_problems("the request tracker", self.problems())
     }
 
     /// Builds the tracker.
