@@ -80,7 +80,7 @@ async fn main() -> Result<()> {
             .map_err(|error| format!("cannot connect to REDIS_URL: {error}"))?;
         ops = ops.check(often(Redis::new(connection).into_check("redis")));
     }
-    let details = Details::token(env::var("HEALTH_TOKEN").ok());
+    let details = env::var("HEALTH_TOKEN").map_or_else(|_| Details::never(), Details::token);
     let ops = ops.health(|health| health.details(details)).build()?;
 
     tokio::spawn(work(Arc::clone(&app.waiting)));

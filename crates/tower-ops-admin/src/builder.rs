@@ -194,7 +194,7 @@ impl AdminBuilder {
     ///
     /// If anything in it is invalid. The error lists every problem.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        ConfigError::check("the operations endpoint", self.problems())
+        ConfigError::from_problems("the operations endpoint", self.problems())
     }
 
     /// Builds it.

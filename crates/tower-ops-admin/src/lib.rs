@@ -104,7 +104,7 @@ pub use self::admin::{Admin, AdminFuture};
 pub use self::body::{AdminBody, AdminRequestBody, BoxError};
 pub use self::builder::AdminBuilder;
 pub use self::layer::{AdminLayer, AdminLayerFuture, AdminService};
-pub use self::mount::{DEFAULT_BODY, DEFAULT_TIMEOUT, Mount, RemoteAddr};
+pub use self::mount::{DEFAULT_MAX_BODY, DEFAULT_TIMEOUT, Mount, RemoteAddr};
 #[cfg(feature = "server")]
 #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
 pub use self::server::AdminServer;

@@ -17,7 +17,7 @@ use crate::tokens::Access;
 /// How long a mounted service may take to answer, by default.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many bytes the body of a request may have, by default.
-pub const DEFAULT_BODY: usize = 64 * 1024;
+pub const DEFAULT_MAX_BODY: usize = 64 * 1024;
 
 /// A service and the path that it is mounted on. It gets the path as it was requested, without the
 /// prefix of a [layer](crate::Admin::layer).
@@ -89,7 +89,7 @@ impl Mount {
             access: Access::Read,
             changes_need: Access::Write,
             timeout: Some(DEFAULT_TIMEOUT),
-            max_body: Some(DEFAULT_BODY),
+            max_body: Some(DEFAULT_MAX_BODY),
             changes: Changes::ByMethod,
             is_probe: false,
             answers_options: false,

@@ -39,11 +39,11 @@ pub enum Role {
 ///
 /// ```
 /// use http::{HeaderMap, header::AUTHORIZATION};
-/// use tower_ops_admin::{Access, Role, Secret, Tokens};
+/// use tower_ops_admin::{Access, Role, Tokens};
 ///
 /// let tokens = Tokens::builder()
-///     .read(Secret::new("a-long-token-to-look"))
-///     .write(Secret::new("a-long-token-to-change-things"))
+///     .read("a-long-token-to-look")
+///     .write("a-long-token-to-change-things")
 ///     .build()?;
 ///
 /// let mut headers = HeaderMap::new();
@@ -184,17 +184,27 @@ pub struct TokensBuilder {
 }
 
 impl TokensBuilder {
-    /// Adds a token for reading. Reading needs one from then on. Add the current and the next one
-    /// to change them without a gap.
-    pub fn read(mut self, secret: Secret) -> Self {
-        self.read.push(secret);
+    /// Adds a token for reading: a string, or a [`Secret`] from elsewhere. Reading needs one from
+    /// then on. Add the current and the next one to change them without a gap.
+    pub fn read(mut self, token: impl Into<Secret>) -> Self {
+        self.read.push(token.into());
         self
     }
 
-    /// Adds a token for writing, which is also one for reading.
-    pub fn write(mut self, secret: Secret) -> Self {
-        self.write.push(secret);
+    /// Adds a token for writing, which is also one for reading: a string, or a [`Secret`] from
+    /// elsewhere.
+    pub fn write(mut self, token: impl Into<Secret>) -> Self {
+        self.write.push(token.into());
         self
+    }
+
+    /// Checks whether this can be built. Reads the tokens, from wherever they come.
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build).
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.parse().map(drop)
     }
 
     /// Reads all tokens. Blocks while a file is read, for at most 5 s each.
@@ -203,22 +213,26 @@ impl TokensBuilder {
     ///
     /// If a token is missing, too short or cannot be read. The error lists every problem.
     pub fn build(self) -> Result<Tokens, ConfigError> {
+        self.parse()
+    }
+
+    fn parse(&self) -> Result<Tokens, ConfigError> {
         if self.read.is_empty() && self.write.is_empty() {
             return Ok(Tokens::none());
         }
         let mut problems = Vec::new();
-        let mut all = |name: &str, secrets: Vec<Secret>| {
+        let mut all = |name: &str, secrets: &[Secret]| {
             let mut watched = Vec::new();
             for secret in secrets {
-                match WatchedSecret::new(secret) {
+                match WatchedSecret::new(secret.clone()) {
                     Ok(secret) => watched.push(secret),
                     Err(problem) => problems.push(format!("{name} token: {problem}")),
                 }
             }
             watched
         };
-        let (read, write) = (all("read", self.read), all("write", self.write));
-        ConfigError::check("the operations endpoint", problems)?;
+        let (read, write) = (all("read", &self.read), all("write", &self.write));
+        ConfigError::from_problems("the operations endpoint", problems)?;
         Ok(Tokens {
             inner: Some(Arc::new(Inner { read, write })),
         })

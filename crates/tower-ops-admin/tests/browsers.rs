@@ -16,7 +16,7 @@ use axum::Router;
 use axum::routing::get;
 use http::{Method, Request, Response};
 use tower::{ServiceExt, service_fn};
-use tower_ops_admin::{Access, Admin, AdminRequestBody, Mount, Secret, Tokens};
+use tower_ops_admin::{Access, Admin, AdminRequestBody, Mount, Tokens};
 use tower_ops_testing::RawHttp1;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::Layer;
@@ -148,7 +148,7 @@ async fn on_the_applications_port_nobody_stops_anything_without_a_token() {
         assert_eq!(ask(app, "/ops/read", None).await, 200);
     }
     assert_eq!(stops.load(Ordering::SeqCst), 0);
-    let tokens = Tokens::builder().write(Secret::new(TOKEN)).build().unwrap();
+    let tokens = Tokens::builder().write(TOKEN).build().unwrap();
     let (with, stops) = admin(tokens);
     for app in [around(&with), nested(&with)] {
         assert_eq!(ask(app.clone(), "/ops/stop", None).await, 401);
@@ -189,7 +189,7 @@ async fn each_change_leaves_one_audit_event_and_nothing_else_does() {
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let subscriber = tracing_subscriber::registry().with(audit.clone());
     let _set = tracing::subscriber::set_default(subscriber);
-    let tokens = Tokens::builder().write(Secret::new(TOKEN)).build().unwrap();
+    let tokens = Tokens::builder().write(TOKEN).build().unwrap();
     let (admin, _) = admin(tokens);
     let admin = admin.on_private_port();
     let ask = async |method: &str, path: &str, headers: &[(&str, &str)]| {

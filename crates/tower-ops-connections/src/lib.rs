@@ -165,7 +165,7 @@ pub use self::protocol::Protocol;
 pub use self::serve::accept::{Acceptor, Listener};
 #[cfg(feature = "axum")]
 pub use self::serve::axum::{
-    AxumFuture, AxumService, MakeAxumFuture, MakeAxumService, NoConnection, TrackedListener,
+    AxumFuture, AxumService, MakeAxumFuture, MakeAxumService, MissingConnection, TrackedListener,
 };
 #[cfg(feature = "service")]
 pub use self::serve::endpoint::ConnectionsService;

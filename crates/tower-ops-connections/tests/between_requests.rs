@@ -434,7 +434,7 @@ async fn an_answer_is_written_to_its_end_however_slowly_it_is_read() {
     const BYTES: usize = 16 * 1024 * 1024;
     for stack in Stack::ALL {
         for drains in [true, false] {
-            let builder = Connections::builder().grace(500 * MILLI);
+            let builder = Connections::builder().grace_timeout(500 * MILLI);
             let builder = builder.check_interval(50 * MILLI).max_age(300 * MILLI);
             let connections = builder.build().unwrap();
             let whole = axum::routing::get(async || vec![b'.'; BYTES]);

@@ -35,7 +35,7 @@ const SETTINGS: [Setting<ConnectionsBuilder>; 13] = [
     ("stall_timeout", |b, it| b.stall_timeout(it)),
     ("max_age", |b, it| b.max_age(it)),
     ("max_age, spread", |b, it| b.max_age(it).max_age_jitter(1.0)),
-    ("grace", |b, it| b.grace(it)),
+    ("grace_timeout", |b, it| b.grace_timeout(it)),
     ("linger", |b, it| b.linger(it)),
     ("tcp_keep_alive", |b, it| b.tcp_keep_alive(it)),
     ("tcp_keep_alive_interval", |b, it| {
@@ -89,7 +89,7 @@ async fn an_interval_for_ever_looks_once_a_day() {
 async fn a_drain_may_last_for_ever() {
     for long in LONG {
         let connections = Connections::builder()
-            .grace(long)
+            .grace_timeout(long)
             .linger(long)
             .build()
             .unwrap();

@@ -36,7 +36,7 @@ fn last_streams(frames: &[Frame]) -> Vec<u32> {
 
 fn connections() -> Connections {
     let builder = Connections::builder()
-        .grace(400 * MILLI)
+        .grace_timeout(400 * MILLI)
         .check_interval(50 * MILLI);
     builder.build().unwrap()
 }

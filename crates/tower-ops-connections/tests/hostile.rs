@@ -43,7 +43,7 @@ fn limited() -> (Connections, Closed) {
         .header_timeout(LIMIT)
         .idle_timeout(LIMIT)
         .stall_timeout(LIMIT)
-        .grace(GRACE)
+        .grace_timeout(GRACE)
         .check_interval(PASS)
         .on_event(move |event| {
             if let ConnectionEvent::Closed {

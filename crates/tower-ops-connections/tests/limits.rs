@@ -273,8 +273,8 @@ async fn the_service_lists_shows_and_closes() {
         .collect();
     let service = connections
         .service()
-        .details_if(|parts| parts.headers.contains_key("x-operator"))
-        .close_if(|parts| parts.headers.contains_key(header::AUTHORIZATION));
+        .with_details_if(|parts| parts.headers.contains_key("x-operator"))
+        .with_close_if(|parts| parts.headers.contains_key(header::AUTHORIZATION));
     let ask = |method: Method, path: String, operator: bool| {
         let mut request = Request::builder().method(method).uri(path);
         if operator {

@@ -49,7 +49,7 @@ fn connections(
     let reasons = Reasons::default();
     let log = Arc::clone(&reasons);
     let builder = Connections::builder()
-        .grace(300 * MILLI)
+        .grace_timeout(300 * MILLI)
         .check_interval(50 * MILLI)
         .on_event(move |event| {
             if let ConnectionEvent::Closed { reason, .. } = event {

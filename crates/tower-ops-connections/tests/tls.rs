@@ -19,7 +19,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
-use tower_ops_connections::{CloseReason, ConnectionEvent, Connections, Tls};
+use tower_ops_connections::{CloseReason, ConnectionEvent, Connections, Protocol, Tls};
 
 #[path = "support/frames.rs"]
 mod frames;
@@ -111,7 +111,7 @@ async fn both_protocols_are_agreed_on_and_known() {
     while !answer.ends_with(b"hello") {
         assert_ne!(http1.read_buf(&mut answer).await.unwrap(), 0);
     }
-    assert_eq!(connections.snapshot(0, 1)[0].protocol, "http1");
+    assert_eq!(connections.snapshot(0, 1)[0].protocol, Protocol::Http1);
     assert_eq!(
         connections.snapshot(0, 1)[0].bytes_read,
         27,
@@ -131,7 +131,7 @@ async fn both_protocols_are_agreed_on_and_known() {
         .unwrap();
     let response = client.send_request(request).await.unwrap();
     assert_eq!(response.status(), 200);
-    assert_eq!(connections.snapshot(1, 1)[0].protocol, "http2");
+    assert_eq!(connections.snapshot(1, 1)[0].protocol, Protocol::Http2);
     let report = connections.drain(LONG).await;
     assert_eq!((report.graceful, report.forced), (2, 0), "{report}");
 }
@@ -320,7 +320,7 @@ async fn clients_of_tonics_own_tls_are_judged_by_their_requests() {
     let connections = Connections::builder()
         .header_timeout(LIMIT)
         .idle_timeout(3 * LIMIT)
-        .grace(LIMIT)
+        .grace_timeout(LIMIT)
         .check_interval(LIMIT / 10)
         .on_event(move |event| {
             if let ConnectionEvent::Closed { reason, age, .. } = event {
@@ -367,7 +367,7 @@ async fn clients_of_tonics_own_tls_are_judged_by_their_requests() {
     while connections.snapshot(0, 1)[0].exchanges < 2 {
         tokio::time::sleep(LIMIT / 100).await;
     }
-    assert_eq!(connections.snapshot(0, 1)[0].protocol, "http2");
+    assert_eq!(connections.snapshot(0, 1)[0].protocol, Protocol::Http2);
     let drain = tokio::spawn(connections.drain(20 * LIMIT));
     assert_eq!(client.until(DATA, 3).await.payload, b"waited");
     client.rest().await;

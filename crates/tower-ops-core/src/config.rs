@@ -16,8 +16,8 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// Returns an error with all problems, if there are any. `of` names what is configured, with its
-    /// article.
+    /// Returns an error with these problems, or `Ok` if there are none. `of` names what is
+    /// configured, with its article.
     ///
     /// # Errors
     ///
@@ -28,12 +28,12 @@ impl ConfigError {
     /// ```
     /// use tower_ops_core::config::ConfigError;
     ///
-    /// assert!(ConfigError::check("the metrics", vec![]).is_ok());
+    /// assert!(ConfigError::from_problems("the metrics", vec![]).is_ok());
     /// let problems = vec!["prefix: is empty".to_owned(), "buckets: are not sorted".to_owned()];
-    /// let error = ConfigError::check("the metrics", problems).unwrap_err();
+    /// let error = ConfigError::from_problems("the metrics", problems).unwrap_err();
     /// assert_eq!(error.problems().len(), 2);
     /// ```
-    pub fn check(of: &'static str, problems: Vec<String>) -> Result<(), Self> {
+    pub fn from_problems(of: &'static str, problems: Vec<String>) -> Result<(), Self> {
         if problems.is_empty() {
             Ok(())
         } else {

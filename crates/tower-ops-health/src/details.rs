@@ -14,7 +14,7 @@ use tower_ops_core::secret::{Secret, TokenDigest, WatchedSecret};
 /// use tower_ops_health::{Details, Health};
 ///
 /// let health = Health::builder()
-///     .details(Details::token(Some("a-token-of-16-or-more")))
+///     .details(Details::token("a-token-of-16-or-more"))
 ///     .build()?;
 /// # Ok::<(), tower_ops_health::ConfigError>(())
 /// ```
@@ -72,30 +72,30 @@ impl Details {
         }
     }
 
-    /// Allows holders of `token`, as `authorization: Bearer …` or as `auth=…` in the query; `None`
-    /// is [`never`](Self::never). With a token the names of checks, and the status of each, are
-    /// details too. Proxies write queries to their logs: prefer the header.
+    /// Allows holders of `token`, as `authorization: Bearer …` or as `auth=…` in the query: a
+    /// string, or a [`Secret`] from the environment or from a file. With a token the names of
+    /// checks, and the status of each, are details too. Proxies write queries to their logs: prefer
+    /// the header.
     ///
     /// A token has at least 16 characters, all of them visible ASCII. Building the
-    /// [`Health`](crate::Health) fails with any other.
+    /// [`Health`](crate::Health) fails with any other, and with one that cannot be read. Reads a
+    /// file now, and again as described at [`Secret::from_file`].
+    ///
+    /// # Examples
+    ///
+    /// A token that may be missing:
+    ///
+    /// ```
+    /// use tower_ops_health::Details;
+    ///
+    /// let token = std::env::var("HEALTH_TOKEN").ok();
+    /// let details = token.map_or_else(Details::never, Details::token);
+    /// # let _ = details;
+    /// ```
     #[must_use]
-    pub fn token<T: AsRef<str>>(token: Option<T>) -> Self {
-        token.map_or(Self::never(), |token| Self::secret(&Secret::new(token)))
-    }
-
-    /// Allows holders of the token in the environment variable `name`, as [`token`](Self::token)
-    /// does. Building the [`Health`](crate::Health) fails if it is not set, or empty.
-    #[must_use]
-    pub fn token_from_env(name: &str) -> Self {
-        Self::secret(&Secret::from_env(name))
-    }
-
-    /// Allows holders of a [`Secret`], as [`token`](Self::token) does. Reads a file now, and again
-    /// as described at [`Secret::from_file`].
-    #[must_use]
-    pub fn secret(secret: &Secret) -> Self {
+    pub fn token(token: impl Into<Secret>) -> Self {
         Self {
-            allowed: Allowed::Token(WatchedSecret::new(secret.clone())),
+            allowed: Allowed::Token(WatchedSecret::new(token.into())),
             hides_names: true,
         }
     }
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_token_opens_and_nothing_else_does() {
-        let details = Details::token(Some("0123456789s3cret"));
+        let details = Details::token("0123456789s3cret");
         let none = HeaderMap::new();
         assert!(details.allow(&bearer("Bearer 0123456789s3cret"), None));
         assert!(details.allow(&bearer("bearer  0123456789s3cret"), None));
@@ -195,7 +195,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("token");
         std::fs::write(&path, "the-current-token\n").unwrap();
-        let details = Details::secret(&Secret::from_file(&path));
+        let details = Details::token(Secret::from_file(&path));
         let may = |token: &str| details.allow(&bearer(&format!("Bearer {token}")), None);
         assert!(may("the-current-token"));
         std::fs::write(&path, "the-token-after-it\n").unwrap();
@@ -220,9 +220,9 @@ mod tests {
 
     #[test]
     fn a_missing_token_is_a_problem_and_none_is_not() {
-        assert!(Details::token(Some(" ")).problem().is_some());
-        assert!(!Details::token(Some(" ")).allow(&HeaderMap::new(), Some("")));
-        let unset = Details::token_from_env("TOWER_OPS_HEALTH_NEVER_SET");
+        assert!(Details::token(" ").problem().is_some());
+        assert!(!Details::token(" ").allow(&HeaderMap::new(), Some("")));
+        let unset = Details::token(Secret::from_env("TOWER_OPS_HEALTH_NEVER_SET"));
         assert!(
             unset
                 .problem()
@@ -230,7 +230,7 @@ mod tests {
                 .contains("TOWER_OPS_HEALTH_NEVER_SET")
         );
         assert!(!unset.allow(&bearer("Bearer "), Some("")));
-        let off = Details::token(None::<&str>);
+        let off = Details::never();
         assert!(off.problem().is_none() && !off.allow(&HeaderMap::new(), Some("")));
     }
 }

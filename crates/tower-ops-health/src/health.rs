@@ -81,11 +81,11 @@ impl Health {
     ///
     /// gRPC watches are notified and stay open: call [`close_watches`](Self::close_watches) when
     /// the server accepts no more.
-    pub fn drain(&self) {
+    pub fn mark_draining(&self) {
         self.inner.update_flags(|flags| flags.draining = true);
     }
 
-    /// Ends each gRPC watch, and [drains](Self::drain).
+    /// Ends each gRPC watch, and [declares that the process is stopping](Self::mark_draining).
     ///
     /// Call it when the server accepts no more and has sent GOAWAY. Before that a client would open
     /// the next watch at once, again and again; without it an open watch would keep a graceful
@@ -164,7 +164,7 @@ impl Health {
     /// Returns a service that answers whether the process may be sent requests.
     ///
     /// It answers 503 until [`mark_ready`](Self::mark_ready), after
-    /// [`mark_not_ready`](Self::mark_not_ready) or [`drain`](Self::drain), and while a critical
+    /// [`mark_not_ready`](Self::mark_not_ready) or [`mark_draining`](Self::mark_draining), and while a critical
     /// check is down; otherwise 200.
     #[must_use]
     pub fn readiness(&self) -> ProbeService {

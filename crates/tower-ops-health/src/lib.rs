@@ -3,7 +3,7 @@
 //! # Overview
 //!
 //! A [`Health`] is a cheap handle to the health of a process: what the process declares
-//! ([`mark_started`], [`mark_ready`], [`mark_not_ready`], [`drain`]), what its [`Check`]s have found,
+//! ([`mark_started`], [`mark_ready`], [`mark_not_ready`], [`mark_draining`]), what its [`Check`]s have found,
 //! and whether its runtime still runs. Services made from it answer probes:
 //!
 //! | Path in [`Probes`] | Question | 200 | 503 |
@@ -142,7 +142,7 @@
 //! - Failing readiness does not stop traffic at once: keep serving for some seconds after
 //!   [`mark_not_ready`], until load balancers have detected it.
 //!
-//! [`drain`]: Health::drain
+//! [`mark_draining`]: Health::mark_draining
 //! [`mark_started`]: Health::mark_started
 //! [`mark_ready`]: Health::mark_ready
 //! [`mark_not_ready`]: Health::mark_not_ready

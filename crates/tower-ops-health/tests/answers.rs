@@ -157,7 +157,7 @@ async fn who_may_sees_checks() {
     health.mark_not_ready();
     let ready = get(&health, "/ready").await.json();
     assert_eq!(ready["detail"], "the process is not marked as ready");
-    health.drain();
+    health.mark_draining();
     let ready = get(&health, "/ready").await.json();
     assert_eq!(ready["detail"], "the process is stopping");
 }
@@ -240,7 +240,7 @@ async fn what_is_asked_for_by_name_and_names_that_nobody_has_are_answered_in_64_
 
 #[tokio::test(start_paused = true)]
 async fn details_are_for_holders_of_the_token() {
-    let health = start(three().details(Details::token(Some(TOKEN)))).await;
+    let health = start(three().details(Details::token(TOKEN))).await;
     let bearer = format!("Bearer {TOKEN}");
     let public = "{\"status\":\"down\"}\n";
     for (path, headers, allowed) in [

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tower_ops_health::{Check, Details, Group, Health, HealthBuilder, Status};
+use tower_ops_health::{Check, Details, Group, Health, HealthBuilder, Secret, Status};
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -120,12 +120,12 @@ fn bad() -> Vec<(HealthBuilder, &'static str, &'static str)> {
             "None",
         ),
         (
-            builder().details(Details::token(Some(""))),
+            builder().details(Details::token("")),
             "details:",
             "the token: is shorter than 16 characters",
         ),
         (
-            builder().details(Details::token_from_env("TOWER_OPS_NEVER_SET")),
+            builder().details(Details::token(Secret::from_env("TOWER_OPS_NEVER_SET"))),
             "details:",
             "TOWER_OPS_NEVER_SET is not set",
         ),
@@ -176,7 +176,7 @@ fn all_problems_are_returned_at_once() {
         .jitter(-1.0)
         .degraded_code(404)
         .stalled_after(Duration::ZERO)
-        .details(Details::token(Some("")))
+        .details(Details::token(""))
         .group(Group::new(""))
         .check(
             Check::always_ok("no good")
@@ -208,7 +208,7 @@ fn what_is_added_later_is_looked_at_as_well() {
 #[test]
 fn off_is_no_problem() {
     let builder = Health::builder()
-        .details(Details::token(None::<String>))
+        .details(Details::never())
         .blocked_after(None)
         .jitter(0.0)
         .degraded_code(207)

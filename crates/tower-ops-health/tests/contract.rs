@@ -96,7 +96,7 @@ async fn expect(health: &Health, live: bool, ready: bool, started: bool) {
 async fn a_process_that_drains_is_alive_and_not_ready_for_good() {
     let health = Health::new();
     health.mark_ready();
-    health.drain();
+    health.mark_draining();
     for _ in 0..2 {
         let ready = health.readiness().oneshot(Request::new(())).await.unwrap();
         assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);

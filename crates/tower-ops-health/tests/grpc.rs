@@ -174,7 +174,7 @@ async fn watch_sends_changes_and_nothing_twice() {
         assert_eq!(next(watch).await, Some(Serving as i32));
     }
 
-    health.drain();
+    health.mark_draining();
     health.mark_ready();
     // While the server accepts, all stay open: a client would open the next one at once.
     for watch in [&mut watched, &mut all] {
@@ -228,7 +228,7 @@ async fn a_service_beside_it_is_answered_for_as_the_process_is() {
 #[tokio::test]
 async fn open_watches_do_not_hold_up_a_graceful_shutdown() {
     for drain in [Health::close_watches, |health: &Health| {
-        health.drain();
+        health.mark_draining();
         health.close_watches();
     }] {
         let health = health(&Script::new());

@@ -24,7 +24,7 @@ fn health() -> Health {
     Health::builder()
         .stalled_after(STALLED)
         .blocked_after(BLOCKED)
-        .details(Details::token(Some("0123456789abcdef")))
+        .details(Details::token("0123456789abcdef"))
         .build()
         .unwrap()
 }

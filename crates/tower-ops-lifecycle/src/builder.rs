@@ -288,7 +288,7 @@ impl LifecycleBuilder {
     ///
     /// If the configuration is invalid; the error has every problem.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        ConfigError::check("the lifecycle", self.problems())
+        ConfigError::from_problems("the lifecycle", self.problems())
     }
 
     /// Builds the lifecycle. Its uptime and its start-up begin now.

@@ -20,7 +20,7 @@ impl Lifecycle {
     pub fn prestop(&self) -> PreStop {
         PreStop {
             lifecycle: self.clone(),
-            at_once: false,
+            waits: true,
         }
     }
 }
@@ -33,7 +33,7 @@ impl Lifecycle {
 /// kubelets drop the headers that are configured for the hook, so a token does not protect it.
 ///
 /// It answers when the pre-drain is over. The kubelet sends SIGTERM after the answer, and the
-/// process then drains already. With [`at_once`](Self::at_once) it answers immediately. Both ways
+/// process then drains already. [`without_waiting`](Self::without_waiting) it answers immediately. Both ways
 /// the grace period has one clock, and no second of it is spent twice.
 ///
 /// The answer is 200 and `{"phase":"draining","trigger":"prestop"}`. OPTIONS gets 200, and all
@@ -43,14 +43,14 @@ impl Lifecycle {
 #[derive(Clone, Debug)]
 pub struct PreStop {
     lifecycle: Lifecycle,
-    at_once: bool,
+    waits: bool,
 }
 
 impl PreStop {
-    /// Sets whether to answer at once, and not when the pre-drain is over. Off by default.
+    /// Answers at once, and not when the pre-drain is over.
     #[must_use]
-    pub const fn at_once(mut self, at_once: bool) -> Self {
-        self.at_once = at_once;
+    pub const fn without_waiting(mut self) -> Self {
+        self.waits = false;
         self
     }
 }
@@ -85,9 +85,9 @@ impl<B> Service<Request<B>> for PreStop {
         // Here and not in the future: a kubelet that hangs up has asked for it all the same.
         self.lifecycle.trigger(Trigger::PreStop);
         let lifecycle = self.lifecycle.clone();
-        let at_once = self.at_once;
+        let waits = self.waits;
         PreStopFuture::new(async move {
-            if !at_once {
+            if waits {
                 pre_drained(&lifecycle).await;
             }
             let answer = Answer::ok(&Triggered {

@@ -100,7 +100,7 @@ async fn it_can_answer_at_once() {
     let lifecycle = ready();
     let began = Instant::now();
     lifecycle.shutdown();
-    let response = ask(lifecycle.prestop().at_once(true), Method::GET).await;
+    let response = ask(lifecycle.prestop().without_waiting(), Method::GET).await;
     assert_eq!(began.elapsed(), ms(0));
     assert_eq!(
         text(response).await,

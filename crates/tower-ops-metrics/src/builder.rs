@@ -117,7 +117,7 @@ impl MetricsBuilder {
     ///
     /// If anything in it is invalid. The error lists every problem.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        ConfigError::check("the metrics", self.problems())
+        ConfigError::from_problems("the metrics", self.problems())
     }
 
     /// Checks the configuration for [`build_prometheus`](Self::build_prometheus), without building
@@ -136,7 +136,7 @@ impl MetricsBuilder {
                 "recorder: there is one already, and another would be made; give only one".into(),
             );
         }
-        ConfigError::check("the metrics", problems)
+        ConfigError::from_problems("the metrics", problems)
     }
 
     /// Builds metrics that record into the process's recorder, or into the one that is

@@ -261,10 +261,13 @@ impl Drop for Restore<'_> {
 }
 
 #[cfg(feature = "axum")]
-mod axum {
+pub(crate) mod axum {
     use std::convert::Infallible;
+    use std::error::Error;
+    use std::fmt;
 
     use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+    use axum::response::{IntoResponse, Response};
     use http::StatusCode;
     use http::request::Parts;
 
@@ -272,16 +275,13 @@ mod axum {
 
     /// Extracts the facts that the layer around the route knows.
     ///
-    /// Without a layer the rejection is a `500` whose text names what is missing.
+    /// Without a layer the rejection is [`MissingRequestFacts`].
     #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     impl<S: Sync> FromRequestParts<S> for RequestFacts {
-        type Rejection = (StatusCode, &'static str);
+        type Rejection = MissingRequestFacts;
 
-        async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-            Self::current().ok_or((
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "no facts of the request: add ops.layer() (or an ObserveLayer) around this route",
-            ))
+        async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, MissingRequestFacts> {
+            Self::current().ok_or(MissingRequestFacts(()))
         }
     }
 
@@ -291,6 +291,29 @@ mod axum {
 
         async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
             Ok(Self::current())
+        }
+    }
+
+    /// Rejects a request to a handler that extracts [`RequestFacts`] outside of a layer.
+    ///
+    /// Answers `500` with its text. The text names the missing layer.
+    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct MissingRequestFacts(());
+
+    impl fmt::Display for MissingRequestFacts {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(
+                "no facts of the request: add ops.layer() (or an ObserveLayer) around this route",
+            )
+        }
+    }
+
+    impl Error for MissingRequestFacts {}
+
+    impl IntoResponse for MissingRequestFacts {
+        fn into_response(self) -> Response {
+            (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response()
         }
     }
 }

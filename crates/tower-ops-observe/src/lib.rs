@@ -103,6 +103,8 @@ mod texts;
 pub use self::body::ResponseBody;
 pub use self::catch_panic::{CatchPanic, CatchPanicFuture, CatchPanicLayer, CaughtPanic};
 pub use self::cause::{as_error, is_timeout};
+#[cfg(feature = "axum")]
+pub use self::current::axum::MissingRequestFacts;
 pub use self::current::{RequestFacts, RequestIdScope};
 pub use self::ending::{Class, Ending, Outcome, Phase};
 pub use self::facts::{Facts, KnownMethod, Side};

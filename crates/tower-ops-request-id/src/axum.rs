@@ -1,6 +1,9 @@
 use std::convert::Infallible;
+use std::error::Error;
+use std::fmt;
 
-use axum_core::extract::FromRequestParts;
+use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum_core::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::request::Parts;
 
@@ -8,21 +11,18 @@ use crate::id::RequestId;
 
 /// Extracts the id that a [`RequestIdLayer`](crate::RequestIdLayer) assigned.
 ///
-/// Without the layer the rejection is a `500` whose text names what is missing.
+/// Without the layer the rejection is [`MissingRequestId`].
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 impl<S: Sync> FromRequestParts<S> for RequestId {
-    type Rejection = (StatusCode, &'static str);
+    type Rejection = MissingRequestId;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        find(parts).ok_or((
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "no request id: add RequestIdLayer (or ops.layer()) around this route",
-        ))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingRequestId> {
+        find(parts).ok_or(MissingRequestId(()))
     }
 }
 
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
-impl<S: Sync> axum_core::extract::OptionalFromRequestParts<S> for RequestId {
+impl<S: Sync> OptionalFromRequestParts<S> for RequestId {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
@@ -34,4 +34,25 @@ impl<S: Sync> axum_core::extract::OptionalFromRequestParts<S> for RequestId {
 /// extensions.
 fn find(parts: &Parts) -> Option<RequestId> {
     RequestId::current().or_else(|| parts.extensions.get().cloned())
+}
+
+/// Rejects a request to a handler that extracts [`RequestId`] outside of the layer.
+///
+/// Answers `500` with its text. The text names the missing layer.
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MissingRequestId(());
+
+impl fmt::Display for MissingRequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no request id: add RequestIdLayer (or ops.layer()) around this route")
+    }
+}
+
+impl Error for MissingRequestId {}
+
+impl IntoResponse for MissingRequestId {
+    fn into_response(self) -> Response {
+        (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response()
+    }
 }

@@ -65,6 +65,8 @@ mod layer;
 mod tonic;
 mod traceparent;
 
+#[cfg(feature = "axum")]
+pub use self::axum::MissingRequestId;
 pub use self::client::{OutgoingRequest, RequestIdClient, RequestIdClientLayer};
 pub use self::current::{Scoped, spawn};
 pub use self::generate::Generator;

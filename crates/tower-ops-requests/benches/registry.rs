@@ -170,7 +170,7 @@ fn listing() {
         "`in_flight()`, all snapshots, the oldest first",
         Box::new(|| assert_eq!(black_box(tracker.in_flight()).len(), 100_000)),
     );
-    let mut service = tracker.service().details(true);
+    let mut service = tracker.service().with_details();
     print(
         "`GET /requests?limit=1000`, as JSON",
         Box::new(|| {

@@ -9,7 +9,7 @@ use tower_ops_observe::{Class, KnownMethod, Outcome, Route};
 
 use crate::history::ring::{FreeList, HistoryClock, Ring};
 use crate::record;
-use crate::record::kind::Kind;
+use crate::record::kind::WorkKind;
 use crate::record::progress::{End, Progress};
 use crate::registry::Ended;
 use crate::registry::in_flight::InFlight;
@@ -33,7 +33,7 @@ impl Record {
     #[allow(clippy::new_without_default, reason = "not part of the API")]
     pub fn new() -> Self {
         let mut record = record::Record::empty();
-        record.begin(Kind::Request, 0);
+        record.begin(WorkKind::Request, 0);
         fill_in(&mut record);
         Self(Arc::new(record))
     }
@@ -100,7 +100,7 @@ impl History {
 /// All that the tracker does for one exchange, without the layer around it.
 pub fn begin_and_end(tracker: &RequestTracker, now: Instant) {
     let registry = &tracker.inner.registry;
-    let (record, slot) = registry.begin(Kind::Request, now, fill_in);
+    let (record, slot) = registry.begin(WorkKind::Request, now, fill_in);
     let ended = Ended {
         end: End {
             outcome: Outcome::Completed,
@@ -109,13 +109,16 @@ pub fn begin_and_end(tracker: &RequestTracker, now: Instant) {
         },
         duration: Duration::from_micros(100),
     };
-    registry.end(&slot, record, Progress::new(Kind::Request), ended);
+    registry.end(&slot, record, Progress::new(WorkKind::Request), ended);
 }
 
 /// Registers so many that never end.
 pub fn fill(tracker: &RequestTracker, count: usize) {
     let now = Instant::now();
     for _ in 0..count {
-        let _slot = tracker.inner.registry.begin(Kind::Request, now, fill_in);
+        let _slot = tracker
+            .inner
+            .registry
+            .begin(WorkKind::Request, now, fill_in);
     }
 }

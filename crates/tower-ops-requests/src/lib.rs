@@ -44,8 +44,8 @@
 //!
 //! Everything is bounded, whatever clients send: see
 //! [`memory_bound`](RequestTrackerBuilder::memory_bound). Text from a client is copied, cut, and
-//! marked as such in [`RequestSnapshot`]. It is never a label, and the service shows it only if
-//! [`details`](RequestsService::details) permits.
+//! marked as such in [`RequestSnapshot`]. It is never a label, and the service shows it only
+//! [with details](RequestsService::with_details).
 //!
 //! # Features
 //!
@@ -79,7 +79,7 @@ mod two_windows;
 pub use self::handle::RequestHandle;
 #[cfg(feature = "axum")]
 pub use self::handle::axum::MissingRequestTracker;
-pub use self::record::kind::Kind;
+pub use self::record::kind::WorkKind;
 pub use self::record::metadata::Metadata;
 pub use self::record::snapshot::RequestSnapshot;
 pub use self::registry::idle::StillRunning;

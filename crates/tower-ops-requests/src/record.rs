@@ -8,7 +8,7 @@ use tower_ops_core::sync::Mutex;
 use tower_ops_observe::{Class, KnownMethod, Route};
 
 use self::inline_text::InlineText;
-use self::kind::Kind;
+use self::kind::WorkKind;
 use self::metadata::Metadata;
 use self::progress::{End, Progress};
 
@@ -91,7 +91,7 @@ impl Record {
 
     /// Resets a new or used record for another piece of work. The caller sets the other fields.
     #[inline]
-    pub(crate) fn begin(&mut self, kind: Kind, started: u64) {
+    pub(crate) fn begin(&mut self, kind: WorkKind, started: u64) {
         self.id = id::next_id();
         self.started = started;
         self.late_route.take();

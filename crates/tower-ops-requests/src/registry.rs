@@ -10,7 +10,7 @@ use tower_ops_observe::{Class, Route};
 use self::in_flight::InFlight;
 use crate::history::reservoir::Reservoir;
 use crate::history::ring::{FreeList, HistoryClock, Ring};
-use crate::record::kind::Kind;
+use crate::record::kind::WorkKind;
 use crate::record::progress::{End, Progress};
 use crate::record::{Record, nanos};
 use crate::stats::routes::RouteTable;
@@ -63,7 +63,7 @@ pub(crate) struct Ended {
 const PART: usize = 512;
 
 impl Registry {
-    pub(crate) fn new(max_history: Option<usize>, max_routes: usize, exempt: &[Kind]) -> Self {
+    pub(crate) fn new(max_history: Option<usize>, max_routes: usize, exempt: &[WorkKind]) -> Self {
         let epoch = Instant::now();
         let routes = RouteTable::new(max_routes, 0);
         let shards = Shards::new(|| Shard {
@@ -89,7 +89,7 @@ impl Registry {
     #[inline]
     pub(crate) fn begin(
         &self,
-        kind: Kind,
+        kind: WorkKind,
         started: Instant,
         fill: impl FnOnce(&mut Record),
     ) -> (Arc<Record>, Slot) {
@@ -117,7 +117,7 @@ impl Registry {
     }
 
     /// Changes the kind of a piece of work, which is known only when it runs.
-    pub(crate) fn change_kind(&self, slot: &Slot, kind: Kind) {
+    pub(crate) fn change_kind(&self, slot: &Slot, kind: WorkKind) {
         let awaited = self.is_awaited(kind);
         let mut shard = self.shards.lock(slot.shard);
         let last = shard.in_flight.set_awaited(slot.key, awaited);
@@ -163,7 +163,7 @@ impl Registry {
         shard: &mut Shard,
         me: usize,
         record: Arc<Record>,
-        kind: Kind,
+        kind: WorkKind,
         end: End,
         duration: u64,
     ) -> Option<u64> {
@@ -171,7 +171,7 @@ impl Registry {
         let counted = Counted {
             end,
             route: record.route().unwrap_or(&UNMATCHED).as_str(),
-            is_task: kind == Kind::Task,
+            is_task: kind == WorkKind::Task,
             duration,
             ended,
         };
@@ -180,7 +180,7 @@ impl Registry {
             return None;
         }
         // Streams are slow by nature, and tasks may be.
-        if kind == Kind::Request {
+        if kind == WorkKind::Request {
             shard.reservoir.offer_slow(&record, duration, ended);
         }
         if matches!(end.class, Class::ServerError | Class::Timeout) {
@@ -190,7 +190,7 @@ impl Registry {
         ring.push(record, &self.clock, me, free)
     }
 
-    fn is_awaited(&self, kind: Kind) -> bool {
+    fn is_awaited(&self, kind: WorkKind) -> bool {
         self.exempt & (1 << kind as u8) == 0
     }
 }

@@ -30,7 +30,7 @@ pub(crate) mod query;
 /// |---|---|
 /// | `limit` | the most entries: 100 by default, at most 1,000 |
 /// | `after` | `next` of the answer before, which is there if more is in flight. Requests that end in between move no entry to another page |
-/// | `request_id` | a whole request id; 403 without [details](Self::details) |
+/// | `request_id` | a whole request id; 403 without [details](Self::with_details) |
 /// | `kept` | `slowest`: only the [slowest](RequestTracker::slowest), the slowest first. `failed`: only the [failed](RequestTracker::failed), the latest first |
 /// | `outcome` | an [outcome](crate::Outcome) or a [class](tower_ops_observe::Class) |
 /// | `class` | a [class](tower_ops_observe::Class) |
@@ -40,7 +40,7 @@ pub(crate) mod query;
 /// Without `kept`, `/requests/history` lists the [last endings](RequestTracker::history), and after
 /// them those of the failed and the slowest that are not among the last.
 ///
-/// Without [details](Self::details) what a client sent, what identifies it and what handlers noted
+/// Without [details](Self::with_details) what a client sent, what identifies it and what handlers noted
 /// is `null`.
 ///
 /// A slash at the end of a path makes no difference. The service is always ready, and answers
@@ -48,18 +48,12 @@ pub(crate) mod query;
 #[derive(Clone)]
 pub struct RequestsService {
     tracker: RequestTracker,
-    details: Details,
-}
-
-#[derive(Clone)]
-enum Details {
-    Always(bool),
-    If(Arc<dyn Fn(&Parts) -> bool + Send + Sync>),
+    details: Arc<dyn Fn(&Parts) -> bool + Send + Sync>,
 }
 
 impl RequestTracker {
     /// Makes a service that answers `/requests`, `/requests/history` and `/requests/stats`, without
-    /// [details](RequestsService::details).
+    /// [details](RequestsService::with_details).
     ///
     /// # Examples
     ///
@@ -70,29 +64,32 @@ impl RequestTracker {
     /// let tracker = RequestTracker::new();
     /// // On a port of its own, that only operators reach:
     /// let operations: Router =
-    ///     Router::new().fallback_service(tracker.service().details(true));
+    ///     Router::new().fallback_service(tracker.service().with_details());
     /// ```
     #[must_use]
     pub fn service(&self) -> RequestsService {
         RequestsService {
             tracker: self.clone(),
-            details: Details::Always(false),
+            details: Arc::new(|_| false),
         }
     }
 }
 
 impl RequestsService {
-    /// Sets whether all answers show paths, peers, request ids and notes. None does by default.
+    /// Shows paths, peers, request ids and notes in all answers. None has them by default.
     #[must_use]
-    pub fn details(mut self, everybody: bool) -> Self {
-        self.details = Details::Always(everybody);
-        self
+    pub fn with_details(self) -> Self {
+        self.with_details_if(|_| true)
     }
 
-    /// Shows details to requests for which `may` returns true. Replaces [`details`](Self::details).
+    /// Shows details in the answers to requests for which `authorize` returns true. Replaces
+    /// [`with_details`](Self::with_details).
     #[must_use]
-    pub fn details_if(mut self, may: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
-        self.details = Details::If(Arc::new(may));
+    pub fn with_details_if(
+        mut self,
+        authorize: impl Fn(&Parts) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.details = Arc::new(authorize);
         self
     }
 
@@ -145,7 +142,7 @@ impl RequestsService {
             Ok(parsed) => parsed,
             Err(bad) => return Answer::bad_query(&bad, PARAMETERS),
         };
-        if filter.needs_details() && !self.may_see_details(parts) {
+        if filter.needs_details() && !(self.details)(parts) {
             return Answer::problem(
                 StatusCode::FORBIDDEN,
                 "request_id: needs permission to see details",
@@ -177,18 +174,11 @@ impl RequestsService {
     }
 
     fn shown(&self, requests: Vec<RequestSnapshot>, parts: &Parts) -> Vec<RequestSnapshot> {
-        if self.may_see_details(parts) {
+        if (self.details)(parts) {
             return requests;
         }
         let without = requests.into_iter().map(RequestSnapshot::without_details);
         without.collect()
-    }
-
-    fn may_see_details(&self, parts: &Parts) -> bool {
-        match &self.details {
-            Details::Always(all) => *all,
-            Details::If(may) => may(parts),
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use tower_ops_observe::{Class, Outcome};
 
 use crate::record::SECOND;
-use crate::record::kind::Kind;
+use crate::record::kind::WorkKind;
 use crate::record::progress::OUTCOMES;
 use crate::record::snapshot::millis;
 use crate::stats::routes::RouteStats;
@@ -119,7 +119,7 @@ pub struct RouteSummary {
     /// The route's template, or the name.
     pub route: String,
     /// `Request` or `Task`.
-    pub kind: Kind,
+    pub kind: WorkKind,
     /// How many ended.
     pub total: u64,
     #[serde(serialize_with = "by_class")]
@@ -179,9 +179,9 @@ fn routes(shards: &[ShardStats], now: u64) -> Vec<RouteSummary> {
             RouteSummary {
                 route: route.stats.name.as_ref().into(),
                 kind: if route.stats.is_task {
-                    Kind::Task
+                    WorkKind::Task
                 } else {
-                    Kind::Request
+                    WorkKind::Request
                 },
                 total: route.classes.iter().sum(),
                 classes: route.classes,

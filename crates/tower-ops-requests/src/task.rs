@@ -16,7 +16,7 @@ use tower_ops_observe::{Outcome, Phase, Route, as_error, is_timeout};
 
 use crate::record::Record;
 use crate::record::inline_text::bounded;
-use crate::record::kind::Kind;
+use crate::record::kind::WorkKind;
 use crate::record::metadata::{Metadata, bounded_display};
 use crate::record::progress::{End, Progress};
 use crate::registry::{Ended, Slot};
@@ -225,7 +225,7 @@ impl TaskGuard {
         let started = Instant::now();
         let (record, slot) = current::with(|parent| {
             let registry = &tracker.inner.registry;
-            registry.begin(Kind::Task, started, |record| {
+            registry.begin(WorkKind::Task, started, |record| {
                 record.method = None;
                 record.parent = parent.and_then(|parent| NonZeroU64::new(parent.id));
                 record.peer = None;
@@ -283,7 +283,7 @@ impl TaskGuard {
         };
         let progress = Progress {
             phase: Phase::Body,
-            ..Progress::new(Kind::Task)
+            ..Progress::new(WorkKind::Task)
         };
         let registry = &self.tracker.inner.registry;
         registry.end(&self.slot, record, progress, ended);

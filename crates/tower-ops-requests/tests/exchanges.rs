@@ -9,7 +9,7 @@ use tower::{Layer, Service, ServiceExt};
 use tower_ops_observe::{
     Class, Facts, KnownMethod, Observe, ObserveLayer, Phase, Route, RouteHook,
 };
-use tower_ops_requests::{Kind, Outcome, RequestHandle, RequestTracker};
+use tower_ops_requests::{Outcome, RequestHandle, RequestTracker, WorkKind};
 use tower_ops_testing::{Readied, ScriptedBody};
 
 #[path = "support/drive.rs"]
@@ -252,14 +252,19 @@ fn kinds_are_known_by_the_head() {
         with(200, "Text/Event-Stream; charset=utf-8"),
         with(200, "text/event"),
     ];
-    let kinds: Vec<Kind> = tracker.in_flight().iter().map(|one| one.kind).collect();
+    let kinds: Vec<WorkKind> = tracker.in_flight().iter().map(|one| one.kind).collect();
     assert_eq!(
         kinds,
-        [Kind::Request, Kind::Stream, Kind::Stream, Kind::Request]
+        [
+            WorkKind::Request,
+            WorkKind::Stream,
+            WorkKind::Stream,
+            WorkKind::Request
+        ]
     );
     drop(with(101, "text/plain"));
     let upgraded = &tracker.history()[0];
-    assert_eq!(upgraded.kind, Kind::Upgrade);
+    assert_eq!(upgraded.kind, WorkKind::Upgrade);
     assert_eq!(upgraded.outcome, Some(Outcome::Upgraded));
     drop(running);
 }
@@ -273,7 +278,7 @@ fn the_status_of_the_history_is_what_the_client_got() {
         drop(answer(&tracker, get("/"), response));
         let ended = &tracker.history()[0];
         assert_eq!(ended.status.unwrap().as_u16(), got);
-        assert_eq!(ended.kind, Kind::Request);
+        assert_eq!(ended.kind, WorkKind::Request);
         assert_eq!(ended.class, Some(Class::ServerError));
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Response, header};
 use tokio::time::Instant;
-use tower_ops_requests::{Kind, RequestTracker};
+use tower_ops_requests::{RequestTracker, WorkKind};
 use tower_ops_testing::ScriptedBody;
 
 #[path = "support/drive.rs"]
@@ -108,7 +108,7 @@ async fn streams_are_not_waited_for_unless_asked_for() {
     let strict = RequestTracker::builder().exempt([]).build().unwrap();
     let stream = open_stream(&strict);
     let still = strict.wait_idle_timeout(LIMIT).await.unwrap_err();
-    assert_eq!(still.requests()[0].kind, Kind::Stream);
+    assert_eq!(still.requests()[0].kind, WorkKind::Stream);
     drop(stream);
     assert!(strict.wait_idle_timeout(LIMIT).await.is_ok());
 }
@@ -116,7 +116,7 @@ async fn streams_are_not_waited_for_unless_asked_for() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_is_waited_for_where_only_requests_are_exempt() {
     let tracker = RequestTracker::builder()
-        .exempt([Kind::Request])
+        .exempt([WorkKind::Request])
         .build()
         .unwrap();
     let request = open(&tracker, "/");
@@ -124,7 +124,7 @@ async fn a_stream_is_waited_for_where_only_requests_are_exempt() {
     let stream = open_stream(&tracker);
     let still = tracker.wait_idle_timeout(LIMIT).await.unwrap_err();
     assert_eq!(still.count(), 1);
-    assert_eq!(still.requests()[0].kind, Kind::Stream);
+    assert_eq!(still.requests()[0].kind, WorkKind::Stream);
     drop(request);
     assert!(!tracker.is_idle());
     drop(stream);
@@ -164,7 +164,7 @@ async fn a_request_that_turns_out_to_be_a_stream_is_let_go() {
 #[tokio::test(start_paused = true)]
 async fn tasks_can_be_exempt() {
     let tracker = RequestTracker::builder()
-        .exempt([Kind::Task, Kind::Stream])
+        .exempt([WorkKind::Task, WorkKind::Stream])
         .build()
         .unwrap();
     let _task = tracker.track("consumer", (), pending::<Result<(), Infallible>>());

@@ -19,7 +19,9 @@ use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
 use tower::{Layer, Service, service_fn};
 use tower_ops_observe::{Class, Ending, Facts, Observe, ObserveLayer, Phase, ResponseBody};
-use tower_ops_requests::{Kind, Outcome, RequestHandle, RequestSnapshot, RequestTracker, Tracked};
+use tower_ops_requests::{
+    Outcome, RequestHandle, RequestSnapshot, RequestTracker, Tracked, WorkKind,
+};
 use tower_ops_testing::ScriptedBody;
 
 #[path = "support/drive.rs"]
@@ -189,17 +191,17 @@ impl Plan {
         }
     }
 
-    fn kind(&self, observed: &Observed) -> Kind {
+    fn kind(&self, observed: &Observed) -> WorkKind {
         if self.is_task {
-            Kind::Task
+            WorkKind::Task
         } else if observed.outcome == Outcome::Upgraded
             || self.status == 101 && observed.phase == Phase::Body
         {
-            Kind::Upgrade
+            WorkKind::Upgrade
         } else if self.event_stream && !self.announced && observed.phase == Phase::Body {
-            Kind::Stream
+            WorkKind::Stream
         } else {
-            Kind::Request
+            WorkKind::Request
         }
     }
 }

@@ -64,7 +64,7 @@ fn rich(tracker: &RequestTracker) {
 fn is_plain(one: &RequestSnapshot) -> bool {
     let json = serde_json::to_value(one).expect("a snapshot");
     one.path.as_deref() == Some("/")
-        && one.kind == tower_ops_requests::Kind::Request
+        && one.kind == tower_ops_requests::WorkKind::Request
         && one.bytes_sent == 0
         && one.peer.is_none()
         && ["request_id", "route", "reason", "error"].map(|field| json[field].is_null())

@@ -6,7 +6,7 @@ use http::{Response, StatusCode};
 use tokio::time::advance;
 use tower::{Layer, Service};
 use tower_ops_observe::{Class, RouteHook};
-use tower_ops_requests::{Kind, Outcome, RequestTracker, Stats};
+use tower_ops_requests::{Outcome, RequestTracker, Stats, WorkKind};
 use tower_ops_testing::{Readied, ScriptedBody};
 
 #[path = "support/drive.rs"]
@@ -76,7 +76,7 @@ async fn totals_are_counted_by_outcome_class_and_route() {
     assert_eq!(stats.class(Class::ServerError), 1);
     assert_eq!(routes(&stats), [("/a", 2), ("{unmatched}", 2), ("/b", 1)]);
     let unmatched = &stats.routes[1];
-    assert_eq!(unmatched.kind, Kind::Request);
+    assert_eq!(unmatched.kind, WorkKind::Request);
     assert_eq!(unmatched.class(Class::ServerError), 1);
     assert_eq!(unmatched.class(Class::Cancelled), 1);
 }

@@ -17,7 +17,9 @@ use http::{HeaderValue, Request, Response};
 use tokio::time::{advance, timeout};
 use tower::ServiceExt;
 use tower_ops_observe::{Class, Phase};
-use tower_ops_requests::{Kind, Metadata, Outcome, RequestHandle, RequestSnapshot, RequestTracker};
+use tower_ops_requests::{
+    Metadata, Outcome, RequestHandle, RequestSnapshot, RequestTracker, WorkKind,
+};
 use tower_ops_testing::ScriptedBody;
 
 #[path = "support/drive.rs"]
@@ -42,7 +44,7 @@ async fn a_task_is_in_flight_from_its_call_on() {
     let task = tracker.track("ingest", [("file", "orders.csv")], ready(Nothing::Ok(())));
     advance(Duration::from_secs(2)).await;
     let running = &tracker.in_flight()[0];
-    assert_eq!(running.kind, Kind::Task);
+    assert_eq!(running.kind, WorkKind::Task);
     assert_eq!(running.name.as_deref(), Some("ingest"));
     assert_eq!((running.method, running.route.clone()), (None, None));
     assert_eq!(running.age, Duration::from_secs(2));
@@ -267,7 +269,10 @@ async fn tasks_are_counted_by_name_and_apart_from_routes() {
         .collect();
     assert_eq!(
         routes,
-        [("/same", Kind::Task, 2), ("{unmatched}", Kind::Request, 1)]
+        [
+            ("/same", WorkKind::Task, 2),
+            ("{unmatched}", WorkKind::Request, 1)
+        ]
     );
 }
 

@@ -125,7 +125,7 @@ impl<T: Send + Sync + 'static> RegistryBuilder<T> {
                 problems.push(format!("{name}: is zero; give a duration"));
             }
         }
-        ConfigError::check("the resources", problems)
+        ConfigError::from_problems("the resources", problems)
     }
 
     /// Builds the registry.

@@ -109,7 +109,7 @@ impl StateBuilder {
 
     /// Sets the bearer token that clients of the service need: a string, or a [`Secret`] from
     /// elsewhere, such as a file that may change while the process runs. By default the token in
-    /// the [environment variable](Self::token_env).
+    /// the [environment variable](Self::token_from_env).
     #[must_use]
     pub fn token(mut self, token: impl Into<Secret>) -> Self {
         self.token = Some(token.into());
@@ -129,7 +129,7 @@ impl StateBuilder {
     /// [`token`](Self::token) nor [`next_token`](Self::next_token) is set. `TOWER_OPS_STATE_TOKEN`
     /// by default.
     #[must_use]
-    pub fn token_env(mut self, name: impl Into<String>) -> Self {
+    pub fn token_from_env(mut self, name: impl Into<String>) -> Self {
         self.settings.token_variable = name.into();
         self
     }
@@ -280,7 +280,7 @@ impl StateBuilder {
             let text = format!("is shorter than {} bytes", SigningKey::SHORTEST);
             problems.add("hmac_key", text);
         }
-        ConfigError::check("the state", problems.0)?;
+        ConfigError::from_problems("the state", problems.0)?;
         Ok((tokens, key.and_then(SigningKey::new)))
     }
 

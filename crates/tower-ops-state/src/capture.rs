@@ -173,7 +173,7 @@ impl StateInner {
             application_version: settings.version.clone(),
             instance: self.instance.clone(),
             generation: generation.saturating_add(u64::from(hand_over)),
-            created: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            created: SystemTime::now(),
             participants: entries,
         };
         let front = head.front(self.signing_key.as_ref());

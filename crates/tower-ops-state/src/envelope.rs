@@ -12,6 +12,7 @@
 mod segments;
 
 use std::collections::HashSet;
+use std::time::SystemTime;
 
 use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
@@ -41,8 +42,8 @@ pub(crate) struct Head {
     pub(crate) application_version: String,
     pub(crate) instance: String,
     pub(crate) generation: u64,
-    /// RFC 3339, in UTC.
-    pub(crate) created: String,
+    #[serde(with = "rfc3339")]
+    pub(crate) created: SystemTime,
     pub(crate) participants: Vec<Entry>,
 }
 
@@ -291,6 +292,28 @@ impl Nesting {
             }
         }
         true
+    }
+}
+
+/// A time as text: RFC 3339, in UTC.
+pub(crate) mod rfc3339 {
+    use std::time::SystemTime;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(
+        time: &SystemTime,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_rfc3339_millis(*time))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<SystemTime, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_rfc3339(&text).map_err(D::Error::custom)
     }
 }
 

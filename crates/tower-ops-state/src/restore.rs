@@ -2,6 +2,8 @@
 
 mod job;
 
+use std::time::SystemTime;
+
 use serde::Serialize;
 
 pub(crate) use self::job::{AbandonOnDrop, CommitGate};
@@ -82,8 +84,9 @@ pub struct Restored {
     pub application_version: String,
     /// The instance that captured the envelope.
     pub instance: String,
-    /// When it was captured: RFC 3339, in UTC.
-    pub created: String,
+    /// When it was captured. In JSON it is text: RFC 3339, in UTC.
+    #[serde(serialize_with = "crate::envelope::rfc3339::serialize")]
+    pub created: SystemTime,
     /// A SHA-256 over the data in the envelope; that of
     /// [`Capture::digest`](crate::Capture::digest).
     pub digest: String,

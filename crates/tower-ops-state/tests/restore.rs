@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tower_ops_state::{ErrorKind, Restore, State, StateBuilder};
 
@@ -224,6 +224,7 @@ async fn older_schemas_are_migrated() {
             Ok(())
         }
     }
+    let started = SystemTime::now();
     let before = State::builder("shop", "0.9").participant(Before).build();
     let old = envelope(&before.unwrap()).await;
     let shelf = Shelf::new("a", &[]);
@@ -231,6 +232,9 @@ async fn older_schemas_are_migrated() {
     let restored = state.restore(old, Restore::new()).await.unwrap();
     assert!(restored.participants[0].migrated);
     assert_eq!(restored.application_version, "0.9");
+    // The envelope has milliseconds.
+    let captured = started - Duration::from_millis(1)..=SystemTime::now();
+    assert!(captured.contains(&restored.created));
     assert_eq!(*shelf.items(), ["from version 1"]);
 }
 

@@ -79,6 +79,8 @@ mod setup_warnings;
 pub use self::builder::OpsBuilder;
 pub use self::builder::addr::OpsAddr;
 pub use self::layer::client_addr::ClientAddr;
+#[cfg(feature = "axum")]
+pub use self::layer::client_addr::axum::MissingClientAddr;
 pub use self::layer::connection_facts::ConnectionFacts;
 pub use self::layer::observers::{Observers, ObserversExchange};
 pub use self::layer::timeout::{Timeout, TimeoutFuture, TimeoutLayer};

@@ -148,7 +148,7 @@ impl Mounts<'_> {
             }
             Part::Connections => self.connections(path),
             Part::Requests => {
-                let service = self.tracker?.service().details_if(self.may_see());
+                let service = self.tracker?.service().with_details_if(self.may_see());
                 Mount::new(path, service).reads_only()
             }
             Part::Probe => self.probes(path).probe(),
@@ -181,7 +181,9 @@ impl Mounts<'_> {
         let (service, tokens) = (self.connections.service(), self.tokens.clone());
         let may_close =
             move |parts: &request::Parts| tokens.role(&parts.headers) == Some(Role::Write);
-        let service = service.details_if(self.may_see()).close_if(may_close);
+        let service = service
+            .with_details_if(self.may_see())
+            .with_close_if(may_close);
         Mount::new(path, service).changes_if(|method, _| *method == Method::DELETE)
     }
 

@@ -15,7 +15,7 @@ pub(crate) async fn follow(lifecycle: Lifecycle, health: Health) {
         }
         lifecycle.wait_for(Phase::PreDraining).await;
     }
-    health.drain();
+    health.mark_draining();
     // GOAWAY goes out with the drain: before, a client would open the next watch at once.
     lifecycle.wait_for(Phase::Draining).await;
     health.close_watches();

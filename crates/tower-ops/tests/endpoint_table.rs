@@ -16,7 +16,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tower_ops::Ops;
-use tower_ops::admin::Secret;
 use tower_ops::health::Check;
 use tower_ops::lifecycle::Phase;
 use tower_ops_testing::{RawHttp1, free_addr};
@@ -68,7 +67,7 @@ impl Instance {
             .private_recorder()
             .ops_addr(operations.to_string())
             .check(Check::always_ok("db"))
-            .tokens(|tokens| tokens.read(Secret::new(READ)).write(Secret::new(WRITE)))
+            .tokens(|tokens| tokens.read(READ).write(WRITE))
             .lifecycle(|life| life.pre_drain(Duration::ZERO).signals(false))
             .state(move |state| {
                 state.token(WRITE).single(

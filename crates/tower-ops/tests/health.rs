@@ -141,7 +141,7 @@ fn bad_checks_are_listed_with_everything_else() {
     let error = Ops::builder("")
         .check(Check::always_ok("db").period(Duration::ZERO))
         .check(Check::always_ok("db"))
-        .health(|health| health.details(Details::token(Some(""))))
+        .health(|health| health.details(Details::token("")))
         .build()
         .unwrap_err();
     let text = error.to_string();

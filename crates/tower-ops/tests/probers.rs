@@ -19,7 +19,6 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tonic::service::Routes;
-use tower_ops::admin::Secret;
 use tower_ops::lifecycle::Phase;
 use tower_ops::{Ops, OpsBuilder};
 use tower_ops_testing::{Process, RawHttp1, free_addr};
@@ -175,8 +174,7 @@ async fn haproxys_default_check_finds_it_up_on_every_path_and_stops_nothing() {
 async fn prometheus_scrapes_by_name_without_a_token_and_with_the_one_for_reading() {
     const TOKEN: &str = "a-token-for-prometheus";
     let open = Instance::start().await;
-    let closed =
-        Instance::start_with(|ops| ops.tokens(|tokens| tokens.read(Secret::new(TOKEN)))).await;
+    let closed = Instance::start_with(|ops| ops.tokens(|tokens| tokens.read(TOKEN))).await;
     for (instance, requests) in [(&open, 2), (&closed, 3)] {
         for _ in 0..requests {
             let mut client = RawHttp1::connect(instance.app).await.unwrap();

@@ -127,8 +127,8 @@ impl ConnectionsBuilder {
     /// Sets how long a connection may stay open once a close was requested: after GOAWAY, after an
     /// upgrade, and on HTTP/1 until there is one more request, since only a response can carry
     /// `Connection: close`. 10 seconds by default.
-    pub const fn grace(mut self, grace: Duration) -> Self {
-        self.limits.grace = grace;
+    pub const fn grace_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.grace = timeout;
         self
     }
 
@@ -136,7 +136,7 @@ impl ConnectionsBuilder {
     /// between two requests, and on one that has had none yet. That request is answered with
     /// `Connection: close`. A client whose pauses are shorter loses no request, and a drain takes that
     /// long if clients keep silent connections. 1 second by default, never longer than the
-    /// [grace](Self::grace) and the drain's timeout. Zero closes such connections at once.
+    /// [grace](Self::grace_timeout) and the drain's timeout. Zero closes such connections at once.
     pub const fn linger(mut self, linger: Duration) -> Self {
         self.limits.linger = linger;
         self
@@ -307,7 +307,7 @@ impl ConnectionsBuilder {
             limits.max_connections.map(|most| most as u64),
         );
         some("max_per_ip", limits.max_per_ip.map(|most| most as u64));
-        ConfigError::check("the connections", problems)
+        ConfigError::from_problems("the connections", problems)
     }
 
     /// Validates the settings and builds.

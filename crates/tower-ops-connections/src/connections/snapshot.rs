@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{Connection, Peer};
+use crate::{CloseReason, Connection, Peer, Protocol};
 
 /// The state of a connection at one moment.
 #[derive(Clone, Debug)]
@@ -14,8 +14,9 @@ pub struct ConnectionSnapshot {
     /// Its peer; `None` where that is hidden.
     #[cfg_attr(feature = "service", serde(serialize_with = "as_text"))]
     pub peer: Option<Peer>,
-    /// Its protocol: `unknown`, `http1`, `http2` or `upgraded`.
-    pub protocol: &'static str,
+    /// Its protocol.
+    #[cfg_attr(feature = "service", serde(serialize_with = "protocol"))]
+    pub protocol: Protocol,
     /// How long it has been open.
     #[cfg_attr(
         feature = "service",
@@ -36,8 +37,9 @@ pub struct ConnectionSnapshot {
     pub bytes_read: u64,
     /// How many bytes were written.
     pub bytes_written: u64,
-    /// Why it is being closed.
-    pub closing: Option<&'static str>,
+    /// Why it is being closed; `None` while it is not.
+    #[cfg_attr(feature = "service", serde(serialize_with = "as_text"))]
+    pub closing: Option<CloseReason>,
 }
 
 impl ConnectionSnapshot {
@@ -46,27 +48,35 @@ impl ConnectionSnapshot {
             id: connection.id(),
             listener: connection.listener().to_owned(),
             peer: Some(connection.peer()),
-            protocol: connection.protocol().as_str(),
+            protocol: connection.protocol(),
             age: connection.age(),
             idle: connection.idle(),
             exchanges: connection.exchanges(),
             in_flight: connection.in_flight(),
             bytes_read: connection.bytes_read(),
             bytes_written: connection.bytes_written(),
-            closing: connection.close_reason().map(crate::CloseReason::as_str),
+            closing: connection.close_reason(),
         }
     }
 }
 
 #[cfg(feature = "service")]
 fn millis<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    serializer.serialize_f64(tower_ops_core::http::millis(*duration))
 }
 
 #[cfg(feature = "service")]
-fn as_text<S: serde::Serializer>(peer: &Option<Peer>, serializer: S) -> Result<S::Ok, S::Error> {
-    match peer {
-        Some(peer) => serializer.collect_str(peer),
+fn protocol<S: serde::Serializer>(protocol: &Protocol, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(protocol.as_str())
+}
+
+#[cfg(feature = "service")]
+fn as_text<T: std::fmt::Display, S: serde::Serializer>(
+    value: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
         None => serializer.serialize_none(),
     }
 }

@@ -255,30 +255,35 @@ where
     }
 }
 
-/// The rejection of the extractor if the server does not track its connections. Responds with 500.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct NoConnection;
+/// Rejects a request to a handler that extracts [`Connection`] on a server that does not track its
+/// connections.
+///
+/// Answers `500` with its text. The text names what is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MissingConnection(());
 
-impl fmt::Display for NoConnection {
+impl fmt::Display for MissingConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the connections of this server are not tracked")
+        f.write_str(
+            "no connection: serve with connections.make_service() (or ops.serve()), so that this \
+             server tracks its connections",
+        )
     }
 }
 
-impl std::error::Error for NoConnection {}
+impl std::error::Error for MissingConnection {}
 
-impl IntoResponse for NoConnection {
+impl IntoResponse for MissingConnection {
     fn into_response(self) -> Response {
         (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response()
     }
 }
 
 impl<S: Sync> FromRequestParts<S> for Connection {
-    type Rejection = NoConnection;
+    type Rejection = MissingConnection;
 
-    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, NoConnection> {
-        Self::current().ok_or(NoConnection)
+    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, MissingConnection> {
+        Self::current().ok_or(MissingConnection(()))
     }
 }
 

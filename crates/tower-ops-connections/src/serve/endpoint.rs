@@ -25,8 +25,8 @@ use crate::{ConnectionSnapshot, Connections};
 /// `limit` is 100 by default, and at most 1,000. If there are more connections, the answer has a
 /// `next`: pass it as `after` to get the following page.
 ///
-/// Peers are only in answers with [details](Self::details). Nobody may close connections by default
-/// (403); [`close_if`](Self::close_if) authorizes requests, and others get 401.
+/// Peers are only in answers with [details](Self::with_details). Nobody may close connections by default
+/// (403); [`with_close_if`](Self::with_close_if) authorizes requests, and others get 401.
 ///
 /// Made by [`Connections::service`]. Always ready to be called; answers at once.
 #[derive(Clone)]
@@ -50,7 +50,7 @@ impl Connections {
     /// let connections = Connections::new();
     /// // On a port of its own that only operators can reach:
     /// let operations: Router =
-    ///     Router::new().fallback_service(connections.service().details(true));
+    ///     Router::new().fallback_service(connections.service().with_details());
     /// ```
     #[must_use]
     pub fn service(&self) -> ConnectionsService {
@@ -67,15 +67,16 @@ const PATHS: &[&str] = &[LIST, "/connections/{id}"];
 const METHODS: &[&str] = &["GET", "HEAD", "DELETE"];
 
 impl ConnectionsService {
-    /// Sets whether answers contain peers. They do not by default.
+    /// Shows peers in all answers. They are in none by default.
     #[must_use]
-    pub fn details(self, show: bool) -> Self {
-        self.details_if(move |_| show)
+    pub fn with_details(self) -> Self {
+        self.with_details_if(|_| true)
     }
 
-    /// Sets for which requests answers contain peers.
+    /// Shows peers in the answers to requests for which `authorize` returns true. Replaces
+    /// [`with_details`](Self::with_details).
     #[must_use]
-    pub fn details_if(
+    pub fn with_details_if(
         mut self,
         authorize: impl Fn(&Parts) -> bool + Send + Sync + 'static,
     ) -> Self {
@@ -85,7 +86,10 @@ impl ConnectionsService {
 
     /// Sets which requests may close connections. None by default.
     #[must_use]
-    pub fn close_if(mut self, authorize: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+    pub fn with_close_if(
+        mut self,
+        authorize: impl Fn(&Parts) -> bool + Send + Sync + 'static,
+    ) -> Self {
         self.close = Some(Arc::new(authorize));
         self
     }

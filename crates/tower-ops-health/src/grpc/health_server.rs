@@ -42,7 +42,7 @@ impl Health {
 ///
 /// Degraded is serving. For another name, Check answers `NOT_FOUND`, and Watch sends
 /// `SERVICE_UNKNOWN` and stays open, as the protocol specifies. When ready is taken back
-/// ([`Health::mark_not_ready`], [`Health::drain`]), each Watch sends `NOT_SERVING` and stays open: a
+/// ([`Health::mark_not_ready`], [`Health::mark_draining`]), each Watch sends `NOT_SERVING` and stays open: a
 /// client would open the next one at once. Call [`Health::close_watches`] when the server stops: an
 /// open Watch would keep tonic's graceful shutdown waiting for ever.
 ///

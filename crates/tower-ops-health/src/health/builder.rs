@@ -154,7 +154,7 @@ impl HealthBuilder {
     ///
     /// If anything in it is invalid; the error lists every problem.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        ConfigError::check("the health checks", self.problems())
+        ConfigError::from_problems("the health checks", self.problems())
     }
 
     /// Builds it. Checks do not run before [`Health::run`] is polled.

@@ -146,7 +146,7 @@ impl HealthInner {
         if entries.len() >= MOST_CHECKS {
             problems.push(format!("there are {MOST_CHECKS} checks already"));
         }
-        ConfigError::check("the health checks", problems)?;
+        ConfigError::from_problems("the health checks", problems)?;
         let name = Arc::clone(&check.name);
         Arc::make_mut(&mut entries).insert(name, Arc::new(CheckEntry::new(check)));
         drop(entries);

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use http::StatusCode;
 use serde::Serialize;
-use tower_ops_core::http::Answer;
+use tower_ops_core::http::{Answer, millis};
 
 use super::negotiation::Format;
 use crate::check::Report;
@@ -329,11 +329,6 @@ const fn health_word(status: Status) -> &'static str {
         Status::Degraded => "warn",
         Status::Unknown | Status::Down => "fail",
     }
-}
-
-/// Returns milliseconds, to the microsecond.
-fn millis(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
 fn timestamp(time: SystemTime) -> String {

@@ -6,7 +6,7 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Kind {
+pub enum WorkKind {
     /// A request and its response.
     Request,
     /// A request that is answered with server-sent events, which goes on until one side leaves.
@@ -19,7 +19,7 @@ pub enum Kind {
     Task,
 }
 
-impl Kind {
+impl WorkKind {
     pub(crate) const ALL: [Self; 4] = [Self::Request, Self::Stream, Self::Upgrade, Self::Task];
 
     /// Returns the kind in snake case.
@@ -34,7 +34,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for WorkKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

@@ -1,7 +1,7 @@
 use http::StatusCode;
 use tower_ops_observe::{Class, GrpcCode, Outcome, Phase};
 
-use crate::record::kind::Kind;
+use crate::record::kind::WorkKind;
 
 /// Every outcome of tracked work, in the order of its definition: those of an exchange, and that of
 /// a task which was dropped.
@@ -18,7 +18,7 @@ pub(crate) const OUTCOMES: [Outcome; Outcome::ALL.len() + 1] = {
 /// How far a piece of work has got. It is stored as one word, so a reader sees every step whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
-    pub(crate) kind: Kind,
+    pub(crate) kind: WorkKind,
     pub(crate) phase: Phase,
     pub(crate) status: Option<StatusCode>,
     pub(crate) end: Option<End>,
@@ -41,7 +41,7 @@ const CLASS: u32 = 17;
 const GRPC: u32 = 20;
 
 impl Progress {
-    pub(crate) const fn new(kind: Kind) -> Self {
+    pub(crate) const fn new(kind: WorkKind) -> Self {
         Self {
             kind,
             phase: Phase::Head,
@@ -68,7 +68,7 @@ impl Progress {
         #[expect(clippy::cast_possible_truncation, reason = "it has ten bits")]
         let status = part(STATUS, OUTCOME - STATUS) as u16;
         Self {
-            kind: Kind::ALL[part(0, PHASE)],
+            kind: WorkKind::ALL[part(0, PHASE)],
             phase: if part(PHASE, 1) == 1 {
                 Phase::Body
             } else {
@@ -106,7 +106,7 @@ mod tests {
                 })
             })
         };
-        for kind in Kind::ALL {
+        for kind in WorkKind::ALL {
             for phase in [Phase::Head, Phase::Body] {
                 for status in statuses {
                     for end in std::iter::once(None).chain(ends()) {

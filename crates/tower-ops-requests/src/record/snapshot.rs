@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use tower_ops_observe::{Class, GrpcCode, KnownMethod, Outcome, Phase, Route};
 
 use crate::record::Record;
-use crate::record::kind::Kind;
+use crate::record::kind::WorkKind;
 use crate::record::metadata::Metadata;
 
 /// One piece of work at one moment: in flight, or ended.
@@ -20,7 +20,7 @@ pub struct RequestSnapshot {
     /// Its id, which no other work of this process has.
     pub id: u64,
     /// The kind of work.
-    pub kind: Kind,
+    pub kind: WorkKind,
     /// The id of the tracked work in which it began.
     pub parent: Option<u64>,
     /// **From the client**, where an inbound id is accepted. At most 128 bytes.
@@ -49,7 +49,7 @@ pub struct RequestSnapshot {
     #[serde(serialize_with = "phase")]
     pub phase: Phase,
     /// The time since its start; for what ended, until its end.
-    #[serde(rename = "age_ms", serialize_with = "whole_millis")]
+    #[serde(rename = "age_ms", serialize_with = "millis")]
     pub age: Duration,
     /// The time to the response's head.
     #[serde(rename = "time_to_head_ms", serialize_with = "millis")]
@@ -90,7 +90,7 @@ impl RequestSnapshot {
         let ago = |at: u64| Duration::from_nanos(now.saturating_sub(at));
         let progress = record.progress();
         let duration = progress.end.and_then(|_| record.duration());
-        let is_task = progress.kind == Kind::Task;
+        let is_task = progress.kind == WorkKind::Task;
         let (route, name) = match record.route() {
             Some(name) if is_task => (None, Some(name.as_str().to_owned())),
             route => (route.cloned(), None),
@@ -214,16 +214,13 @@ fn metadata<S: Serializer>(metadata: &Metadata, serializer: S) -> Result<S::Ok, 
     serializer.collect_map(metadata.iter())
 }
 
-fn whole_millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// Milliseconds, to the microsecond.
-pub(crate) fn millis<S: Serializer>(
-    duration: &Option<Duration>,
+/// Of a duration, or of one that may be missing.
+pub(crate) fn millis<D: Copy + Into<Option<Duration>>, S: Serializer>(
+    duration: &D,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    #[expect(clippy::cast_precision_loss, reason = "285 years are exact")]
-    let millis = duration.map(|duration| duration.as_micros() as f64 / 1_000.0);
-    millis.serialize(serializer)
+    let duration: Option<Duration> = (*duration).into();
+    duration
+        .map(tower_ops_core::http::millis)
+        .serialize(serializer)
 }

@@ -11,7 +11,7 @@ use tower_ops_core::shards;
 use crate::history::reservoir::Reservoir;
 use crate::history::ring::{FreeList, HistoryClock, Ring};
 use crate::record::Record;
-use crate::record::kind::Kind;
+use crate::record::kind::WorkKind;
 use crate::registry::Registry;
 use crate::stats::routes::RouteTable;
 use crate::stats::shard_stats::ShardStats;
@@ -46,7 +46,7 @@ pub struct RequestTrackerBuilder {
     history: bool,
     max_routes: usize,
     slow_after: Option<Duration>,
-    exempt: Vec<Kind>,
+    exempt: Vec<WorkKind>,
     extension: bool,
     peer: Option<fn(&Extensions) -> Option<SocketAddr>>,
     recorder: RecorderHandle,
@@ -59,7 +59,7 @@ impl RequestTrackerBuilder {
             history: true,
             max_routes: DEFAULT_MAX_ROUTES,
             slow_after: Some(DEFAULT_SLOW_AFTER),
-            exempt: vec![Kind::Stream],
+            exempt: vec![WorkKind::Stream],
             extension: false,
             peer: None,
             recorder: RecorderHandle::default(),
@@ -108,7 +108,7 @@ impl RequestTrackerBuilder {
     /// takes its whole timeout. Use `exempt([])` if your handlers end their streams when a shutdown
     /// begins.
     #[must_use]
-    pub fn exempt(mut self, kinds: impl IntoIterator<Item = Kind>) -> Self {
+    pub fn exempt(mut self, kinds: impl IntoIterator<Item = WorkKind>) -> Self {
         self.exempt = kinds.into_iter().collect();
         self
     }
@@ -176,7 +176,7 @@ impl RequestTrackerBuilder {
     ///
     /// If the configuration is invalid; the error has every problem.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        ConfigError::check("the request tracker", self.problems())
+        ConfigError::from_problems("the request tracker", self.problems())
     }
 
     /// Builds the tracker.

@@ -10,7 +10,7 @@ use tower_ops_observe::{
 };
 
 use crate::handle::RequestHandle;
-use crate::record::kind::Kind;
+use crate::record::kind::WorkKind;
 use crate::record::metadata::bounded_display;
 use crate::record::progress::{End, Progress};
 use crate::record::{Record, nanos};
@@ -65,7 +65,7 @@ impl Observe for RequestTracker {
         }
         let parent = current::with(|parent| parent.and_then(|parent| NonZeroU64::new(parent.id)));
         let registry = &self.inner.registry;
-        let (record, slot) = registry.begin(Kind::Request, facts.started(), |record| {
+        let (record, slot) = registry.begin(WorkKind::Request, facts.started(), |record| {
             record.method = Some(facts.method());
             record.parent = parent;
             record.peer = facts.peer();
@@ -83,7 +83,7 @@ impl Observe for RequestTracker {
         RequestExchange {
             record: Some(record),
             slot,
-            progress: Progress::new(Kind::Request),
+            progress: Progress::new(WorkKind::Request),
         }
     }
 
@@ -102,10 +102,10 @@ impl Observe for RequestTracker {
         progress.status = Some(response.status());
         // One of a known size is over at once.
         if facts.response_size().is_none() && is_event_stream(response.headers()) {
-            progress.kind = Kind::Stream;
+            progress.kind = WorkKind::Stream;
             self.inner
                 .registry
-                .change_kind(&exchange.slot, Kind::Stream);
+                .change_kind(&exchange.slot, WorkKind::Stream);
         }
         record.set_progress(*progress);
     }
@@ -135,7 +135,7 @@ impl Observe for RequestTracker {
             grpc: ending.grpc_status(),
         };
         if ending.outcome() == Outcome::Upgraded {
-            progress.kind = Kind::Upgrade;
+            progress.kind = WorkKind::Upgrade;
         }
         if let Some(error) = ending.error() {
             record.extra_or_new().error = Some(bounded_display(&error));

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 use tower_ops_core::recorder::{Description, RecorderHandle};
 use tower_ops_observe::KnownMethod;
 
-use crate::record::kind::Kind;
+use crate::record::kind::WorkKind;
 use crate::record::snapshot::RequestSnapshot;
 use crate::record::{Record, nanos};
 use crate::tracker::{Inner, RequestTracker};
@@ -66,7 +66,7 @@ impl Inner {
 
 fn is_request(record: &Record) -> bool {
     let progress = record.progress();
-    progress.kind == Kind::Request && progress.end.is_none()
+    progress.kind == WorkKind::Request && progress.end.is_none()
 }
 
 /// Looks the counter up each time: a slow request is rare, and a counter that was kept from before

@@ -168,7 +168,8 @@ pub(crate) fn lying(random: &mut Random) -> String {
             "\"application\":\"shop\",\"application\":\"shop\"",
         ),
         ("\"created\":", "\"other\":"),
-    ][random.below(16)];
+        ("\"created\":\"2026", "\"created\":\"yesterday"),
+    ][random.below(17)];
     envelope_with(COUNTERS, JOBS, |head| head.replacen(from, to, 1))
 }
 

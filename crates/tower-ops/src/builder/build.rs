@@ -178,7 +178,7 @@ impl OpsBuilder {
         problems
             .0
             .extend(mounts::overlaps(&self.admin, self.probe_aliases));
-        ConfigError::check("the service", problems.0)?;
+        ConfigError::from_problems("the service", problems.0)?;
         Ok(Parsed {
             // There is always one: without, there was a problem.
             ops_addr: ops_addr.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0))),

@@ -20,7 +20,8 @@ impl OpsBuilder {
     /// default: then nobody can close a connection. [`health`](Self::health) can let others see
     /// details of checks.
     ///
-    /// For tokens from elsewhere, and for reading, use [`tokens`](Self::tokens).
+    /// The token is a string, or a [`Secret`] from elsewhere. For reading use
+    /// [`tokens`](Self::tokens).
     ///
     /// # Examples
     ///
@@ -33,8 +34,8 @@ impl OpsBuilder {
     /// }
     /// ```
     #[must_use]
-    pub fn operations_token(self, token: impl AsRef<str>) -> Self {
-        self.tokens(|tokens| tokens.write(Secret::new(token)))
+    pub fn operations_token(self, token: impl Into<Secret>) -> Self {
+        self.tokens(|tokens| tokens.write(token))
     }
 
     /// Adds tokens for the operations endpoint, from strings, the environment or files. Once there

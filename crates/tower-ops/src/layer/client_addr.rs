@@ -47,18 +47,62 @@ impl ClientAddr {
 }
 
 #[cfg(feature = "axum")]
-#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
-impl<S: Send + Sync> axum::extract::FromRequestParts<S> for ClientAddr {
-    type Rejection = (http::StatusCode, &'static str);
+pub(crate) mod axum {
+    use std::convert::Infallible;
+    use std::error::Error;
+    use std::fmt;
 
-    async fn from_request_parts(
-        parts: &mut http::request::Parts,
-        _: &S,
-    ) -> Result<Self, Self::Rejection> {
-        parts.extensions.get().copied().ok_or((
-            http::StatusCode::INTERNAL_SERVER_ERROR,
-            "ClientAddr: the request passed no OpsLayer, trusted_proxies is not set, or the peer has no \
-             address",
-        ))
+    use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+    use axum::response::{IntoResponse, Response};
+    use http::StatusCode;
+    use http::request::Parts;
+
+    use super::ClientAddr;
+
+    /// Extracts the client's address.
+    ///
+    /// Without one the rejection is [`MissingClientAddr`].
+    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+    impl<S: Sync> FromRequestParts<S> for ClientAddr {
+        type Rejection = MissingClientAddr;
+
+        async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingClientAddr> {
+            let addr = parts.extensions.get().copied();
+            addr.ok_or(MissingClientAddr(()))
+        }
+    }
+
+    /// Extracts the client's address, or `None` where it is not known.
+    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+    impl<S: Sync> OptionalFromRequestParts<S> for ClientAddr {
+        type Rejection = Infallible;
+
+        async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
+            Ok(parts.extensions.get().copied())
+        }
+    }
+
+    /// Rejects a request to a handler that extracts [`ClientAddr`] where it is not known.
+    ///
+    /// Answers `500` with its text. The text names what may be missing.
+    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct MissingClientAddr(());
+
+    impl fmt::Display for MissingClientAddr {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(
+                "no client address: add ops.layer() around this route, and set trusted_proxies; a \
+                 peer on a Unix socket has no address",
+            )
+        }
+    }
+
+    impl Error for MissingClientAddr {}
+
+    impl IntoResponse for MissingClientAddr {
+        fn into_response(self) -> Response {
+            (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response()
+        }
     }
 }

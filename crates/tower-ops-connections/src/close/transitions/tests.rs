@@ -14,7 +14,7 @@ const GRACE: Duration = Duration::from_secs(2);
 fn connections(check_interval: Option<Duration>) -> Connections {
     let builder = Connections::builder()
         .first_byte_timeout(None)
-        .grace(GRACE)
+        .grace_timeout(GRACE)
         .check_interval(check_interval);
     builder.build().unwrap()
 }
