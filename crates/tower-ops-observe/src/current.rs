@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use http::HeaderValue;
 
 use crate::route::{Route, Routing};
+use crate::trace_ids::TraceIds;
 
 /// Who sent a request, on which connection, and its ids: the part of [`Facts`](crate::Facts) that
 /// handlers and inner layers can read while the request is being served.
@@ -31,7 +32,9 @@ use crate::route::{Route, Routing};
 #[derive(Clone, Debug, Default)]
 pub struct RequestFacts {
     pub(crate) request_id: Option<HeaderValue>,
-    pub(crate) trace_id: Option<u128>,
+    pub(crate) trace_ids: Option<TraceIds>,
+    /// Few have one.
+    pub(crate) trace_state: Option<Box<HeaderValue>>,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) connection: Option<u64>,
     pub(crate) secure: bool,
@@ -42,7 +45,8 @@ pub struct RequestFacts {
 impl RequestFacts {
     const NONE: Self = Self {
         request_id: None,
-        trace_id: None,
+        trace_ids: None,
+        trace_state: None,
         peer: None,
         connection: None,
         secure: false,
@@ -63,8 +67,17 @@ impl RequestFacts {
         with(|current| current.facts.request_id.clone()).flatten()
     }
 
-    pub(crate) fn clear_request_id(&mut self) {
+    /// Returns the trace ids of the exchange that is being served right now on this thread. Copies
+    /// nothing else.
+    #[must_use]
+    pub fn current_trace_ids() -> Option<TraceIds> {
+        with(|current| current.facts.trace_ids).flatten()
+    }
+
+    /// Drops what would keep buffers of a request alive.
+    pub(crate) fn clear_buffers(&mut self) {
         self.request_id = None;
+        self.trace_state = None;
     }
 
     /// Returns the request id, as it stands in the headers.
@@ -73,10 +86,16 @@ impl RequestFacts {
         self.request_id.as_ref()
     }
 
-    /// Returns the W3C trace id.
+    /// Returns the ids of the exchange's span.
     #[must_use]
-    pub const fn trace_id(&self) -> Option<u128> {
-        self.trace_id
+    pub const fn trace_ids(&self) -> Option<TraceIds> {
+        self.trace_ids
+    }
+
+    /// Returns the `tracestate` that goes on to who is called from here.
+    #[must_use]
+    pub fn trace_state(&self) -> Option<&HeaderValue> {
+        self.trace_state.as_deref()
     }
 
     /// Returns the address of the peer or, behind trusted proxies, of the client.

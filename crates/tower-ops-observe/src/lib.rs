@@ -97,6 +97,7 @@ mod pool;
 mod request;
 mod route;
 mod service;
+mod trace_ids;
 
 pub use self::body::ResponseBody;
 pub use self::catch_panic::{CatchPanic, CatchPanicFuture, CatchPanicLayer, CaughtPanic};
@@ -111,6 +112,7 @@ pub use self::observe::Observe;
 pub use self::path::original_path;
 pub use self::route::{Route, RouteHook, RouteHookService};
 pub use self::service::ObserveService;
+pub use self::trace_ids::{Hex, TraceIds};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -248,8 +248,7 @@ impl<O: Observe> Drop for Life<O> {
             }
             room.spare = state.facts.current.take();
             if let Some(spare) = &mut room.spare {
-                // It would keep a buffer alive.
-                spare.facts.clear_request_id();
+                spare.facts.clear_buffers();
             }
         }
         room.state = None;
