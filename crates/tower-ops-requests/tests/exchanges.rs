@@ -100,7 +100,8 @@ impl Observe for Teller {
 
     fn on_request<B>(&self, _: &mut Request<B>, facts: &mut Facts) {
         facts.set_request_id(HeaderValue::from_static("order-7"));
-        facts.set_trace_ids(TraceIds::new(0x4bf9_2f35, 0xf067, TraceIds::SAMPLED).unwrap());
+        let ids = TraceIds::new(0x4bf9_2f35, 0xf067, TraceIds::SAMPLED);
+        facts.set_trace_ids(ids.expect("not 0"));
         facts.set_peer(([192, 0, 2, 7], 4711).into());
         facts.set_connection(12);
         facts.set_route(Route::from_static("/users/{id}"));
