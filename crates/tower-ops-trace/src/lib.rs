@@ -38,9 +38,34 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod access;
+mod client;
+mod context;
+mod fields;
+mod ids;
+mod inbound;
+mod sampling;
 mod spans;
+mod status;
+#[cfg(feature = "tonic")]
+mod tonic;
+mod trace_state;
+mod tracer;
 
-pub use self::spans::{SpanExchange, Spans, TraceLayer};
+pub use self::access::{ACCESS_TARGET, AccessLog};
+pub use self::client::{
+    ClientSpanExchange, ClientSpans, ClientTraceLayer, RetryCount, RetryCountLayer,
+};
+pub use self::context::{TraceContext, parse_traceparent};
+pub use self::inbound::Inbound;
+pub use self::sampling::{InvalidRatio, Ratio, RouteRule, Sampling};
+pub use self::spans::{SPAN_TARGET, SpanExchange, Spans, TraceLayer};
+pub use self::status::{ErrorType, SpanName, SpanStatus};
+#[cfg(feature = "tonic")]
+pub use self::tonic::TraceInterceptor;
+pub use self::trace_state::TraceState;
+pub use self::tracer::{ExchangeTracer, SpanContext, SpanStart};
+pub use tower_ops_observe::TraceIds;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
