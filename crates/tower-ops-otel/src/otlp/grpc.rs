@@ -1,0 +1,118 @@
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes};
+use http::Uri;
+use http::uri::PathAndQuery;
+use tonic::client::Grpc;
+use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+use super::connect::Connector;
+use super::{Again, Failure};
+use crate::settings::OtlpSettings;
+
+/// OTLP over gRPC.
+#[derive(Debug)]
+pub(super) struct GrpcTransport {
+    client: Grpc<Channel>,
+    metadata: MetadataMap,
+}
+
+impl GrpcTransport {
+    /// Must be called on the runtime.
+    pub(super) fn new(settings: OtlpSettings, connector: Connector) -> Self {
+        // Where tonic has TLS of its own, by another crate's features, it would refuse `https`
+        // without it. The connector knows.
+        let endpoint = Endpoint::from(Uri::from_static("http://collector"))
+            .origin(settings.endpoint)
+            .connect_timeout(settings.timeout)
+            // While a call is open, so that a dead connection is not used for ever.
+            .http2_keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_timeout(Duration::from_secs(10));
+        let endpoint = endpoint
+            .clone()
+            .user_agent(super::USER_AGENT)
+            .unwrap_or(endpoint);
+        let mut client = Grpc::new(endpoint.connect_with_connector_lazy(connector));
+        if settings.gzip {
+            client = client
+                .send_compressed(CompressionEncoding::Gzip)
+                .accept_compressed(CompressionEncoding::Gzip);
+        }
+        Self {
+            client,
+            metadata: MetadataMap::from_headers(settings.headers),
+        }
+    }
+
+    pub(super) async fn send(&self, method: &'static str, body: Bytes) -> Result<Bytes, Failure> {
+        let mut client = self.client.clone();
+        client
+            .ready()
+            .await
+            .map_err(|error| Failure::transport(&error))?;
+        let mut request = Request::new(body);
+        *request.metadata_mut() = self.metadata.clone();
+        let answer = client
+            .unary(request, PathAndQuery::from_static(method), BytesCodec)
+            .await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|status| refused(&status))
+    }
+}
+
+fn refused(status: &Status) -> Failure {
+    let mut failure = Failure::transport(status);
+    failure.again = match status.code() {
+        Code::Cancelled
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unavailable
+        | Code::DataLoss => Again::After(Duration::ZERO),
+        // Of an exhausted resource too: it may only be tried again where the details say so.
+        _ => Again::Never,
+    };
+    failure
+}
+
+/// Messages that are encoded already: once, however often they are sent.
+#[derive(Clone, Copy, Debug)]
+struct BytesCodec;
+
+impl Codec for BytesCodec {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for BytesCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, buf: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buf.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for BytesCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buf.copy_to_bytes(buf.remaining())))
+    }
+}
