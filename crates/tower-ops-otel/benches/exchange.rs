@@ -95,7 +95,7 @@ fn run(scenario: &str, count: usize) -> f64 {
     let flag = match scenario.trim_end_matches("_subscribed") {
         "bare" | "sampled" => Some("1"),
         "unsampled" => Some("0"),
-        "ratio" => None,
+        "bare_root" | "ratio" => None,
         other => panic!("unknown scenario {other}"),
     };
     if scenario.starts_with("bare") {

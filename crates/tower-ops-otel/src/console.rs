@@ -81,3 +81,47 @@ pub(crate) fn metrics(request: &ExportMetricsServiceRequest, lines: &mut String)
         let _ = writeln!(lines, "metric {:?} {:?}", metric.name, metric.data);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use opentelemetry::trace::{SpanContext, SpanKind};
+    use opentelemetry::{InstrumentationScope, KeyValue};
+    use opentelemetry_sdk::trace::{SpanEvents, SpanLinks};
+    use tower_ops_observe::TraceIds;
+
+    use super::*;
+    use crate::span_context::to_otel;
+
+    #[test]
+    fn a_span_is_one_line_whatever_is_in_it() {
+        let ids = TraceIds::new(0xab, 0xcd, 1).unwrap();
+        let context: SpanContext = to_otel(ids, false, None);
+        let hostile = "\u{1b}[31m\nspan";
+        let span_data = SpanData {
+            parent_span_id: SpanId::from(0xef),
+            span_context: context,
+            parent_span_is_remote: false,
+            span_kind: SpanKind::Server,
+            name: hostile.into(),
+            start_time: SystemTime::UNIX_EPOCH,
+            end_time: SystemTime::UNIX_EPOCH + Duration::from_millis(3),
+            attributes: vec![KeyValue::new(hostile, hostile)],
+            dropped_attributes_count: 0,
+            events: SpanEvents::default(),
+            links: SpanLinks::default(),
+            status: Status::error(hostile),
+            instrumentation_scope: InstrumentationScope::builder("test").build(),
+        };
+        let mut line = String::new();
+        span(&span_data, &mut line);
+        let quoted = r#""\u{1b}[31m\nspan""#;
+        let wanted = format!(
+            "span {quoted} kind=Server duration=3ms \
+             trace_id=000000000000000000000000000000ab span_id=00000000000000cd \
+             parent_id=00000000000000ef status=error {quoted} {quoted}={quoted}\n"
+        );
+        assert_eq!(line, wanted);
+    }
+}

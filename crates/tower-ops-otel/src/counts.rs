@@ -78,7 +78,8 @@ impl ExportCounts {
 pub(crate) struct Counts {
     exported: AtomicU64,
     dropped: [AtomicU64; DropReason::ALL.len()],
-    published: OnceLock<Published>,
+    /// Where they are published: at the start, and later. Both may be the same place.
+    published: [OnceLock<Published>; 2],
 }
 
 #[derive(Debug)]
@@ -90,7 +91,7 @@ struct Published {
 impl Counts {
     pub(crate) fn exported(&self, by: u64) {
         let total = self.exported.fetch_add(by, Ordering::Relaxed) + by;
-        if let Some(published) = self.published.get() {
+        for published in self.published.iter().filter_map(OnceLock::get) {
             // Sets what is the greater: whoever comes late does not set it back.
             published.exported.absolute(total);
         }
@@ -98,7 +99,7 @@ impl Counts {
 
     pub(crate) fn dropped(&self, reason: DropReason, by: u64) {
         let total = self.dropped[reason as usize].fetch_add(by, Ordering::Relaxed) + by;
-        if let Some(published) = self.published.get() {
+        for published in self.published.iter().filter_map(OnceLock::get) {
             published.dropped[reason as usize].absolute(total);
         }
     }
@@ -113,9 +114,19 @@ impl Counts {
         }
     }
 
-    /// Publishes the counts as the metrics of spans; the first recorder keeps them.
-    pub(crate) fn publish(&self, recorder: &RecorderHandle) {
-        self.published.get_or_init(|| {
+    /// Publishes the counts as the metrics of spans, when the telemetry starts.
+    pub(crate) fn publish_at_start(&self, recorder: &RecorderHandle) {
+        self.publish(0, recorder);
+    }
+
+    /// Publishes the counts as the metrics of spans, for a recorder that comes later. The first one
+    /// keeps them.
+    pub(crate) fn publish_later(&self, recorder: &RecorderHandle) {
+        self.publish(1, recorder);
+    }
+
+    fn publish(&self, place: usize, recorder: &RecorderHandle) {
+        self.published[place].get_or_init(|| {
             recorder.describe(&[
                 Description::counter(EXPORTED, "Spans that were exported"),
                 Description::counter(DROPPED, "Spans that were made and not exported, by reason"),

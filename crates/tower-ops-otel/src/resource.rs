@@ -1,5 +1,6 @@
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 
 use crate::settings::Settings;
@@ -28,9 +29,6 @@ impl Described {
     /// What comes later wins.
     pub(crate) fn resource(self, settings: &Settings) -> Resource {
         let mut attributes = vec![
-            ("telemetry.sdk.name".to_owned(), "opentelemetry".to_owned()),
-            ("telemetry.sdk.language".to_owned(), "rust".to_owned()),
-            ("telemetry.sdk.version".to_owned(), SDK_VERSION.to_owned()),
             (
                 "service.instance.id".to_owned(),
                 self.instance.unwrap_or_else(random_instance),
@@ -49,14 +47,13 @@ impl Described {
             attributes.push(("service.name".to_owned(), service.clone()));
         }
         let attributes = attributes.into_iter();
+        // Those of the SDK itself; all others read the environment, which is read already.
         Resource::builder_empty()
+            .with_detector(Box::new(TelemetryResourceDetector))
             .with_attributes(attributes.map(|(key, value)| KeyValue::new(key, value)))
             .build()
     }
 }
-
-/// Of opentelemetry_sdk, which does not export it. A test compares it with the lock file.
-const SDK_VERSION: &str = "0.33.1";
 
 /// A random UUID of version 4.
 fn random_instance() -> String {

@@ -192,7 +192,7 @@ impl Telemetry {
         if start.globals {
             shared.set_globals();
         }
-        shared.spans.publish(&start.recorder);
+        shared.spans.publish_at_start(&start.recorder);
         let guard = Guard {
             shared: Arc::new(shared),
             closing,
@@ -251,9 +251,10 @@ impl Telemetry {
         self.guard.shared.logs.snapshot()
     }
 
-    /// Publishes the counts of spans there, if they are not published yet.
+    /// Publishes the counts of spans there too, with all that was counted before: for a recorder
+    /// that was not there at the start. The first call only.
     pub fn publish(&self, recorder: &RecorderHandle) {
-        self.guard.shared.spans.publish(recorder);
+        self.guard.shared.spans.publish_later(recorder);
     }
 
     /// Returns OpenTelemetry's provider of tracers, if spans are exported.

@@ -1,12 +1,14 @@
 //! The span of an exchange, straight through the SDK.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, Request, Version};
 use opentelemetry::trace::{Link, SpanBuilder, SpanKind, Status, TraceContextExt, Tracer};
 use opentelemetry::{Context, Key, KeyValue, StringValue};
-use tower_ops_observe::{Ending, Facts, RequestFacts, Route, Side, original_path};
+use tower_ops_observe::{Ending, Facts, KnownMethod, RequestFacts, Route, Side, original_path};
 use tower_ops_trace::{
     ErrorType, ExchangeTracer, SpanContext, SpanName, SpanStart, SpanStatus, TraceContext,
 };
@@ -203,7 +205,7 @@ impl ExchangeTracer for SpanTracer {
         let rpc = facts.is_grpc();
         let is_server = facts.side() == Side::Server;
         if is_server {
-            span.update_name(SpanName::incoming(facts).to_string());
+            span.update_name(name(facts));
         }
         let route = facts
             .route()
@@ -232,6 +234,46 @@ impl ExchangeTracer for SpanTracer {
     }
 }
 
+/// As [`SpanName::incoming`], without the formatter where the route is known.
+fn name(facts: &Facts) -> String {
+    match facts.route().filter(|route| **route != Route::OTHER) {
+        Some(route) if facts.is_grpc() => route.as_str().to_owned(),
+        Some(route) if facts.method() != KnownMethod::Other => {
+            [facts.method().as_str(), " ", route.as_str()].concat()
+        }
+        _ => SpanName::incoming(facts).to_string(),
+    }
+}
+
+/// An address as text. A connection has many requests, so this thread has most likely just written
+/// it: to format one costs as much as three attributes.
+fn address(ip: IpAddr) -> Arc<str> {
+    const PLACES: usize = 16;
+    type Written = [Option<(IpAddr, Arc<str>)>; PLACES];
+    thread_local! {
+        static WRITTEN: RefCell<Written> = const { RefCell::new([const { None }; PLACES]) };
+    }
+    let last = match ip {
+        IpAddr::V4(ip) => ip.octets()[3],
+        IpAddr::V6(ip) => ip.octets()[15],
+    };
+    let find = |written: &RefCell<Written>| {
+        let place = &mut written.borrow_mut()[usize::from(last) % PLACES];
+        match place {
+            Some((known, text)) if *known == ip => Arc::clone(text),
+            _ => {
+                let text = Arc::<str>::from(ip.to_string());
+                *place = Some((ip, Arc::clone(&text)));
+                text
+            }
+        }
+    };
+    // An error means that the thread is ending.
+    WRITTEN
+        .try_with(find)
+        .unwrap_or_else(|_| ip.to_string().into())
+}
+
 fn error_type(kind: &ErrorType) -> StringValue {
     match kind {
         ErrorType::Grpc(code) => code.as_str().into(),
@@ -248,7 +290,7 @@ fn incoming<B>(request: &Request<B>, facts: &Facts, attributes: &mut Vec<KeyValu
     }
     attributes.extend(version(facts));
     if let Some(peer) = facts.peer() {
-        attributes.push(KeyValue::new("client.address", peer.ip().to_string()));
+        attributes.push(KeyValue::new("client.address", address(peer.ip())));
     }
 }
 
@@ -305,4 +347,20 @@ fn version(facts: &Facts) -> Option<KeyValue> {
         Key::from_static_str("network.protocol.version"),
         version,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_the_same_however_often_it_is_written() {
+        // The first two have the same place.
+        let addresses = ["192.0.2.1", "198.51.100.17", "2001:db8::1"];
+        for _ in 0..3 {
+            for text in addresses {
+                assert_eq!(&*address(text.parse().unwrap()), text);
+            }
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Made is exported and dropped, whatever the collector does.
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use tower_ops_core::recorder::RecorderHandle;
 
 use super::*;
 
@@ -119,12 +120,14 @@ async fn spans_that_end_during_the_shutdown_are_counted() {
 async fn the_counts_are_metrics_from_the_start() {
     let recorder = DebuggingRecorder::new();
     let snapshots = recorder.snapshotter();
+    let late = DebuggingRecorder::new();
+    let late_snapshots = late.snapshotter();
     let collector = collector(Protocol::HttpProtobuf, Behaviour::Reject(1)).await;
     let telemetry = builder(Protocol::HttpProtobuf, &collector.url())
         .recorder(Arc::new(recorder))
         .start()
         .unwrap();
-    let series = || {
+    let series = |snapshots: &metrics_util::debugging::Snapshotter| {
         let mut series: Vec<_> = snapshots
             .snapshot()
             .into_vec()
@@ -154,8 +157,52 @@ async fn the_counts_are_metrics_from_the_start() {
             ("tower_ops_spans_exported_total ".to_owned(), exported),
         ]
     };
-    assert_eq!(series(), all(0, 0));
+    assert_eq!(series(&snapshots), all(0, 0));
     make_spans(&telemetry, 5);
     telemetry.shutdown().await;
-    assert_eq!(series(), all(4, 1));
+    assert_eq!(series(&snapshots), all(4, 1));
+    let late = RecorderHandle::new(Some(Arc::new(late)));
+    telemetry.publish(&late);
+    telemetry.publish(&late);
+    assert_eq!(series(&late_snapshots), all(4, 1));
+}
+
+/// No exchange waits for a collector: each is over at its first poll, and the time that all of them
+/// take is of the same kind, whatever the collector does. The bound is generous: to wait would cost
+/// seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn exchanges_do_not_wait_for_a_collector() {
+    use tower::{Layer, Service};
+    let mut times = Vec::new();
+    for behaviour in [
+        Behaviour::Take,
+        Behaviour::Hang,
+        Behaviour::Fail,
+        Behaviour::Slow(Duration::from_secs(1)),
+    ] {
+        let collector = collector(Protocol::Grpc, behaviour).await;
+        let telemetry = builder(Protocol::Grpc, &collector.url())
+            .shutdown_timeout(Duration::from_millis(100))
+            .start()
+            .unwrap();
+        let echo = tower::service_fn(|_: http::Request<String>| {
+            std::future::ready(Ok::<_, std::convert::Infallible>(http::Response::new(
+                String::new(),
+            )))
+        });
+        let spans = tower_ops_trace::Spans::new().with_tracer(telemetry.tracer());
+        let mut service = spans.into_layer().layer(echo);
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let begun = Instant::now();
+        for _ in 0..5_000 {
+            let mut exchange = std::pin::pin!(service.call(http::Request::new(String::new())));
+            assert!(exchange.as_mut().poll(&mut cx).is_ready());
+        }
+        times.push(begun.elapsed());
+        telemetry.shutdown().await;
+        let counts = telemetry.span_counts();
+        assert_eq!(counts.exported + counts.dropped(), 5_000, "{behaviour:?}");
+    }
+    let up = times[0].max(Duration::from_millis(20));
+    assert!(times.iter().all(|time| *time < up * 20), "{times:?}");
 }
