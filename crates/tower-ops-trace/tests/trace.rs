@@ -319,7 +319,7 @@ impl ExchangeTracer for Log {
         step()
     }
 
-    fn end(&self, _: TraceIds, ending: &Ending<'_>, facts: &Facts, status: SpanStatus) {
+    fn end(&self, _: &mut TraceIds, ending: &Ending<'_>, facts: &Facts, status: SpanStatus) {
         let name = SpanName::incoming(facts);
         let outcome = ending.outcome();
         let error = status.error_type();
@@ -378,7 +378,7 @@ impl ExchangeTracer for Within {
         assert_eq!(start.parent().map(TraceIds::span_id), Some(8));
     }
 
-    fn end(&self, (): (), _: &Ending<'_>, _: &Facts, _: SpanStatus) {}
+    fn end(&self, (): &mut (), _: &Ending<'_>, _: &Facts, _: SpanStatus) {}
 }
 
 #[tokio::test]
