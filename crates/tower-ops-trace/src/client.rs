@@ -310,48 +310,40 @@ impl<T: ExchangeTracer> Observe for ClientSpans<T> {
         let mut traced = self.tracer.begin(&start, request, facts);
         let is_wanted =
             LevelFilter::current() >= LevelFilter::INFO && (ids.is_sampled() || !self.sampled_only);
-        let span = if is_wanted {
+        let mut span = None;
+        if is_wanted {
             let open = || self.open(request, facts, &start);
-            self.tracer.open(&mut traced, open)
-        } else {
-            Span::none()
-        };
-        self.send_ids(request, facts);
-        ClientSpanExchange {
-            span,
-            traced: Some(traced),
+            let opened = self.tracer.open(&mut traced, open);
+            span = (!opened.is_disabled()).then_some(opened);
         }
+        self.send_ids(request, facts);
+        ClientSpanExchange { span, traced }
     }
 
     fn on_end(&self, exchange: &mut Self::Exchange, ending: &Ending<'_>, facts: &Facts) {
-        let span = std::mem::replace(&mut exchange.span, Span::none());
-        if let Some(traced) = exchange.traced.take() {
-            let status = SpanStatus::of(ending, facts);
-            if !span.is_disabled() {
-                self.record(&span, ending, status);
-            }
-            self.tracer.end(traced, ending, facts, status);
+        let status = SpanStatus::of(ending, facts);
+        if let Some(span) = &exchange.span {
+            self.record(span, ending, status);
+        }
+        self.tracer.end(&mut exchange.traced, ending, facts, status);
+        if exchange.span.is_some() {
+            exchange.span = None;
         }
     }
 
     #[inline]
     fn in_scope<R>(&self, exchange: &mut Self::Exchange, step: impl FnOnce() -> R) -> R {
         let ClientSpanExchange { span, traced } = exchange;
-        let entered = (!span.is_none()).then(|| span.enter());
-        let result = match traced {
-            Some(traced) => self.tracer.in_scope(traced, step),
-            None => step(),
-        };
-        drop(entered);
-        result
+        let _entered = span.as_ref().map(Span::enter);
+        self.tracer.in_scope(traced, step)
     }
 }
 
 /// One exchange's part of [`ClientSpans`].
 pub struct ClientSpanExchange<X = ()> {
-    span: Span,
-    /// `Some` until the end.
-    traced: Option<X>,
+    /// `Some` until the end, if somebody wants it.
+    span: Option<Span>,
+    traced: X,
 }
 
 impl<X> fmt::Debug for ClientSpanExchange<X> {

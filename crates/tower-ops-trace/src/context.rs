@@ -55,12 +55,19 @@ impl TraceContext {
     /// Costs a look-up where there is none, and does not allocate where there is one `tracestate`
     /// at most.
     #[must_use]
+    #[inline]
     pub fn extract(headers: &HeaderMap) -> Option<Self> {
-        let mut values = headers.get_all(&TRACEPARENT).iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
+        let value = find(headers)?;
+        Self::read(value, headers)
+    }
+
+    /// Apart, so that requests without a context do not pay for the room of one.
+    #[inline(never)]
+    fn read(parent: &HeaderValue, headers: &HeaderMap) -> Option<Self> {
+        if headers.get_all(&TRACEPARENT).iter().nth(1).is_some() {
             return None;
-        };
-        let ids = parse_traceparent(value.as_bytes())?;
+        }
+        let ids = parse_traceparent(parent.as_bytes())?;
         let state = TraceState::extract(headers);
         Some(Self { ids, state })
     }
@@ -95,6 +102,16 @@ impl TraceContext {
     pub const fn state(&self) -> Option<&TraceState> {
         self.state.as_ref()
     }
+}
+
+/// Looks through a few headers, which costs less than to hash the name.
+#[inline]
+fn find(headers: &HeaderMap) -> Option<&HeaderValue> {
+    const FEW: usize = 16;
+    if headers.keys_len() > FEW || headers.keys().any(|name| *name == TRACEPARENT) {
+        return headers.get(&TRACEPARENT);
+    }
+    None
 }
 
 pub(crate) fn inject(ids: TraceIds, state: Option<&HeaderValue>, headers: &mut HeaderMap) {

@@ -35,7 +35,8 @@ pub(crate) fn span() -> u64 {
 fn with<R>(draw: impl FnOnce(&mut [u64; 4]) -> R) -> R {
     STATE.with(|cell| {
         let mut state = cell.get();
-        if state == [0; 4] {
+        // The seed has a bit set there.
+        if state[0] == 0 && state == [0; 4] {
             state = seed();
         }
         let result = draw(&mut state);

@@ -152,9 +152,6 @@ impl RouteRules {
     /// By the route or, where a router has not found it yet, by the path: a template without
     /// parameters is its own path, and so is a gRPC method.
     pub(crate) fn of_request<B>(&self, facts: &Facts, request: &Request<B>) -> Option<RouteRule> {
-        if self.is_empty() {
-            return None;
-        }
         match facts.route() {
             Some(route) if !facts.is_grpc() => self.get(route.as_str()),
             _ => self.get(original_path(request)),
@@ -245,27 +242,35 @@ impl Sampling {
         self
     }
 
-    #[inline]
-    pub(crate) fn decide<B>(
+    /// Of a trace that begins here.
+    #[inline(always)]
+    pub(crate) fn decide_new<B>(
         &self,
         trace_id: u128,
-        caller: Option<TraceIds>,
         facts: &Facts,
         request: &Request<B>,
     ) -> bool {
-        if let Some(rule) = self.routes.of_request(facts, request) {
+        if self.routes.is_empty() {
+            return self.ratio.takes(trace_id);
+        }
+        let rule = self.routes.of_request(facts, request);
+        rule.unwrap_or(RouteRule::Ratio(self.ratio)).takes(trace_id)
+    }
+
+    /// Of the trace of a caller.
+    pub(crate) fn decide<B>(&self, caller: TraceIds, facts: &Facts, request: &Request<B>) -> bool {
+        let trace_id = caller.trace_id();
+        if !self.routes.is_empty()
+            && let Some(rule) = self.routes.of_request(facts, request)
+        {
             return rule.takes(trace_id);
         }
-        let caller = caller.filter(|_| !self.ignores_caller);
         let own = self.ratio.takes(trace_id);
-        let Some(caller) = caller else { return own };
-        let is_forced = caller.is_sampled() && !own;
-        caller.is_sampled()
-            && (!is_forced
-                || self
-                    .forced
-                    .as_ref()
-                    .is_none_or(|it| it.take(facts.started())))
+        if self.ignores_caller || !caller.is_sampled() {
+            return self.ignores_caller && own;
+        }
+        let limit = self.forced.as_ref().filter(|_| !own);
+        limit.is_none_or(|limit| limit.take(facts.started()))
     }
 }
 

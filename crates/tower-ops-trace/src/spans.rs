@@ -258,14 +258,7 @@ impl<T> Spans<T> {
         )
     }
 
-    fn record(
-        &self,
-        span: &Span,
-        shown: Option<&Route>,
-        ending: &Ending<'_>,
-        facts: &Facts,
-        status: SpanStatus,
-    ) {
+    fn record(&self, span: &Span, shown: Option<&Route>, ending: &Ending<'_>, facts: &Facts) {
         static FIELDS: EndFields<9> = EndFields::new([
             "http.route",
             "rpc.system.name",
@@ -281,6 +274,7 @@ impl<T> Spans<T> {
         let changed = facts.route().filter(|route| shown != Some(*route));
         let route = changed.map(Route::as_str);
         let name = self.otel_fields && route.is_some();
+        let status = SpanStatus::of(ending, facts);
         let error_type = status.error_type();
         FIELDS.record(
             span,
@@ -309,34 +303,88 @@ fn is_health(path: &str) -> bool {
     path.starts_with("/grpc.health.v1.Health/")
 }
 
-/// What the parent of a new span is.
-struct Parent {
-    ids: Option<TraceIds>,
+/// Where a span stands.
+struct Origin {
+    ids: TraceIds,
+    parent: Option<TraceIds>,
     is_remote: bool,
     /// Whether an observer like this one stands around, and watches the same request.
     is_same_request: bool,
 }
 
-impl Parent {
+impl Origin {
     #[inline]
-    fn find(inbound: Option<&TraceContext>, is_trusted: bool, facts: &Facts) -> Self {
+    fn start<'a>(&self, link: Option<&'a TraceContext>, facts: &'a Facts) -> SpanStart<'a> {
+        SpanStart {
+            ids: self.ids,
+            parent: self.parent,
+            is_remote: self.is_remote,
+            link,
+            state: facts.trace_state(),
+            resend_count: 0,
+        }
+    }
+}
+
+impl<T> Spans<T> {
+    /// Goes on with the trace of the exchange around this one, or of the caller.
+    ///
+    /// What is left in `caller` is to be linked to. Apart, so that a trace that begins here does not
+    /// pay for it.
+    #[inline(never)]
+    fn follow<B>(
+        &self,
+        caller: &mut Option<TraceContext>,
+        is_probe: bool,
+        request: &Request<B>,
+        facts: &mut Facts,
+    ) -> Origin {
         let around = facts.trace_ids().filter(|_| facts.is_nested());
-        let around = around.filter(|ids| ids.span_id() != 0);
-        let came = inbound.map(TraceContext::ids);
-        match around {
-            Some(around) => Self {
-                ids: Some(around),
+        if let Some(around) = around.filter(|ids| ids.span_id() != 0) {
+            let came = caller.take().map(|caller| caller.ids());
+            return Origin {
+                ids: around.with_span_id(ids::span()),
+                parent: Some(around),
                 is_remote: false,
                 // A client within this process has put its own span into the headers.
                 is_same_request: came.is_none_or(|came| {
                     (came.trace_id(), came.span_id()) != (around.trace_id(), around.span_id())
                 }),
-            },
-            None => Self {
-                ids: came.filter(|_| is_trusted),
-                is_remote: true,
-                is_same_request: false,
-            },
+            };
+        }
+        let trusted = caller.take_if(|_| self.inbound.accepts(facts, request.headers()));
+        let state = trusted.as_ref().and_then(TraceContext::state);
+        facts.set_trace_state(state.map(|state| state.as_header_value().clone()));
+        let parent = trusted.map(|trusted| trusted.ids());
+        let Some(ids) = parent else {
+            return self.begin(is_probe, request, facts);
+        };
+        let is_sampled = if is_probe {
+            ids.is_sampled()
+        } else {
+            self.sampling.decide(ids, facts, request)
+        };
+        let flags = ids.flags() & !TraceIds::SAMPLED;
+        Origin {
+            ids: ids
+                .with_span_id(ids::span())
+                .with_flags(flags | u8::from(is_sampled)),
+            parent,
+            is_remote: true,
+            is_same_request: false,
+        }
+    }
+
+    /// Begins a trace.
+    #[inline(always)]
+    fn begin<B>(&self, is_probe: bool, request: &Request<B>, facts: &Facts) -> Origin {
+        let ids = ids::new_trace();
+        let is_sampled = !is_probe && self.sampling.decide_new(ids.trace_id(), facts, request);
+        Origin {
+            ids: ids.with_flags(ids.flags() | u8::from(is_sampled)),
+            parent: None,
+            is_remote: false,
+            is_same_request: false,
         }
     }
 }
@@ -344,109 +392,94 @@ impl Parent {
 impl<T: ExchangeTracer> Observe for Spans<T> {
     type Exchange = SpanExchange<T::Exchange>;
 
+    #[inline]
     fn on_request<B>(&self, request: &mut Request<B>, facts: &mut Facts) -> Self::Exchange {
-        let inbound = self.tracer.extract(request.headers());
-        let is_trusted = inbound.is_some() && self.inbound.accepts(facts, request.headers());
-        let parent = Parent::find(inbound.as_ref(), is_trusted, facts);
+        let mut caller = self.tracer.extract(request.headers());
         let is_probe = !self.probes && facts.is_grpc() && is_health(request.uri().path());
-
-        let ids = match parent.ids {
-            Some(parent) => parent.with_span_id(ids::span()),
-            None => ids::new_trace(),
+        let origin = if caller.is_none() && !facts.is_nested() {
+            self.begin(is_probe, request, facts)
+        } else {
+            self.follow(&mut caller, is_probe, request, facts)
         };
-        let is_sampled = match parent.ids {
-            Some(around) if !parent.is_remote => around.is_sampled(),
-            caller if is_probe => caller.is_some_and(TraceIds::is_sampled),
-            caller => self.sampling.decide(ids.trace_id(), caller, facts, request),
-        };
-        let flags = ids.flags() & !TraceIds::SAMPLED;
-        let ids = ids.with_flags(flags | u8::from(is_sampled));
-        facts.set_trace_ids(ids);
-        let (mut link, mut state) = (None, None);
-        if parent.is_remote {
-            match &inbound {
-                Some(caller) if is_trusted => state = caller.state(),
-                caller => link = caller.as_ref(),
-            }
-            facts.set_trace_state(state.map(|state| state.as_header_value().clone()));
-        }
-
-        let start = SpanStart {
-            ids,
-            parent: parent.ids,
-            is_remote: parent.is_remote && parent.ids.is_some(),
-            link,
-            state: facts.trace_state(),
-            resend_count: 0,
-        };
-        let mut traced = self.tracer.begin(&start, request, facts);
+        let link = caller.as_ref();
+        facts.set_trace_ids(origin.ids);
+        let mut traced = self
+            .tracer
+            .begin(&origin.start(link, facts), request, facts);
         // With nobody there to listen, even a disabled span costs hundreds of
         // instructions where tracing's `log` feature is on; axum turns it on.
-        let is_wanted =
-            LevelFilter::current() >= LevelFilter::INFO && (is_sampled || !self.sampled_only);
-        let span = if is_wanted {
-            let open = || self.open(request, facts, &start);
-            self.tracer.open(&mut traced, open)
-        } else {
-            Span::none()
-        };
-        let is_logged = !is_probe && !parent.is_same_request;
+        let mut open = None;
+        if LevelFilter::current() >= LevelFilter::INFO
+            && (origin.ids.is_sampled() || !self.sampled_only)
+        {
+            let start = origin.start(link, facts);
+            let make = || self.open(request, facts, &start);
+            let span = self.tracer.open(&mut traced, make);
+            open = OpenSpan::new(span, facts);
+        }
+        let is_logged = !is_probe && !origin.is_same_request;
         let access = self.access.as_ref().filter(|_| is_logged);
         SpanExchange {
-            route: if span.is_disabled() {
-                None
-            } else {
-                shown(facts).cloned()
-            },
-            span,
-            traced: Some(traced),
+            open,
+            traced,
             logged: access.map(|log| log.begin(request)),
         }
     }
 
+    #[inline]
     fn on_end(&self, exchange: &mut Self::Exchange, ending: &Ending<'_>, facts: &Facts) {
-        let span = std::mem::replace(&mut exchange.span, Span::none());
-        if let Some(traced) = exchange.traced.take() {
-            let status = SpanStatus::of(ending, facts);
-            if !span.is_disabled() {
-                self.record(&span, exchange.route.as_ref(), ending, facts, status);
-            }
-            self.tracer.end(traced, ending, facts, status);
+        if let Some(OpenSpan { span, shown }) = &exchange.open {
+            self.record(span, shown.as_ref(), ending, facts);
         }
+        // Found anew, and not at all for a tracer that does not look at it.
+        let status = SpanStatus::of(ending, facts);
+        self.tracer.end(&mut exchange.traced, ending, facts, status);
         if let (Some(log), Some(request)) = (&self.access, &exchange.logged) {
             log.end(request, ending, facts);
         }
         // The span closes when its last handle goes: tasks that the handler
         // spawned may hold it longer, this exchange does not.
+        if exchange.open.is_some() {
+            exchange.open = None;
+        }
     }
 
     #[inline]
     fn in_scope<R>(&self, exchange: &mut Self::Exchange, step: impl FnOnce() -> R) -> R {
-        let SpanExchange { span, traced, .. } = exchange;
-        let entered = (!span.is_none()).then(|| span.enter());
-        let result = match traced {
-            Some(traced) => self.tracer.in_scope(traced, step),
-            None => step(),
-        };
-        drop(entered);
-        result
+        let SpanExchange { open, traced, .. } = exchange;
+        let _entered = open.as_ref().map(|open| open.span.enter());
+        self.tracer.in_scope(traced, step)
     }
 }
 
 /// One exchange's part of [`Spans`].
 pub struct SpanExchange<X = ()> {
-    span: Span,
-    /// The route that the span shows, if there is a span.
-    route: Option<Route>,
-    /// `Some` until the end.
-    traced: Option<X>,
+    /// `Some` until the end, if somebody wants the span.
+    open: Option<OpenSpan>,
+    traced: X,
     logged: Option<LoggedRequest>,
 }
 
 impl<X> fmt::Debug for SpanExchange<X> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SpanExchange")
-            .field("span", &self.span)
+            .field("open", &self.open)
             .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct OpenSpan {
+    span: Span,
+    /// The route that it shows.
+    shown: Option<Route>,
+}
+
+impl OpenSpan {
+    fn new(span: Span, facts: &Facts) -> Option<Self> {
+        (!span.is_disabled()).then(|| Self {
+            span,
+            shown: shown(facts).cloned(),
+        })
     }
 }

@@ -28,6 +28,7 @@ pub struct SpanStatus {
 impl SpanStatus {
     /// Finds the status of an exchange that ended.
     #[must_use]
+    #[inline]
     pub fn of(ending: &Ending<'_>, facts: &Facts) -> Self {
         let is_client = facts.side() == Side::Client;
         match ending.outcome() {

@@ -51,7 +51,7 @@ use crate::status::SpanStatus;
 ///         println!("begin {} of {:?}", start.ids(), start.parent());
 ///     }
 ///
-///     fn end(&self, (): (), _: &Ending<'_>, facts: &Facts, status: SpanStatus) {
+///     fn end(&self, (): &mut (), _: &Ending<'_>, facts: &Facts, status: SpanStatus) {
 ///         println!("end {}: {:?}", SpanName::incoming(facts), status.error_type());
 ///     }
 /// }
@@ -106,8 +106,15 @@ pub trait ExchangeTracer {
         step()
     }
 
-    /// Ends the span. The facts have the route by now.
-    fn end(&self, exchange: Self::Exchange, ending: &Ending<'_>, facts: &Facts, status: SpanStatus);
+    /// Ends the span. The facts have the route by now. What the service leaves behind may be dropped
+    /// in a scope after that.
+    fn end(
+        &self,
+        exchange: &mut Self::Exchange,
+        ending: &Ending<'_>,
+        facts: &Facts,
+        status: SpanStatus,
+    );
 }
 
 /// Exports nothing.
@@ -118,7 +125,7 @@ impl ExchangeTracer for () {
     fn begin<B>(&self, _: &SpanStart<'_>, _: &Request<B>, _: &Facts) {}
 
     #[inline(always)]
-    fn end(&self, (): (), _: &Ending<'_>, _: &Facts, _: SpanStatus) {}
+    fn end(&self, (): &mut (), _: &Ending<'_>, _: &Facts, _: SpanStatus) {}
 }
 
 impl<T: ExchangeTracer> ExchangeTracer for Option<T> {
@@ -174,7 +181,7 @@ impl<T: ExchangeTracer> ExchangeTracer for Option<T> {
     #[inline]
     fn end(
         &self,
-        exchange: Self::Exchange,
+        exchange: &mut Self::Exchange,
         ending: &Ending<'_>,
         facts: &Facts,
         status: SpanStatus,
@@ -226,7 +233,7 @@ impl<T: ExchangeTracer> ExchangeTracer for Arc<T> {
     #[inline]
     fn end(
         &self,
-        exchange: Self::Exchange,
+        exchange: &mut Self::Exchange,
         ending: &Ending<'_>,
         facts: &Facts,
         status: SpanStatus,

@@ -26,7 +26,7 @@ pub(crate) struct Recorded {
     events: Vec<EventRecord>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct EventRecord {
     pub(crate) target: &'static str,
     pub(crate) level: Level,
@@ -144,7 +144,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Re
         let span = cx.event_span(event);
         let number = span.map(|span| span.extensions().get::<Number>().unwrap().0);
         let at = fields.iter().position(|(name, _)| *name == "message");
-        let (_, message) = fields.remove(at.unwrap());
+        let message = at.map_or_else(String::new, |at| fields.remove(at).1);
         let event = EventRecord {
             target: event.metadata().target(),
             level: *event.metadata().level(),
