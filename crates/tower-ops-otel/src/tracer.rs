@@ -197,7 +197,13 @@ impl ExchangeTracer for SpanTracer {
         step()
     }
 
-    fn end(&self, exchange: ExchangeSpan, ending: &Ending<'_>, facts: &Facts, status: SpanStatus) {
+    fn end(
+        &self,
+        exchange: &mut ExchangeSpan,
+        ending: &Ending<'_>,
+        facts: &Facts,
+        status: SpanStatus,
+    ) {
         if !exchange.is_recorded {
             return;
         }
