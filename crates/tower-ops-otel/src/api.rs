@@ -116,7 +116,7 @@ pub fn add_span_attributes(attributes: impl IntoIterator<Item = KeyValue>) {
 /// let error = "seven".parse::<u64>().unwrap_err();
 /// tower_ops_otel::record_exception(&error);
 /// ```
-pub fn record_exception<E: Error>(error: &E) {
+pub fn record_exception<E: Error + ?Sized>(error: &E) {
     let mut chain = String::new();
     let mut source = error.source();
     while let Some(cause) = source {

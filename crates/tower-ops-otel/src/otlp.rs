@@ -147,12 +147,15 @@ impl OtlpClient {
     /// # Cancel safety
     ///
     /// Dropped, the collector has the batch or not.
-    pub(crate) async fn export<E: Export>(&self, request: &E) -> Result<Taken, ExportError> {
+    pub(crate) async fn export<E: Export>(&mut self, request: &E) -> Result<Taken, ExportError> {
         let body = Bytes::from(request.encode_to_vec());
         let deadline = Instant::now() + self.timeout;
         let mut last = None;
         let sent = self.send_until::<E>(&body, &mut last);
         let Ok(sent) = timeout_at(deadline, sent).await else {
+            if let Transport::Grpc(grpc) = &mut self.transport {
+                grpc.reconnect();
+            }
             let text = last.map_or_else(
                 || format!("no answer within {:?}", self.timeout),
                 |last| format!("no success within {:?}, at last: {last}", self.timeout),

@@ -188,7 +188,7 @@ async fn export_metrics(
             console::metrics(&request, &mut lines);
             console::write(&lines);
         }
-        let result = match &exporter.otlp {
+        let result = match &mut exporter.otlp {
             Some(client) => client.export(&request).await,
             None => Ok(Taken::default()),
         };
@@ -233,7 +233,7 @@ impl Exporter {
             entries.iter().for_each(|entry| entry.print(&mut lines));
             console::write(&lines);
         }
-        let result = match &self.otlp {
+        let result = match &mut self.otlp {
             Some(client) => client.export(&T::request(entries, resource, limits)).await,
             None => Ok(Taken::default()),
         };

@@ -5,19 +5,29 @@
 #[path = "otlp/collector.rs"]
 mod collector;
 
+use std::time::Duration;
+
 use http::HeaderMap;
+use tokio::sync::Mutex;
 use tower_ops_otel::opentelemetry::trace::FutureExt;
 use tower_ops_otel::{
     Protocol, Telemetry, add_span_attributes, create_span, extract_context, in_span,
     inject_context, opentelemetry::KeyValue,
 };
 
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+
 use self::collector::{Behaviour, Collector, text};
+
+/// One after the other: they have the globals in common.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn functions_work_in_the_current_span() {
+    let _alone = ALONE.lock().await;
     let collector = Collector::http(Behaviour::Take).await;
     let telemetry = Telemetry::builder("orders", "1")
         .environment_variables([("OTEL_PROPAGATORS", "tracecontext")])
@@ -40,7 +50,7 @@ async fn functions_work_in_the_current_span() {
         .with_context(extract_context(&message))
         .await;
     let dropped = in_span("dropped", std::future::pending::<()>());
-    tokio::time::timeout(std::time::Duration::from_millis(5), dropped)
+    tokio::time::timeout(Duration::from_millis(5), dropped)
         .await
         .unwrap_err();
     telemetry.shutdown().await;
@@ -60,4 +70,54 @@ async fn functions_work_in_the_current_span() {
     // The random flag goes on as it came.
     assert_eq!((&sent[..36], &sent[52..]), (&PARENT[..36], &PARENT[52..]));
     assert!(span("dropped").parent_span_id.is_empty());
+}
+
+/// hyper, h2 and tonic trace and log all that they do, and so does a failing export: if that were
+/// exported, there would be no end.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_is_not_exported_itself() {
+    let _alone = ALONE.lock().await;
+    let collector = Collector::grpc(Behaviour::Unavailable).await;
+    let telemetry = Telemetry::builder("orders", "1")
+        .environment_variables([
+            ("OTEL_BSP_SCHEDULE_DELAY", "10"),
+            ("OTEL_BLRP_SCHEDULE_DELAY", "10"),
+            ("OTEL_LOG_LEVEL", "trace"),
+        ])
+        .protocol(Protocol::Grpc)
+        .endpoint(collector.url())
+        .logs()
+        .start()
+        .unwrap();
+    let subscriber = tracing_subscriber::registry().with(telemetry.layer_up_to(LevelFilter::TRACE));
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    // The collector is in this process, and what it traces is exported as it should be: so the
+    // thread of the exports is looked at alone.
+    tracing::info_span!("mine").in_scope(|| tracing::info!("mine"));
+    while collector.received().attempts < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    collector.set(Behaviour::Take);
+    while telemetry.span_counts().exported == 0 || telemetry.log_counts().exported == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    telemetry.shutdown().await;
+
+    let received = collector.received();
+    assert!(received.spans().iter().any(|span| span.name == "mine"));
+    let scopes = received
+        .logs
+        .iter()
+        .flat_map(|request| &request.resource_logs);
+    let scopes = scopes.flat_map(|of| &of.scope_logs);
+    let names: Vec<_> = scopes
+        .map(|of| of.scope.as_ref().unwrap().name.as_str())
+        .collect();
+    assert!(names.contains(&"globals"), "{names:?}");
+    // What only the exporting side logs.
+    for name in &names {
+        assert!(!name.starts_with("tower_ops_otel"), "{names:?}");
+        assert!(!name.starts_with("hyper_util::client"), "{names:?}");
+        assert!(!name.starts_with("h2::client"), "{names:?}");
+    }
 }

@@ -4,12 +4,14 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
@@ -19,6 +21,8 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tower_service::Service;
 
 use crate::settings::{OtlpSettings, Protocol, TlsFiles};
+
+const PER_ADDRESS: Duration = Duration::from_secs(3);
 
 /// Connects to the collector, with TLS where the endpoint says `https`.
 #[derive(Clone)]
@@ -67,8 +71,21 @@ impl Connector {
         })
     }
 
+    /// Tries one address after the other; one that does not answer must not take all the time.
+    async fn connect_tcp(&self) -> io::Result<TcpStream> {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+        for addr in lookup_host((self.host.as_str(), self.port)).await? {
+            match timeout(PER_ADDRESS, TcpStream::connect(addr)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = error,
+                Err(elapsed) => last = elapsed.into(),
+            }
+        }
+        Err(last)
+    }
+
     async fn connect(self) -> io::Result<CollectorStream> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        let stream = self.connect_tcp().await?;
         stream.set_nodelay(true)?;
         Ok(match self.tls {
             Some((tls, name)) => {

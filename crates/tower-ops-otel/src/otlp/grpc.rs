@@ -17,7 +17,10 @@ use crate::settings::OtlpSettings;
 #[derive(Debug)]
 pub(super) struct GrpcTransport {
     client: Grpc<Channel>,
+    endpoint: Endpoint,
+    connector: Connector,
     metadata: MetadataMap,
+    gzip: bool,
 }
 
 impl GrpcTransport {
@@ -27,24 +30,25 @@ impl GrpcTransport {
         // without it. The connector knows.
         let endpoint = Endpoint::from(Uri::from_static("http://collector"))
             .origin(settings.endpoint)
-            .connect_timeout(settings.timeout)
-            // While a call is open, so that a dead connection is not used for ever.
-            .http2_keep_alive_interval(Duration::from_secs(20))
-            .keep_alive_timeout(Duration::from_secs(10));
+            .connect_timeout(settings.timeout);
         let endpoint = endpoint
             .clone()
             .user_agent(super::USER_AGENT)
             .unwrap_or(endpoint);
-        let mut client = Grpc::new(endpoint.connect_with_connector_lazy(connector));
-        if settings.gzip {
-            client = client
-                .send_compressed(CompressionEncoding::Gzip)
-                .accept_compressed(CompressionEncoding::Gzip);
-        }
+        let gzip = settings.gzip;
         Self {
-            client,
+            client: client(&endpoint, connector.clone(), gzip),
+            endpoint,
+            connector,
             metadata: MetadataMap::from_headers(settings.headers),
+            gzip,
         }
+    }
+
+    /// Connects anew for the next call: one that had no answer may have been on a connection whose
+    /// other end is gone without a word. HTTP/1 closes such a connection by itself.
+    pub(super) fn reconnect(&mut self) {
+        self.client = client(&self.endpoint, self.connector.clone(), self.gzip);
     }
 
     pub(super) async fn send(&self, method: &'static str, body: Bytes) -> Result<Bytes, Failure> {
@@ -61,6 +65,17 @@ impl GrpcTransport {
         answer
             .map(tonic::Response::into_inner)
             .map_err(|status| refused(&status))
+    }
+}
+
+fn client(endpoint: &Endpoint, connector: Connector, gzip: bool) -> Grpc<Channel> {
+    let client = Grpc::new(endpoint.connect_with_connector_lazy(connector));
+    if gzip {
+        client
+            .send_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Gzip)
+    } else {
+        client
     }
 }
 

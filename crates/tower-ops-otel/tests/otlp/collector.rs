@@ -207,6 +207,18 @@ impl Collector {
         collector
     }
 
+    /// The other end of the first connection is gone without a word.
+    pub(crate) async fn grpc_after_silence() -> Self {
+        let (collector, listener) = Self::bind(Behaviour::Take).await;
+        let router = collector.router();
+        tokio::spawn(async move {
+            let _silent = listener.accept().await.unwrap();
+            let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+            router.serve_with_incoming(incoming).await
+        });
+        collector
+    }
+
     pub(crate) async fn grpcs(tls: tokio_rustls::TlsAcceptor) -> Self {
         use tokio_stream::StreamExt;
         let (collector, listener) = Self::bind(Behaviour::Take).await;

@@ -206,3 +206,22 @@ async fn exchanges_do_not_wait_for_a_collector() {
     let up = times[0].max(Duration::from_millis(20));
     assert!(times.iter().all(|time| *time < up * 20), "{times:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_connection_is_not_used_for_ever() {
+    let collector = Collector::grpc_after_silence().await;
+    let telemetry = builder(Protocol::Grpc, &collector.url())
+        .set("OTEL_EXPORTER_OTLP_TIMEOUT", "300")
+        .set("OTEL_BSP_SCHEDULE_DELAY", "10")
+        .start()
+        .unwrap();
+    make_spans(&telemetry, 3);
+    while telemetry.span_counts().dropped_by(DropReason::Timeout) < 3 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // On a slow machine an attempt on the new connection may be too late as well.
+    while telemetry.span_counts().exported == 0 {
+        make_spans(&telemetry, 1);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
