@@ -3,6 +3,8 @@
 pub(crate) mod metered;
 pub(crate) mod request_body;
 pub(crate) mod service;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::sync::Arc;
 

@@ -290,6 +290,19 @@ impl Record {
         self.exchanges.load(Ordering::Relaxed)
     }
 
+    /// Counts an exchange, and returns its number.
+    #[inline]
+    pub(crate) fn count_exchange(&self, http1: bool) -> u64 {
+        if !http1 {
+            // On HTTP/2 each stream has a task of its own.
+            return self.exchanges.fetch_add(1, Ordering::Relaxed) + 1;
+        }
+        // One at a time: no read-modify-write is needed.
+        let number = self.exchanges() + 1;
+        self.exchanges.store(number, Ordering::Relaxed);
+        number
+    }
+
     pub(crate) fn idle_since(&self) -> Duration {
         from_micros(self.idle_since.load(Ordering::Relaxed))
     }

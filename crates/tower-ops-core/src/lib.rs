@@ -6,6 +6,7 @@
 //! | [`config`] | [`ConfigError`](config::ConfigError), every problem of a configuration at once, and [`StartError`](config::StartError), why something could not be started | |
 //! | [`panic`](mod@panic) | calls whose panic is an error, and the text of a panic | |
 //! | [`sync`] | a lock that a panic does not poison | |
+//! | [`shards`] | parts that threads write, one for every few threads | |
 //! | [`file`](mod@file) | replacing a file as a whole | |
 #![cfg_attr(
     feature = "http",
@@ -36,6 +37,7 @@ pub mod recorder;
 #[cfg(feature = "secret")]
 #[cfg_attr(docsrs, doc(cfg(feature = "secret")))]
 pub mod secret;
+pub mod shards;
 pub mod sync;
 
 #[cfg(all(doctest, feature = "http"))]

@@ -16,7 +16,7 @@ use crate::grpc::{GrpcCode, GrpcProtocol};
 /// An exchange whose response has the mark ends as
 /// [`Panicked`](crate::Outcome::Panicked). [`CatchPanicLayer`] sets it. Any other
 /// layer that catches panics must set it itself: from outside, its answer cannot be
-/// told from a `500` that a handler chose.
+/// distinguished from a `500` that a handler chose.
 ///
 /// # Examples
 ///

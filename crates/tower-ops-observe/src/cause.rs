@@ -4,14 +4,29 @@ use std::io;
 
 type Boxed = Box<dyn Error + Send + Sync>;
 
-/// The error behind a value of any type, where the type is one of those that
-/// services use. A bound on the error would be simpler, but would keep the layer
-/// off services whose error is none.
-pub(crate) fn as_error(value: &dyn Any) -> Option<&(dyn Error + 'static)> {
+/// Returns the error behind a value of any type, where the type is one that services and tasks often
+/// use: boxed errors, `std::io::Error`, the timeouts of tokio and tower, and with the feature `axum`
+/// axum's error.
+///
+/// For code that takes any error type. A bound on the type would be simpler, but there are services
+/// whose error is none, and tasks whose error is a text.
+///
+/// ```
+/// use tower_ops_observe::{as_error, is_timeout};
+///
+/// let error = std::io::Error::from(std::io::ErrorKind::TimedOut);
+/// assert!(as_error(&error).is_some_and(is_timeout));
+/// assert!(as_error(&"a text").is_none());
+/// ```
+#[must_use]
+pub fn as_error(value: &dyn Any) -> Option<&(dyn Error + 'static)> {
     if let Some(boxed) = value.downcast_ref::<Boxed>() {
         return Some(&**boxed);
     }
     if let Some(boxed) = value.downcast_ref::<Box<dyn Error + Send>>() {
+        return Some(&**boxed);
+    }
+    if let Some(boxed) = value.downcast_ref::<Box<dyn Error>>() {
         return Some(&**boxed);
     }
     #[cfg(feature = "axum")]
@@ -77,7 +92,7 @@ fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
 
 /// An error and what caused it, from the outside in.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    // A chain of causes can be a ring only by mischief, but then it is endless.
+    // A faulty error can be its own cause, and then the chain has no end.
     const DEEPEST: usize = 32;
     std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| {
         let error: &'a (dyn Error + 'static) = *error;

@@ -74,10 +74,27 @@ impl RequestFacts {
         with(|current| current.facts.trace_ids).flatten()
     }
 
-    /// Drops what would keep buffers of a request alive.
-    pub(crate) fn clear_buffers(&mut self) {
+    /// Takes those of the exchange around, if there is one. Returns whether there is.
+    pub(crate) fn begin_as_current(&mut self) -> bool {
+        let around = with(|current| {
+            // A scope without an exchange may have set a request id.
+            if current.facts.are_some {
+                self.clone_from(&current.facts);
+            }
+            current.facts.are_some
+        });
+        around.unwrap_or(false)
+    }
+
+    /// Back to [`NONE`].
+    pub(crate) fn clear(&mut self) {
         self.request_id = None;
+        self.trace_ids = None;
         self.trace_state = None;
+        self.peer = None;
+        self.connection = None;
+        self.secure = false;
+        self.are_some = false;
     }
 
     /// Returns the request id, as it stands in the headers.
@@ -273,7 +290,7 @@ mod axum {
 
     /// Extracts the facts that the layer around the route knows.
     ///
-    /// Without a layer it answers `500` and says what is missing.
+    /// Without a layer the rejection is a `500` whose text names what is missing.
     #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     impl<S: Sync> FromRequestParts<S> for RequestFacts {
         type Rejection = (StatusCode, &'static str);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::grpc::GrpcCode;
 
-/// How an exchange ended. Every exchange has exactly one outcome.
+/// How an exchange, or other tracked work, ended. Each has exactly one outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -34,10 +34,14 @@ pub enum Outcome {
     /// The connection was handed over: `101 Switching Protocols`, or a
     /// successful `CONNECT`.
     Upgraded,
+    /// Work that is no exchange, and so has neither head nor body, was dropped. Never the outcome
+    /// of an exchange.
+    Cancelled,
 }
 
 impl Outcome {
-    /// Every outcome, in the order of the definition.
+    /// Every outcome of an exchange, in the order of the definition: all but
+    /// [`Cancelled`](Self::Cancelled), which is the last.
     pub const ALL: [Self; 8] = [
         Self::Completed,
         Self::Failed,
@@ -61,16 +65,20 @@ impl Outcome {
             Self::CancelledDuringBody => "cancelled_during_body",
             Self::Panicked => "panicked",
             Self::Upgraded => "upgraded",
+            Self::Cancelled => "cancelled",
         }
     }
 
-    /// Whether the exchange was dropped before its end.
+    /// Whether it was dropped before its end.
     #[must_use]
     pub const fn is_cancelled(self) -> bool {
-        matches!(self, Self::CancelledBeforeHead | Self::CancelledDuringBody)
+        matches!(
+            self,
+            Self::CancelledBeforeHead | Self::CancelledDuringBody | Self::Cancelled
+        )
     }
 
-    /// Folds the outcome, and what a completed response said, to five classes.
+    /// Returns the class of an outcome, with the status of a response that completed.
     ///
     /// A gRPC status goes before the HTTP status, which is `200` for nearly
     /// every gRPC response.
@@ -79,7 +87,9 @@ impl Outcome {
         match self {
             Self::Failed | Self::BodyFailed | Self::Panicked => Class::ServerError,
             Self::TimedOut => Class::Timeout,
-            Self::CancelledBeforeHead | Self::CancelledDuringBody => Class::Cancelled,
+            Self::CancelledBeforeHead | Self::CancelledDuringBody | Self::Cancelled => {
+                Class::Cancelled
+            }
             Self::Upgraded => Class::Success,
             Self::Completed => match (grpc, status) {
                 (Some(code), _) => code.class(),

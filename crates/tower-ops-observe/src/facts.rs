@@ -125,30 +125,51 @@ pub(crate) enum Rpc {
     No,
     /// A method that this service is known to have.
     Known(Route),
-    /// The request says that it is gRPC; the response will tell whether anybody
-    /// registered the method.
+    /// The request claims to be gRPC; the response will show whether the method is
+    /// registered.
     Claimed(Option<Arc<str>>),
     /// A method that nobody registered.
     Other,
 }
 
 impl Facts {
-    /// `spare` is a box that can be used again.
-    pub(crate) fn new<B>(side: Side, request: &Request<B>, spare: CurrentSlot) -> Self {
-        let mut current = spare.unwrap_or_default();
-        let nested = begin(&mut current.facts, side, request);
+    /// Those of no exchange yet.
+    pub(crate) fn unused() -> Self {
         Self {
             started: Instant::now(),
-            side,
-            method: KnownMethod::from(request.method()),
-            version: request.version(),
-            route: Route::of(request),
+            side: Side::Server,
+            method: KnownMethod::Other,
+            version: Version::HTTP_11,
+            route: None,
             rpc: Rpc::No,
             request: None,
             response_size: None,
-            nested,
-            current: Some(current),
+            nested: false,
+            current: None,
             request_id_replaced: false,
+        }
+    }
+
+    /// Begins an exchange, in the place of one that was [cleared](Self::clear).
+    pub(crate) fn begin<B>(&mut self, side: Side, request: &Request<B>) {
+        self.started = Instant::now();
+        self.side = side;
+        self.method = KnownMethod::from(request.method());
+        self.version = request.version();
+        self.route = Route::of(request);
+        self.response_size = None;
+        self.request_id_replaced = false;
+        let current = self.current.get_or_insert_default();
+        self.nested = begin(&mut current.facts, side, request);
+    }
+
+    /// Drops what must not live longer than the exchange. Keeps the box of what is current.
+    pub(crate) fn clear(&mut self) {
+        self.route = None;
+        self.rpc = Rpc::No;
+        self.request = None;
+        if let Some(current) = &mut self.current {
+            current.facts.clear();
         }
     }
 
@@ -187,7 +208,7 @@ impl Facts {
     /// [set](Self::set_scheme) it.
     ///
     /// Until then it is `https` only for a request that goes out to such a target,
-    /// and for HTTP/2 where the client says so in `:scheme`. An HTTP/1 request that
+    /// and for HTTP/2 where the client sent it in `:scheme`. An HTTP/1 request that
     /// came in counts as `http`: its target is the client's choice.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
@@ -203,7 +224,7 @@ impl Facts {
     }
 
     /// The route: a template, `package.Service/Method` for gRPC, or `None` if
-    /// no route matched or nothing has told it yet.
+    /// no route matched or none is known yet.
     #[must_use]
     pub const fn route(&self) -> Option<&Route> {
         match &self.rpc {
@@ -225,7 +246,7 @@ impl Facts {
     }
 
     /// Whether this is a gRPC call. Certain once there is a response head; until
-    /// then it is what the request says.
+    /// then it is what the request claims.
     #[must_use]
     pub const fn is_grpc(&self) -> bool {
         !matches!(self.rpc, Rpc::No)
@@ -339,7 +360,7 @@ impl Facts {
         }
     }
 
-    /// The socket address of the peer, if an observer told it.
+    /// The socket address of the peer, if an observer has set it.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.known().peer
@@ -367,9 +388,7 @@ impl Facts {
 ///
 /// Returns whether there is one around it.
 fn begin<B>(facts: &mut RequestFacts, side: Side, request: &Request<B>) -> bool {
-    let around = RequestFacts::current();
-    let nested = around.is_some();
-    *facts = around.unwrap_or_default();
+    let nested = facts.begin_as_current();
     if !nested || side == Side::Client {
         facts.peer = None;
         facts.connection = None;

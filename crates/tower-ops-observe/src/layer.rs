@@ -9,6 +9,7 @@ use crate::grpc::GrpcMethods;
 use crate::life::Watch;
 use crate::observe::Observe;
 use crate::service::ObserveService;
+use crate::shared::Shared;
 
 /// Lets an observer watch every exchange that passes.
 ///
@@ -44,7 +45,7 @@ use crate::service::ObserveService;
 /// # }
 /// ```
 pub struct ObserveLayer<O: Observe> {
-    watch: Arc<Watch<O>>,
+    watch: Shared<Watch<O>>,
 }
 
 impl<O: Observe> ObserveLayer<O> {
@@ -65,13 +66,13 @@ impl<O: Observe> ObserveLayer<O> {
     /// A method that is not named is learned when it first answers with success,
     /// with a stream, or with an error that only a method gives, such as
     /// `NOT_FOUND`. Until then its calls count for `_OTHER`, like those of
-    /// methods that nobody registered. At most 1,024 methods are told apart.
+    /// methods that are not registered. At most 1,024 methods have a name of their own.
     #[must_use]
     pub fn with_grpc_methods<M: AsRef<str>>(self, methods: impl IntoIterator<Item = M>) -> Self {
         for method in methods {
             let method = method.as_ref();
             let method = method.strip_prefix('/').unwrap_or(method);
-            self.watch.methods.learn(Arc::from(method));
+            self.watch.methods.learn(method);
         }
         self
     }
@@ -95,7 +96,7 @@ impl<O: Observe> ObserveLayer<O> {
         let (side, methods) = (self.watch.side, Arc::clone(&self.watch.methods));
         let ends_calls = self.watch.ends_calls.load(Ordering::Relaxed);
         let layer = ObserveLayer {
-            watch: Arc::new(Watch::new(make(&self.watch.observer), side, methods)),
+            watch: Shared::new(Watch::new(make(&self.watch.observer), side, methods)),
         };
         layer.watch.ends_calls.store(ends_calls, Ordering::Relaxed);
         layer
@@ -109,7 +110,7 @@ impl<O: Observe> ObserveLayer<O> {
 
     fn watching(observer: O, side: Side) -> Self {
         Self {
-            watch: Arc::new(Watch::new(observer, side, Arc::new(GrpcMethods::new()))),
+            watch: Shared::new(Watch::new(observer, side, Arc::new(GrpcMethods::new()))),
         }
     }
 }
@@ -118,14 +119,14 @@ impl<S, O: Observe> Layer<S> for ObserveLayer<O> {
     type Service = ObserveService<S, O>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ObserveService::new(inner, Arc::clone(&self.watch))
+        ObserveService::new(inner, self.watch.clone())
     }
 }
 
 impl<O: Observe> Clone for ObserveLayer<O> {
     fn clone(&self) -> Self {
         Self {
-            watch: Arc::clone(&self.watch),
+            watch: self.watch.clone(),
         }
     }
 }

@@ -54,7 +54,7 @@ impl ResponseLength {
 
     fn http1(exact: Option<u64>, declared: Declared, no_body: bool) -> Self {
         if no_body {
-            // Whatever the head declares, hyper leaves out what it must not say.
+            // hyper leaves out of the head what such a response must not declare.
             return Self {
                 no_body,
                 ..Self::default()
@@ -126,7 +126,7 @@ impl ResponseLength {
     }
 }
 
-/// What the header says.
+/// The value of `Content-Length`.
 #[derive(Clone, Copy)]
 enum Declared {
     Nothing,
@@ -170,7 +170,7 @@ fn digits(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Why a client cannot take a response that the service thinks is complete.
+/// Why a client takes a response for broken that is complete for the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Misfit {
     Shorter,

@@ -97,11 +97,13 @@ mod pool;
 mod request;
 mod route;
 mod service;
+mod shared;
+mod texts;
 mod trace_ids;
 
 pub use self::body::ResponseBody;
 pub use self::catch_panic::{CatchPanic, CatchPanicFuture, CatchPanicLayer, CaughtPanic};
-pub use self::cause::is_timeout;
+pub use self::cause::{as_error, is_timeout};
 pub use self::current::{RequestFacts, RequestIdScope};
 pub use self::ending::{Class, Ending, Outcome, Phase};
 pub use self::facts::{Facts, KnownMethod, Side};

@@ -1,21 +1,12 @@
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use tower_ops_core::shards::Shards;
 
 /// Boxes that are used again, so that the state of an exchange costs no
 /// allocation and can be moved as a pointer: it goes through a dozen moves on
 /// its way from the call into the body.
 ///
-/// Sharded by thread, and no thread ever waits for another: where a shard is
-/// taken, or empty, or full, the allocator serves.
-pub(crate) struct Pool<T> {
-    shards: [Shard<T>; SHARDS],
-}
-
-/// On a cache line of its own.
-#[repr(align(128))]
-struct Shard<T>(Mutex<Vec<Box<T>>>);
-
-const SHARDS: usize = 16;
+/// No thread ever waits for another: where a shard is taken, or empty, or full,
+/// the allocator serves.
+pub(crate) struct Pool<T>(Shards<Vec<Box<T>>>);
 
 /// What a shard keeps at most. More exchanges than this at once are no hot path:
 /// they wait for something.
@@ -23,32 +14,22 @@ const KEPT: usize = 64;
 
 impl<T> Pool<T> {
     pub(crate) fn new() -> Self {
-        Self {
-            shards: std::array::from_fn(|_| Shard(Mutex::new(Vec::new()))),
-        }
+        Self(Shards::new(Vec::new))
     }
 
+    #[inline]
     pub(crate) fn take(&self) -> Option<Box<T>> {
-        self.shard().try_lock().ok()?.pop()
+        self.0.try_lock(self.0.mine())?.pop()
     }
 
     /// What the box holds is kept alive with it.
+    #[inline]
     pub(crate) fn put(&self, used: Box<T>) {
-        if let Ok(mut boxes) = self.shard().try_lock()
+        if let Some(mut boxes) = self.0.try_lock(self.0.mine())
             && boxes.len() < KEPT
         {
             boxes.push(used);
         }
-    }
-
-    fn shard(&self) -> &Mutex<Vec<Box<T>>> {
-        thread_local! {
-            static SHARD: usize = {
-                static THREADS: AtomicUsize = AtomicUsize::new(0);
-                THREADS.fetch_add(1, Ordering::Relaxed) % SHARDS
-            };
-        }
-        &self.shards[SHARD.try_with(|shard| *shard).unwrap_or(0)].0
     }
 }
 
@@ -72,18 +53,14 @@ mod tests {
         for _ in 0..10 * KEPT {
             pool.put(Box::new(1));
         }
-        let kept: usize = pool
-            .shards
-            .iter()
-            .map(|shard| shard.0.lock().unwrap().len())
-            .sum();
+        let kept: usize = pool.0.lock_all().iter().map(|boxes| boxes.len()).sum();
         assert_eq!(kept, KEPT);
     }
 
     #[test]
     fn a_taken_shard_is_not_waited_for() {
         let pool = Pool::<u32>::new();
-        let held = pool.shard().lock().unwrap();
+        let held = pool.0.lock(pool.0.mine());
         pool.put(Box::new(1));
         assert!(pool.take().is_none());
         assert!(held.is_empty());

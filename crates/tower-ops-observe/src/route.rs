@@ -1,14 +1,16 @@
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use foldhash::fast::FixedState;
+use http::Request;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use http::Request;
-
 use crate::current::report;
 use crate::facts::Side;
+use crate::texts::Texts;
 
 /// The template of the route that matched, such as `/users/{id}`, or a gRPC
 /// method, such as `helloworld.Greeter/SayHello`. Never a raw path.
@@ -48,17 +50,56 @@ impl Route {
         }
     }
 
+    /// A route whose text is kept as long as the process runs, once for all that are equal, if
+    /// there is room: then a clone counts no references. All threads would write the count of a
+    /// text of the router's.
+    pub(crate) fn kept(template: &str) -> Self {
+        Self::find_kept(template).unwrap_or_else(|| Self(Template::Shared(template.into())))
+    }
+
+    #[inline]
+    fn find_kept(template: &str) -> Option<Self> {
+        thread_local! {
+            /// By the address of the router's text, which is quicker than a hash.
+            static RECENT: [Cell<&'static str>; RECENTS] =
+                const { [const { Cell::new("") }; RECENTS] };
+        }
+        let recent = (template.as_ptr().addr() >> 4) % RECENTS;
+        let known = RECENT.with(|known| known[recent].get());
+        if known == template {
+            return Some(Self::from_static(known));
+        }
+        let kept = Self::look_up_kept(template)?;
+        RECENT.with(|known| known[recent].set(kept));
+        Some(Self::from_static(kept))
+    }
+
+    fn look_up_kept(template: &str) -> Option<&'static str> {
+        static KEPT: Texts<Box<str>, FixedState> = Texts::new(MOST_KEPT, FixedState::with_seed(0));
+        let kept = KEPT.get(template).or_else(|| {
+            let fits = template.len() <= LONGEST_KEPT;
+            fits.then(|| KEPT.insert(template, |text| text.into()))
+                .flatten()
+        });
+        kept.map(|kept| &**kept)
+    }
+
     #[cfg(feature = "axum")]
     pub(crate) fn of<B>(request: &Request<B>) -> Option<Self> {
-        request
-            .extensions()
-            .get::<axum::extract::MatchedPath>()
-            .map(|path| Self(Template::Matched(path.clone())))
+        let path = request.extensions().get::<axum::extract::MatchedPath>()?;
+        let kept = Self::find_kept(path.as_str());
+        Some(kept.unwrap_or_else(|| Self(Template::Matched(path.clone()))))
     }
 
     #[cfg(not(feature = "axum"))]
     pub(crate) fn of<B>(_request: &Request<B>) -> Option<Self> {
         None
+    }
+}
+
+impl AsRef<str> for Route {
+    fn as_ref(&self) -> &str {
+        self.as_str()
     }
 }
 
@@ -88,7 +129,14 @@ impl fmt::Display for Route {
     }
 }
 
-/// In the extensions of a request whose exchange wants to hear of its route.
+/// How many templates are kept; more are shared with the router, which has them anyway. No client
+/// chooses one: they are those of routers, and of gRPC methods that answered.
+const MOST_KEPT: usize = 2_048;
+/// In bytes.
+const LONGEST_KEPT: usize = 512;
+const RECENTS: usize = 64;
+
+/// In the extensions of a request whose exchange does not know its route yet.
 ///
 /// Only with it does a hook report. The requests that a handler sends to another
 /// router of this process pass hooks too, and must not change the route of the
@@ -153,8 +201,8 @@ impl Routing {
 ///   an error page's or a batch's, changes nothing of the exchange around it:
 ///   before its own routing or after, at once with others, or on another task.
 ///
-/// The hook must run on the task that polls the exchange; behind a
-/// `tower::buffer` it is not heard.
+/// The hook must run on the task that polls the exchange. Behind a
+/// `tower::buffer` it reports to no exchange.
 ///
 /// ```
 /// # #[cfg(feature = "axum")] {
@@ -239,5 +287,43 @@ where
             }
         }
         self.inner.call(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_templates_are_kept_once_and_for_all_threads() {
+        let first = Route::kept("/kept/{id}");
+        let copies = [
+            Route::kept(&String::from("/kept/{id}")),
+            std::thread::spawn(|| Route::kept("/kept/{id}"))
+                .join()
+                .unwrap(),
+        ];
+        for copy in copies {
+            assert!(std::ptr::eq(first.as_str(), copy.as_str()));
+        }
+        assert_ne!(first, Route::kept("/kept/{other}"));
+    }
+
+    #[test]
+    fn another_text_at_the_address_of_one_before_is_another_route() {
+        let mut text = String::from("/first/{id}");
+        for template in ["/first/{id}", "/other/{id}", "/first/{id}"] {
+            text.clear();
+            text.push_str(template);
+            assert_eq!(Route::kept(&text).as_str(), template);
+        }
+    }
+
+    #[test]
+    fn a_template_that_is_too_long_to_be_kept_is_a_route_all_the_same() {
+        let long = "/x".repeat(LONGEST_KEPT);
+        let route = Route::kept(&long);
+        assert_eq!(route.as_str(), long);
+        assert!(!std::ptr::eq(route.as_str(), Route::kept(&long).as_str()));
     }
 }

@@ -1,5 +1,4 @@
 use std::fmt;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
@@ -10,15 +9,16 @@ use crate::body::ResponseBody;
 use crate::future::ResponseFuture;
 use crate::life::{Life, Watch};
 use crate::observe::Observe;
+use crate::shared::Shared;
 
 /// The service that an [`ObserveLayer`](crate::ObserveLayer) makes.
 pub struct ObserveService<S, O: Observe> {
     inner: S,
-    watch: Arc<Watch<O>>,
+    watch: Shared<Watch<O>>,
 }
 
 impl<S, O: Observe> ObserveService<S, O> {
-    pub(crate) const fn new(inner: S, watch: Arc<Watch<O>>) -> Self {
+    pub(crate) const fn new(inner: S, watch: Shared<Watch<O>>) -> Self {
         Self { inner, watch }
     }
 
@@ -59,7 +59,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let mut life = Life::begin(&self.watch, &mut request);
+        let mut life = Life::begin(self.watch.local(), &mut request);
         let inner = life.step(|| self.inner.call(request));
         ResponseFuture::new(inner, life)
     }
@@ -69,7 +69,7 @@ impl<S: Clone, O: Observe> Clone for ObserveService<S, O> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
-            watch: Arc::clone(&self.watch),
+            watch: self.watch.clone(),
         }
     }
 }

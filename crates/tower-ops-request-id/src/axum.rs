@@ -8,7 +8,7 @@ use crate::id::RequestId;
 
 /// Extracts the id that a [`RequestIdLayer`](crate::RequestIdLayer) assigned.
 ///
-/// Without the layer it answers `500` and says what is missing.
+/// Without the layer the rejection is a `500` whose text names what is missing.
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 impl<S: Sync> FromRequestParts<S> for RequestId {
     type Rejection = (StatusCode, &'static str);

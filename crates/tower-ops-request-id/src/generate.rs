@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use uuid::{Builder, Uuid, fmt::Hyphenated};
+use bytes::{Bytes, BytesMut};
 
 use crate::id::RequestId;
 
@@ -39,8 +39,8 @@ impl Generator {
     }
 
     /// UUIDs that begin with the time in milliseconds (RFC 9562, version 7), so
-    /// that they sort by it. Costs a clock read more. Tells the time of the
-    /// request to whoever sees the id.
+    /// that they sort by it. Costs a clock read more. The id reveals the time of the
+    /// request to everyone who sees it.
     #[must_use]
     pub const fn uuid_v7() -> Self {
         Self(Kind::V7)
@@ -56,19 +56,11 @@ impl Generator {
     /// A new id. An allocation and a system call for every 30th or so.
     #[must_use]
     pub fn generate(&self) -> RequestId {
-        let uuid = match &self.0 {
-            Kind::V4 => Builder::from_random_bytes(random()).into_uuid(),
-            Kind::V7 => {
-                let [.., a, b, c, d, e, f, g, h, i, j] = random();
-                let millis = SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
-                Builder::from_unix_timestamp_millis(millis, &[a, b, c, d, e, f, g, h, i, j])
-                    .into_uuid()
-            }
-            Kind::Own(generate) => return generate(),
-        };
-        from_uuid(uuid)
+        match &self.0 {
+            Kind::V4 => v4(),
+            Kind::V7 => v7(),
+            Kind::Own(generate) => generate(),
+        }
     }
 }
 
@@ -82,54 +74,96 @@ impl fmt::Debug for Generator {
     }
 }
 
-fn from_uuid(uuid: Uuid) -> RequestId {
-    RequestId::from_ascii(&hyphenated(uuid)).expect("a UUID's text is visible ASCII of 36 bytes")
+/// The length of a UUID's text.
+const LENGTH: usize = 36;
+/// How many ids are made at once. Asked for one by one, the system call for their randomness costs
+/// more than everything else that this crate does for a request.
+///
+/// They share one buffer. An id that lives long, with a stream, keeps the buffer alive; it is small
+/// enough for one stream each to do that.
+const AT_ONCE: usize = 28;
+
+thread_local! {
+    /// The texts of ids that are ready, one after the other.
+    static READY: RefCell<BytesMut> = RefCell::new(BytesMut::new());
 }
 
-/// The UUID's text, as `Hyphenated::encode_lower` writes it at twice the cost.
-fn hyphenated(uuid: Uuid) -> [u8; Hyphenated::LENGTH] {
-    const DIGITS: [[u8; 2]; 256] = {
-        let hex = b"0123456789abcdef";
-        let mut digits = [[0; 2]; 256];
-        let mut byte = 0;
-        while byte < 256 {
-            digits[byte] = [hex[byte >> 4], hex[byte & 15]];
-            byte += 1;
+fn v4() -> RequestId {
+    let ready = READY.try_with(|ready| {
+        let ready = &mut *ready.borrow_mut();
+        if ready.is_empty() {
+            make(ready).ok()?;
         }
-        digits
-    };
-    // Where each byte's digits go, with the hyphens between.
-    const AT: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
-    let mut text = [b'-'; Hyphenated::LENGTH];
-    for (byte, at) in uuid.as_bytes().iter().zip(AT) {
-        text[at..at + 2].copy_from_slice(&DIGITS[usize::from(*byte)]);
+        Some(ready.split_to(LENGTH).freeze())
+    });
+    let text = ready.ok().flatten();
+    RequestId::from_ascii(text.unwrap_or_else(|| {
+        let [digits] = hex([unique()]);
+        Bytes::copy_from_slice(&hyphenated(&digits))
+    }))
+    .expect("a UUID's text is visible ASCII of 36 bytes")
+}
+
+#[cold]
+fn make(ready: &mut BytesMut) -> Result<(), getrandom::Error> {
+    let mut random = [[0; 16]; AT_ONCE];
+    getrandom::fill(random.as_flattened_mut())?;
+    // The same buffer again, if no id of it is left.
+    ready.reserve(AT_ONCE * LENGTH);
+    for digits in hex(random) {
+        ready.extend_from_slice(&hyphenated(&digits));
     }
+    Ok(())
+}
+
+/// The hexadecimal digits, with the version and the variant of UUIDs of version 4.
+fn hex<const N: usize>(mut bytes: [[u8; 16]; N]) -> [[u8; 32]; N] {
+    for uuid in &mut bytes {
+        uuid[6] = uuid[6] & 0x0f | 0x40;
+        uuid[8] = uuid[8] & 0x3f | 0x80;
+    }
+    let mut digits = [[0; 32]; N];
+    let pairs = digits.as_flattened_mut().chunks_exact_mut(2);
+    for (pair, byte) in pairs.zip(bytes.as_flattened()) {
+        pair[0] = digit(byte >> 4);
+        pair[1] = digit(byte & 0xf);
+    }
+    digits
+}
+
+/// Without a table or a branch, so that many are done at once.
+const fn digit(value: u8) -> u8 {
+    const FROM_9_TO_A: u8 = b'a' - b'9' - 1;
+    b'0' + value + FROM_9_TO_A * (value > 9) as u8
+}
+
+fn hyphenated(digits: &[u8; 32]) -> [u8; LENGTH] {
+    let mut text = [b'-'; LENGTH];
+    text[..8].copy_from_slice(&digits[..8]);
+    text[9..13].copy_from_slice(&digits[8..12]);
+    text[14..18].copy_from_slice(&digits[12..16]);
+    text[19..23].copy_from_slice(&digits[16..20]);
+    text[24..].copy_from_slice(&digits[20..]);
     text
 }
 
-const POOL: usize = 512;
-
-thread_local! {
-    // One system call fills a pool for 32 ids: asked for one by one, the call
-    // costs more than everything else that this crate does for a request.
-    static RANDOM: RefCell<([u8; POOL], usize)> = const { RefCell::new(([0; POOL], POOL)) };
-}
-
-fn random() -> [u8; 16] {
-    RANDOM
-        .try_with(|pool| {
-            let (bytes, used) = &mut *pool.borrow_mut();
-            if *used == POOL {
-                getrandom::fill(bytes).ok()?;
-                *used = 0;
-            }
-            let id = bytes[*used..].first_chunk().copied();
-            *used += 16;
-            id
-        })
-        .ok()
-        .flatten()
-        .unwrap_or_else(unique)
+/// The time in milliseconds in the place of the first 48 random bits.
+fn v7() -> RequestId {
+    let millis = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
+    let mut time = [0; 16];
+    time[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+    let [digits] = hex([time]);
+    let mut text = *v4()
+        .as_str()
+        .as_bytes()
+        .first_chunk::<LENGTH>()
+        .expect("a UUID's text has 36 bytes");
+    text[..8].copy_from_slice(&digits[..8]);
+    text[9..13].copy_from_slice(&digits[8..12]);
+    text[14] = b'7';
+    RequestId::copy(&text).expect("a UUID's text is visible ASCII of 36 bytes")
 }
 
 /// For a system that has no randomness to give: ids that are unique at least in
@@ -148,6 +182,8 @@ fn unique() -> [u8; 16] {
 mod tests {
     use std::collections::HashSet;
 
+    use uuid::{Builder, Uuid};
+
     use super::*;
 
     #[test]
@@ -165,12 +201,21 @@ mod tests {
 
     #[test]
     fn the_text_is_what_uuid_writes() {
+        let mut bytes = [0; 16];
         for _ in 0..1_000 {
-            let uuid = Uuid::from_bytes(random());
-            let mut expected = [0; Hyphenated::LENGTH];
-            uuid.hyphenated().encode_lower(&mut expected);
-            assert_eq!(hyphenated(uuid), expected);
+            getrandom::fill(&mut bytes).unwrap();
+            let [digits] = hex([bytes]);
+            let expected = Builder::from_random_bytes(bytes).into_uuid().to_string();
+            assert_eq!(hyphenated(&digits), expected.as_bytes());
         }
+    }
+
+    #[test]
+    fn ids_of_version_7_begin_with_the_time() {
+        let id = Uuid::parse_str(v7().as_str()).unwrap();
+        let (seconds, _) = id.get_timestamp().unwrap().to_unix();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        assert!(now.as_secs() - seconds <= 60);
     }
 
     #[test]
@@ -180,8 +225,8 @@ mod tests {
     }
 
     #[test]
-    fn threads_do_not_share_a_pool() {
-        let generate = || (0..100).map(|_| random()).collect::<Vec<_>>();
+    fn threads_do_not_share_what_is_ready() {
+        let generate = || (0..100).map(|_| v4()).collect::<Vec<_>>();
         let other = std::thread::spawn(generate).join().unwrap();
         assert!(generate().iter().all(|id| !other.contains(id)));
     }

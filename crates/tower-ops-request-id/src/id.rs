@@ -11,7 +11,7 @@ use tower_ops_observe::RequestFacts;
 
 use crate::current::Scoped;
 
-/// The header that carries the id unless told otherwise.
+/// The header that carries the id by default.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest id, in bytes.
@@ -66,7 +66,7 @@ impl RequestId {
     /// a task spawned from there needs [`spawn`](crate::spawn) to keep it.
     #[must_use]
     pub fn current() -> Option<Self> {
-        // An observer of somebody else's can have set another text.
+        // Another crate's observer can have set a text that is no valid id.
         Self::try_from(RequestFacts::current_request_id()?).ok()
     }
 
@@ -104,8 +104,14 @@ impl RequestId {
     }
 
     /// `text` must be visible ASCII of a valid length.
-    pub(crate) fn from_ascii(text: &[u8]) -> Option<Self> {
-        HeaderValue::from_maybe_shared(share(text)).ok().map(Self)
+    #[inline]
+    pub(crate) fn from_ascii(text: Bytes) -> Option<Self> {
+        HeaderValue::from_maybe_shared(text).ok().map(Self)
+    }
+
+    /// As [`from_ascii`](Self::from_ascii). The copy shares a buffer with others of this thread.
+    pub(crate) fn copy(text: &[u8]) -> Option<Self> {
+        Self::from_ascii(share(text))
     }
 }
 
@@ -136,7 +142,11 @@ fn check(bytes: &[u8]) -> Result<(), InvalidRequestId> {
         Err(InvalidRequestId::Empty)
     } else if bytes.len() > MAX_LEN {
         Err(InvalidRequestId::TooLong)
-    } else if !bytes.iter().all(u8::is_ascii_graphic) {
+    } else if !bytes
+        .iter()
+        .fold(true, |all, byte| all & byte.is_ascii_graphic())
+    {
+        // Without an early end many bytes are compared at once.
         Err(InvalidRequestId::NotVisibleAscii)
     } else {
         Ok(())

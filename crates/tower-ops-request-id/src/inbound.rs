@@ -5,7 +5,7 @@ use http::{Extensions, HeaderMap, Method, Request, Uri};
 
 /// Whether to take the id that a request brings along.
 ///
-/// An invalid id is replaced whatever the policy says.
+/// An invalid id is replaced under every policy.
 ///
 /// # Examples
 ///
@@ -48,7 +48,7 @@ impl Inbound {
         Self(Policy::Replace)
     }
 
-    /// Takes a valid id if the predicate says so, for example of a trusted peer.
+    /// Takes a valid id if the predicate returns `true`, for example for a trusted peer.
     #[must_use]
     pub fn accept_if(predicate: impl Fn(&RequestHead<'_>) -> bool + Send + Sync + 'static) -> Self {
         Self(Policy::AcceptIf(Arc::new(predicate)))

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use http::header::Entry;
-use http::{Extensions, HeaderMap, HeaderName, Request, Response};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tower_layer::Layer;
 use tower_ops_observe::{
     Ending, Facts, Observe, ObserveLayer, ObserveService, RequestFacts, TraceIds,
@@ -188,45 +188,45 @@ impl RequestIds {
         // An entry makes room for itself before it looks: of a full map, which is the
         // rule with an id that came in, it would copy every header for nothing.
         let inbound = if headers.len() == headers.capacity() || self.traceparent {
-            headers.contains_key(&self.header)
+            only(headers.get_all(&self.header).iter())
         } else {
             match headers.entry(&self.header) {
-                Entry::Occupied(_) => true,
+                Entry::Occupied(entry) => only(entry.iter()),
                 Entry::Vacant(entry) => {
                     let id = outer.unwrap_or_else(|| self.generator.generate());
                     entry.insert(id.as_header_value().clone());
-                    return Assigned {
-                        id: Some(id),
-                        ..Assigned::default()
-                    };
+                    return Assigned::new(id);
                 }
             }
         };
 
-        let mut assigned = Assigned::default();
         let accepted = self.inbound.accepts(request);
-        if inbound && accepted {
-            assigned.id = RequestId::extract_from(request.headers(), &self.header);
-            if assigned.id.is_some() {
-                return assigned;
-            }
-            assigned.replaced = true;
+        let is_brought = inbound.is_some() && accepted;
+        let valid = inbound
+            .flatten()
+            .filter(|_| accepted)
+            .and_then(|value| RequestId::try_from(value).ok());
+        if let Some(id) = valid {
+            return Assigned::new(id);
+        }
+        if is_brought {
             self.invalid.fetch_add(1, Ordering::Relaxed);
         }
-        assigned.id = outer;
-        if assigned.id.is_none()
-            && self.traceparent
-            && accepted
-            && let Some((id, trace)) = from_traceparent(request.headers())
-        {
-            assigned.id = Some(id);
-            assigned.trace_id = Some(trace);
-        }
-        let id = assigned.id.get_or_insert_with(|| self.generator.generate());
+        let trace = (outer.is_none() && self.traceparent && accepted)
+            .then(|| from_traceparent(request.headers()))
+            .flatten();
+        let (from_trace, trace_id) = trace.unzip();
+        let id = outer
+            .or(from_trace)
+            .unwrap_or_else(|| self.generator.generate());
         request
             .headers_mut()
             .insert(self.header.clone(), id.as_header_value().clone());
-        assigned
+        Assigned {
+            id,
+            replaced: is_brought,
+            trace_id,
+        }
     }
 }
 
@@ -237,40 +237,51 @@ impl Default for RequestIds {
 }
 
 /// What became of a request's id.
-#[derive(Default)]
 pub(crate) struct Assigned {
-    pub(crate) id: Option<RequestId>,
+    pub(crate) id: RequestId,
     replaced: bool,
     trace_id: Option<u128>,
+}
+
+impl Assigned {
+    const fn new(id: RequestId) -> Self {
+        Self {
+            id,
+            replaced: false,
+            trace_id: None,
+        }
+    }
 }
 
 impl Observe for RequestIds {
     type Exchange = RequestIdExchange;
 
     fn on_request<B>(&self, request: &mut Request<B>, facts: &mut Facts) -> RequestIdExchange {
-        let assigned = self.assign(request);
-        if assigned.replaced {
+        let Assigned {
+            id,
+            replaced,
+            trace_id,
+        } = self.assign(request);
+        if replaced {
             facts.set_request_id_replaced();
         }
-        if let Some(trace) = assigned.trace_id.and_then(|id| TraceIds::new(id, 0, 0)) {
+        if let Some(trace) = trace_id.and_then(|id| TraceIds::new(id, 0, 0)) {
             facts.set_trace_ids(trace);
         }
-        if let Some(id) = &assigned.id {
-            if self.extension {
-                extend(request.extensions_mut(), id.clone());
-            }
-            #[cfg(feature = "tower-http")]
-            request
-                .extensions_mut()
-                .insert(tower_http::request_id::RequestId::new(
-                    id.as_header_value().clone(),
-                ));
-            facts.set_request_id(id.as_header_value().clone());
-            // Spares a process without a subscriber the search for a span.
-            if LevelFilter::current() != LevelFilter::OFF {
-                tracing::Span::current().record("request_id", id.as_str());
-            }
+        if self.extension {
+            extend(request.extensions_mut(), id.clone());
         }
+        #[cfg(feature = "tower-http")]
+        request
+            .extensions_mut()
+            .insert(tower_http::request_id::RequestId::new(
+                id.as_header_value().clone(),
+            ));
+        // Spares a process without a subscriber the search for a span.
+        if LevelFilter::current() != LevelFilter::OFF {
+            tracing::Span::current().record("request_id", id.as_str());
+        }
+        facts.set_request_id(id.into());
         RequestIdExchange(())
     }
 
@@ -293,6 +304,12 @@ impl Observe for RequestIds {
 /// One exchange's part of [`RequestIds`].
 #[derive(Debug)]
 pub struct RequestIdExchange(());
+
+/// Nothing if there is no value; `Some(None)` for several.
+fn only<'a>(mut values: impl Iterator<Item = &'a HeaderValue>) -> Option<Option<HeaderValue>> {
+    let first = values.next()?;
+    Some(values.next().is_none().then(|| first.clone()))
+}
 
 /// The id that a layer further out has given this very request: then it stands in the headers,
 /// whatever the name. A request that a handler makes has none of its own.
@@ -350,7 +367,7 @@ fn from_traceparent(headers: &HeaderMap) -> Option<(RequestId, u128)> {
         return None;
     }
     let number = u128::from_str_radix(std::str::from_utf8(&id).ok()?, 16).ok()?;
-    (number != 0).then_some((RequestId::from_ascii(&id)?, number))
+    (number != 0).then_some((RequestId::copy(&id)?, number))
 }
 
 fn is_hex(text: &[u8]) -> bool {
@@ -360,8 +377,6 @@ fn is_hex(text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]

@@ -43,9 +43,7 @@ impl Interceptor for RequestIdServerInterceptor {
         *head.extensions_mut() = extensions;
         let assigned = self.ids.assign(&mut head);
         let (mut parts, ()) = head.into_parts();
-        if let Some(id) = assigned.id {
-            parts.extensions.insert(id);
-        }
+        parts.extensions.insert(assigned.id);
         Ok(Request::from_parts(
             MetadataMap::from_headers(parts.headers),
             parts.extensions,

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tower_ops_observe::{Class, KnownMethod, Route};
+use tower_ops_core::shards::Shards;
+use tower_ops_observe::{Class, KnownMethod, Outcome, Route};
 
 use crate::history::ring::{FreeList, HistoryClock, Ring};
 use crate::record;
-use crate::record::outcome::{Kind, TrackedOutcome};
+use crate::record::kind::Kind;
 use crate::record::progress::{End, Progress};
 use crate::registry::Ended;
 use crate::registry::in_flight::InFlight;
-use crate::registry::shards::Shards;
 use crate::tracker::RequestTracker;
 use crate::tracker::builder::DEFAULT_MAX_HISTORY;
 
@@ -103,7 +103,7 @@ pub fn begin_and_end(tracker: &RequestTracker, now: Instant) {
     let (record, slot) = registry.begin(Kind::Request, now, fill_in);
     let ended = Ended {
         end: End {
-            outcome: TrackedOutcome::Completed,
+            outcome: Outcome::Completed,
             class: Class::Success,
             grpc: None,
         },

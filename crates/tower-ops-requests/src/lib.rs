@@ -79,8 +79,8 @@ mod two_windows;
 pub use self::handle::RequestHandle;
 #[cfg(feature = "axum")]
 pub use self::handle::axum::MissingRequestTracker;
+pub use self::record::kind::Kind;
 pub use self::record::metadata::Metadata;
-pub use self::record::outcome::{Kind, TrackedOutcome};
 pub use self::record::snapshot::RequestSnapshot;
 pub use self::registry::idle::StillRunning;
 pub use self::service::RequestsService;
@@ -93,6 +93,7 @@ pub use self::tracker::builder::{
 pub use self::tracker::observer::{RequestExchange, RequestTrackerLayer};
 pub use tower_ops_core::config::ConfigError;
 pub use tower_ops_core::http::AnswerBody;
+pub use tower_ops_observe::Outcome;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -8,14 +8,14 @@ use tower_ops_core::sync::Mutex;
 use tower_ops_observe::{Class, KnownMethod, Route, TraceIds};
 
 use self::inline_text::InlineText;
+use self::kind::Kind;
 use self::metadata::Metadata;
-use self::outcome::Kind;
 use self::progress::{End, Progress};
-use crate::registry::thread;
 
+mod id;
 pub(crate) mod inline_text;
+pub(crate) mod kind;
 pub(crate) mod metadata;
-pub(crate) mod outcome;
 pub(crate) mod progress;
 pub(crate) mod snapshot;
 
@@ -91,7 +91,7 @@ impl Record {
     /// Resets a new or used record for another piece of work. The caller sets the other fields.
     #[inline]
     pub(crate) fn begin(&mut self, kind: Kind, started: u64) {
-        self.id = thread::next_id();
+        self.id = id::next_id();
         self.started = started;
         self.late_route.take();
         self.extra.take();

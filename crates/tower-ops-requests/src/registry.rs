@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tower_ops_core::shards::Shards;
 use tower_ops_observe::{Class, Route};
 
 use self::in_flight::InFlight;
-use self::shards::Shards;
 use crate::history::reservoir::Reservoir;
 use crate::history::ring::{FreeList, HistoryClock, Ring};
-use crate::record::outcome::Kind;
+use crate::record::kind::Kind;
 use crate::record::progress::{End, Progress};
 use crate::record::{Record, nanos};
 use crate::stats::routes::RouteTable;
@@ -18,8 +18,6 @@ use crate::stats::shard_stats::{Counted, ShardStats};
 
 pub(crate) mod idle;
 pub(crate) mod in_flight;
-pub(crate) mod shards;
-pub(crate) mod thread;
 
 /// Everything that is in flight, and what is kept of what ended.
 pub(crate) struct Registry {

@@ -32,7 +32,7 @@ pub(crate) mod query;
 /// | `after` | `next` of the answer before, which is there if more is in flight. Requests that end in between move no entry to another page |
 /// | `request_id` | a whole request id; 403 without [details](Self::details) |
 /// | `kept` | `slowest`: only the [slowest](RequestTracker::slowest), the slowest first. `failed`: only the [failed](RequestTracker::failed), the latest first |
-/// | `outcome` | an [outcome](crate::TrackedOutcome) or a [class](tower_ops_observe::Class) |
+/// | `outcome` | an [outcome](crate::Outcome) or a [class](tower_ops_observe::Class) |
 /// | `class` | a [class](tower_ops_observe::Class) |
 /// | `route` | a route's template or a task's name, percent-encoded |
 /// | `min_ms` | the least duration, in milliseconds |

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use tower_ops_observe::Class;
+use tower_ops_observe::{Class, Outcome};
 
 use crate::record::SECOND;
-use crate::record::outcome::{Kind, TrackedOutcome};
+use crate::record::kind::Kind;
+use crate::record::progress::OUTCOMES;
 use crate::record::snapshot::millis;
 use crate::stats::routes::RouteStats;
 use crate::stats::shard_stats::ShardStats;
@@ -68,7 +69,7 @@ pub struct Stats {
     /// How many end per second.
     pub rates: Rates,
     #[serde(serialize_with = "by_outcome")]
-    outcomes: [u64; TrackedOutcome::ALL.len()],
+    outcomes: [u64; OUTCOMES.len()],
     #[serde(serialize_with = "by_class")]
     classes: [u64; Class::ALL.len()],
     /// By route and by name of task, those with the most endings first: at most
@@ -85,7 +86,7 @@ impl Stats {
 
     /// Returns how many ended with this outcome.
     #[must_use]
-    pub const fn outcome(&self, outcome: TrackedOutcome) -> u64 {
+    pub const fn outcome(&self, outcome: Outcome) -> u64 {
         self.outcomes[outcome as usize]
     }
 
@@ -196,14 +197,10 @@ fn routes(shards: &[ShardStats], now: u64) -> Vec<RouteSummary> {
 }
 
 fn by_outcome<S: Serializer>(
-    counts: &[u64; TrackedOutcome::ALL.len()],
+    counts: &[u64; OUTCOMES.len()],
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    by_name(
-        TrackedOutcome::ALL.map(TrackedOutcome::as_str),
-        counts,
-        serializer,
-    )
+    by_name(OUTCOMES.map(Outcome::as_str), counts, serializer)
 }
 
 fn by_class<S: Serializer>(

@@ -12,19 +12,17 @@ use pin_project_lite::pin_project;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, Timeout, timeout};
 use tower_ops_core::panic::catch;
-use tower_ops_observe::{Class, Phase, Route, is_timeout};
+use tower_ops_observe::{Outcome, Phase, Route, as_error, is_timeout};
 
 use crate::record::Record;
 use crate::record::inline_text::bounded;
+use crate::record::kind::Kind;
 use crate::record::metadata::{Metadata, bounded_display};
-use crate::record::outcome::{Kind, TrackedOutcome};
 use crate::record::progress::{End, Progress};
 use crate::registry::{Ended, Slot};
 use crate::stats::routes::LONGEST_NAME;
 use crate::tracker::RequestTracker;
 use crate::tracker::current::{self, Swap};
-
-mod error;
 
 impl RequestTracker {
     /// Tracks work that is not a request: a job, a consumer, a timer.
@@ -116,25 +114,36 @@ impl RequestTracker {
 }
 
 /// How a task ended, and its error.
-type Judged = (TrackedOutcome, Option<Box<str>>);
+type Judged = (Outcome, Option<Box<str>>);
 
 fn judge<T, E: 'static>(result: &Result<T, E>) -> Judged {
     let Err(error) = result else {
-        return (TrackedOutcome::Completed, None);
+        return (Outcome::Completed, None);
     };
     let error = error as &dyn Any;
-    let outcome = if error::as_error(error).is_some_and(is_timeout) {
-        TrackedOutcome::TimedOut
+    let outcome = if as_error(error).is_some_and(is_timeout) {
+        Outcome::TimedOut
     } else {
-        TrackedOutcome::Failed
+        Outcome::Failed
     };
-    (outcome, error::display(error))
+    (outcome, display(error))
+}
+
+/// Returns the text of an error, or the text itself if the error is one.
+fn display(error: &dyn Any) -> Option<Box<str>> {
+    if let Some(text) = error.downcast_ref::<String>() {
+        return Some(bounded_display(text));
+    }
+    if let Some(text) = error.downcast_ref::<&'static str>() {
+        return Some(bounded_display(text));
+    }
+    as_error(error).map(|error| bounded_display(&error))
 }
 
 fn judge_timeout<T, E: 'static>(result: &Result<Result<T, E>, Elapsed>) -> Judged {
     match result {
         Ok(result) => judge(result),
-        Err(elapsed) => (TrackedOutcome::TimedOut, Some(bounded_display(elapsed))),
+        Err(elapsed) => (Outcome::TimedOut, Some(bounded_display(elapsed))),
     }
 }
 
@@ -180,7 +189,7 @@ impl<F: Future> Future for Tracked<F> {
         let output = ready!(guard.step(|| inner.poll(cx)));
         // The error is the user's code, and so are its causes.
         let judged = catch(|| (this.judge)(&output));
-        let (outcome, error) = judged.unwrap_or((TrackedOutcome::Failed, None));
+        let (outcome, error) = judged.unwrap_or((Outcome::Failed, None));
         // The work ends after the future is dropped: its drop is part of it.
         guard.in_scope(|| this.inner.set(None));
         if let Some(guard) = this.guard.take() {
@@ -251,26 +260,20 @@ impl TaskGuard {
         step()
     }
 
-    fn end(mut self, outcome: TrackedOutcome, error: Option<Box<str>>) {
+    fn end(mut self, outcome: Outcome, error: Option<Box<str>>) {
         self.end_once(outcome, error);
     }
 
-    fn end_once(&mut self, outcome: TrackedOutcome, error: Option<Box<str>>) {
+    fn end_once(&mut self, outcome: Outcome, error: Option<Box<str>>) {
         let Some(record) = self.record.take() else {
             return;
         };
         if error.is_some() {
             record.extra_or_new().error = error;
         }
-        let class = match outcome {
-            TrackedOutcome::Completed => Class::Success,
-            TrackedOutcome::TimedOut => Class::Timeout,
-            TrackedOutcome::Cancelled => Class::Cancelled,
-            _ => Class::ServerError,
-        };
         let mut end = End {
             outcome,
-            class,
+            class: outcome.class(None, None),
             grpc: None,
         };
         end.apply_verdict(&record);
@@ -291,9 +294,9 @@ impl Drop for TaskGuard {
     fn drop(&mut self) {
         self.end_once(
             if self.stepping {
-                TrackedOutcome::Panicked
+                Outcome::Panicked
             } else {
-                TrackedOutcome::Cancelled
+                Outcome::Cancelled
             },
             None,
         );

@@ -9,7 +9,7 @@ use tower::{Layer, Service, ServiceExt};
 use tower_ops_observe::{
     Class, Facts, KnownMethod, Observe, ObserveLayer, Phase, Route, RouteHook, TraceIds,
 };
-use tower_ops_requests::{Kind, RequestHandle, RequestTracker, TrackedOutcome};
+use tower_ops_requests::{Kind, Outcome, RequestHandle, RequestTracker};
 use tower_ops_testing::{Readied, ScriptedBody};
 
 #[path = "support/drive.rs"]
@@ -43,7 +43,7 @@ async fn a_client_that_leaves_in_the_body_shows_before_and_after() {
     advance(CUT).await;
     let ended = &tracker.history()[0];
     assert_eq!(ended.id, running[0].id);
-    assert_eq!(ended.outcome, Some(TrackedOutcome::CancelledDuringBody));
+    assert_eq!(ended.outcome, Some(Outcome::CancelledDuringBody));
     assert_eq!(ended.class, Some(Class::Cancelled));
     assert_eq!((ended.phase, ended.bytes_sent), (Phase::Body, 5));
     assert_eq!((ended.duration, ended.age), (Some(CUT), CUT));
@@ -66,7 +66,7 @@ async fn a_client_that_leaves_before_the_head_shows_before_and_after() {
     drop(future);
     assert!(tracker.in_flight().is_empty());
     let ended = &tracker.history()[0];
-    assert_eq!(ended.outcome, Some(TrackedOutcome::CancelledBeforeHead));
+    assert_eq!(ended.outcome, Some(Outcome::CancelledBeforeHead));
     assert_eq!((ended.phase, ended.bytes_sent), (Phase::Head, 0));
     assert_eq!((ended.status, ended.time_to_head), (None, None));
     assert_eq!(ended.duration, Some(CUT));
@@ -262,7 +262,7 @@ fn kinds_are_known_by_the_head() {
     drop(with(101, "text/plain"));
     let upgraded = &tracker.history()[0];
     assert_eq!(upgraded.kind, Kind::Upgrade);
-    assert_eq!(upgraded.outcome, Some(TrackedOutcome::Upgraded));
+    assert_eq!(upgraded.outcome, Some(Outcome::Upgraded));
     drop(running);
 }
 
@@ -309,7 +309,7 @@ async fn an_error_that_panics_when_shown_leaves_nothing_in_flight() {
     let history = tracker.history();
     assert_eq!(history.len(), 2);
     for ended in history {
-        assert_eq!(ended.outcome, Some(TrackedOutcome::Failed));
+        assert_eq!(ended.outcome, Some(Outcome::Failed));
         assert_eq!(ended.error.as_deref(), Some("(its Display panicked)"));
     }
 }
@@ -332,7 +332,7 @@ fn an_error_is_kept_and_cut() {
         Poll::Ready(Err(_))
     ));
     let ended = &tracker.history()[0];
-    assert_eq!(ended.outcome, Some(TrackedOutcome::Failed));
+    assert_eq!(ended.outcome, Some(Outcome::Failed));
     assert_eq!(ended.error.as_ref().unwrap().len(), 256);
 }
 

@@ -3,7 +3,7 @@
 use http::{Request, Response, StatusCode};
 use tower::ServiceExt;
 use tower_ops_observe::Class;
-use tower_ops_requests::{RequestHandle, RequestTracker, TrackedOutcome};
+use tower_ops_requests::{Outcome, RequestHandle, RequestTracker};
 use tower_ops_testing::ScriptedBody;
 
 #[path = "support/drive.rs"]
@@ -65,16 +65,16 @@ fn a_business_failure_overrides_a_completed_answer_and_nothing_worse() {
     let why = || "no money".to_owned();
     assert_eq!(
         ended(whole(), |handle| handle.fail("no money")),
-        (TrackedOutcome::Failed, Class::ServerError, why())
+        (Outcome::Failed, Class::ServerError, why())
     );
     assert_eq!(
         ended(whole(), |handle| handle.reject("no money")),
-        (TrackedOutcome::Completed, Class::ClientError, why())
+        (Outcome::Completed, Class::ClientError, why())
     );
     assert_eq!(
         ended(ScriptedBody::new().stalled(), |handle| handle
             .fail("no money")),
-        (TrackedOutcome::CancelledDuringBody, Class::Cancelled, why())
+        (Outcome::CancelledDuringBody, Class::Cancelled, why())
     );
     assert_eq!(tracker.stats().class(Class::ServerError), 1);
 }
@@ -91,7 +91,7 @@ fn after_the_end_notes_are_taken_and_verdicts_are_not() {
     kept.annotate("late", true);
     kept.fail("too late");
     let ended = &tracker.history()[0];
-    assert_eq!(ended.outcome, Some(TrackedOutcome::Completed));
+    assert_eq!(ended.outcome, Some(Outcome::Completed));
     assert_eq!(ended.reason, None);
     assert_eq!(
         serde_json::to_value(ended).unwrap()["metadata"]["late"],

@@ -19,9 +19,7 @@ use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
 use tower::{Layer, Service, service_fn};
 use tower_ops_observe::{Class, Ending, Facts, Observe, ObserveLayer, Phase, ResponseBody};
-use tower_ops_requests::{
-    Kind, RequestHandle, RequestSnapshot, RequestTracker, Tracked, TrackedOutcome,
-};
+use tower_ops_requests::{Kind, Outcome, RequestHandle, RequestSnapshot, RequestTracker, Tracked};
 use tower_ops_testing::ScriptedBody;
 
 #[path = "support/drive.rs"]
@@ -183,14 +181,10 @@ impl Plan {
     }
 
     /// How it shows in the history, given how an observer saw it end.
-    fn shown(&self, observed: (TrackedOutcome, Class)) -> (TrackedOutcome, Class) {
+    fn shown(&self, observed: (Outcome, Class)) -> (Outcome, Class) {
         match (self.marks, observed.0) {
-            (Marks::Failed, TrackedOutcome::Completed) => {
-                (TrackedOutcome::Failed, Class::ServerError)
-            }
-            (Marks::Rejected, TrackedOutcome::Completed) => {
-                (TrackedOutcome::Completed, Class::ClientError)
-            }
+            (Marks::Failed, Outcome::Completed) => (Outcome::Failed, Class::ServerError),
+            (Marks::Rejected, Outcome::Completed) => (Outcome::Completed, Class::ClientError),
             _ => observed,
         }
     }
@@ -198,7 +192,7 @@ impl Plan {
     fn kind(&self, observed: &Observed) -> Kind {
         if self.is_task {
             Kind::Task
-        } else if observed.outcome == TrackedOutcome::Upgraded
+        } else if observed.outcome == Outcome::Upgraded
             || self.status == 101 && observed.phase == Phase::Body
         {
             Kind::Upgrade
@@ -242,7 +236,7 @@ impl Future for Planned {
 /// How an exchange ended, as an observer saw it.
 #[derive(Clone, Debug)]
 struct Observed {
-    outcome: TrackedOutcome,
+    outcome: Outcome,
     class: Class,
     phase: Phase,
     status: Option<StatusCode>,
@@ -262,7 +256,7 @@ impl Observe for Recorder {
 
     fn on_end(&self, path: &mut String, ending: &Ending<'_>, _: &Facts) {
         let observed = Observed {
-            outcome: ending.outcome().into(),
+            outcome: ending.outcome(),
             class: ending.class(),
             phase: ending.phase(),
             status: ending.status(),
@@ -284,7 +278,7 @@ enum Work {
     Body(Box<ResponseBody<ScriptedBody, Both>>),
     Task(Box<Tracked<Planned>>),
     /// What it came to, if it was a task that came to something.
-    Over(Option<TrackedOutcome>),
+    Over(Option<Outcome>),
 }
 
 fn begin(layer: &ObserveLayer<Both>, tracker: &RequestTracker, number: usize, plan: &Plan) -> Work {
@@ -315,7 +309,7 @@ fn begin(layer: &ObserveLayer<Both>, tracker: &RequestTracker, number: usize, pl
 /// Polls it once; a panic drops it, as a runtime would.
 fn step(work: Work) -> Work {
     let unwound = match &work {
-        Work::Task(_) => Work::Over(Some(TrackedOutcome::Panicked)),
+        Work::Task(_) => Work::Over(Some(Outcome::Panicked)),
         _ => Work::Over(None),
     };
     let polled = catch_unwind(AssertUnwindSafe(move || match work {
@@ -330,11 +324,11 @@ fn step(work: Work) -> Work {
         },
         Work::Task(mut task) => match poll(&mut task) {
             Poll::Pending => Work::Task(task),
-            Poll::Ready(Ok(_)) => Work::Over(Some(TrackedOutcome::Completed)),
+            Poll::Ready(Ok(_)) => Work::Over(Some(Outcome::Completed)),
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
-                Work::Over(Some(TrackedOutcome::TimedOut))
+                Work::Over(Some(Outcome::TimedOut))
             }
-            Poll::Ready(Err(_)) => Work::Over(Some(TrackedOutcome::Failed)),
+            Poll::Ready(Err(_)) => Work::Over(Some(Outcome::Failed)),
         },
         over @ Work::Over(_) => over,
     }));
@@ -342,9 +336,9 @@ fn step(work: Work) -> Work {
 }
 
 /// Drops it as planned, and returns how a task ended.
-fn cut(work: Work, cut: Cut) -> Option<TrackedOutcome> {
+fn cut(work: Work, cut: Cut) -> Option<Outcome> {
     let outcome = match &work {
-        Work::Task(_) => Some(TrackedOutcome::Cancelled),
+        Work::Task(_) => Some(Outcome::Cancelled),
         Work::Over(outcome) => *outcome,
         _ => None,
     };
@@ -361,11 +355,11 @@ fn cut(work: Work, cut: Cut) -> Option<TrackedOutcome> {
     outcome
 }
 
-fn class_of_task(outcome: TrackedOutcome) -> Class {
+fn class_of_task(outcome: Outcome) -> Class {
     match outcome {
-        TrackedOutcome::Completed => Class::Success,
-        TrackedOutcome::TimedOut => Class::Timeout,
-        TrackedOutcome::Cancelled => Class::Cancelled,
+        Outcome::Completed => Class::Success,
+        Outcome::TimedOut => Class::Timeout,
+        Outcome::Cancelled => Class::Cancelled,
         _ => Class::ServerError,
     }
 }
@@ -380,7 +374,7 @@ fn in_flight(tracker: &RequestTracker) -> BTreeSet<String> {
     tracker.in_flight().iter().map(label).collect()
 }
 
-fn check(plans: &[Plan], turns: &[usize]) -> Result<Vec<TrackedOutcome>, TestCaseError> {
+fn check(plans: &[Plan], turns: &[usize]) -> Result<Vec<Outcome>, TestCaseError> {
     let (recorder, tracker) = Both::default();
     let layer = ObserveLayer::new((recorder.clone(), tracker.clone()));
     let mut work: Vec<Work> = plans
@@ -448,19 +442,24 @@ fn check(plans: &[Plan], turns: &[usize]) -> Result<Vec<TrackedOutcome>, TestCas
     }
 
     let stats = tracker.stats();
-    let outcomes: Vec<TrackedOutcome> = history.values().filter_map(|it| it.outcome).collect();
-    for outcome in TrackedOutcome::ALL {
+    let outcomes: Vec<Outcome> = history.values().filter_map(|it| it.outcome).collect();
+    for outcome in all_outcomes() {
         let count = outcomes.iter().filter(|each| **each == outcome).count() as u64;
         prop_assert_eq!(stats.outcome(outcome), count);
     }
     Ok(outcomes)
 }
 
+/// Those of exchanges, and that of tasks which were dropped.
+fn all_outcomes() -> impl Iterator<Item = Outcome> {
+    Outcome::ALL.into_iter().chain([Outcome::Cancelled])
+}
+
 #[test]
 fn each_is_in_flight_until_its_end_and_then_once_in_the_history() {
     const CASES: u32 = 2_048;
     quiet_scripted_panics();
-    let seen = Mutex::new([0u32; TrackedOutcome::ALL.len()]);
+    let seen = Mutex::new([0u32; Outcome::ALL.len() + 1]);
     let mut config = Config::with_cases(CASES);
     config.failure_persistence = None;
     let result = TestRunner::new(config).run(&plans(), |(plans, turns)| {
@@ -472,7 +471,7 @@ fn each_is_in_flight_until_its_end_and_then_once_in_the_history() {
     if let Err(error) = result {
         panic!("{error}");
     }
-    for (outcome, times) in TrackedOutcome::ALL.iter().zip(seen.into_inner().unwrap()) {
+    for (outcome, times) in all_outcomes().zip(seen.into_inner().unwrap()) {
         assert!(times >= CASES / 100, "{outcome} came only {times} times");
     }
 }

@@ -6,7 +6,7 @@ use http::{Response, StatusCode};
 use tokio::time::advance;
 use tower::{Layer, Service};
 use tower_ops_observe::{Class, RouteHook};
-use tower_ops_requests::{Kind, RequestTracker, Stats, TrackedOutcome};
+use tower_ops_requests::{Kind, Outcome, RequestTracker, Stats};
 use tower_ops_testing::{Readied, ScriptedBody};
 
 #[path = "support/drive.rs"]
@@ -70,8 +70,8 @@ async fn totals_are_counted_by_outcome_class_and_route() {
 
     let stats = tracker.stats();
     assert_eq!(stats.total(), 5);
-    assert_eq!(stats.outcome(TrackedOutcome::Completed), 4);
-    assert_eq!(stats.outcome(TrackedOutcome::CancelledDuringBody), 1);
+    assert_eq!(stats.outcome(Outcome::Completed), 4);
+    assert_eq!(stats.outcome(Outcome::CancelledDuringBody), 1);
     assert_eq!(stats.class(Class::Success), 3);
     assert_eq!(stats.class(Class::ServerError), 1);
     assert_eq!(routes(&stats), [("/a", 2), ("{unmatched}", 2), ("/b", 1)]);

@@ -17,9 +17,7 @@ use http::{HeaderValue, Request, Response};
 use tokio::time::{advance, timeout};
 use tower::ServiceExt;
 use tower_ops_observe::{Class, Phase};
-use tower_ops_requests::{
-    Kind, Metadata, RequestHandle, RequestSnapshot, RequestTracker, TrackedOutcome,
-};
+use tower_ops_requests::{Kind, Metadata, Outcome, RequestHandle, RequestSnapshot, RequestTracker};
 use tower_ops_testing::ScriptedBody;
 
 #[path = "support/drive.rs"]
@@ -33,7 +31,7 @@ fn last(tracker: &RequestTracker) -> RequestSnapshot {
     tracker.history().remove(0)
 }
 
-fn outcome(tracker: &RequestTracker) -> (TrackedOutcome, Class) {
+fn outcome(tracker: &RequestTracker) -> (Outcome, Class) {
     let last = last(tracker);
     (last.outcome.unwrap(), last.class.unwrap())
 }
@@ -52,7 +50,7 @@ async fn a_task_is_in_flight_from_its_call_on() {
     assert_eq!(json["metadata"], serde_json::json!({"file": "orders.csv"}));
     assert_eq!(task.await, Ok(()));
     let ended = last(&tracker);
-    assert_eq!(ended.outcome, Some(TrackedOutcome::Completed));
+    assert_eq!(ended.outcome, Some(Outcome::Completed));
     assert_eq!(ended.class, Some(Class::Success));
     assert_eq!(ended.phase, Phase::Body);
     assert_eq!(ended.duration, Some(Duration::from_secs(2)));
@@ -64,19 +62,13 @@ async fn an_error_fails_it_and_is_shown() {
     let _ = tracker
         .track("a", (), ready(Err::<(), _>(io::Error::other("disk full"))))
         .await;
-    assert_eq!(
-        outcome(&tracker),
-        (TrackedOutcome::Failed, Class::ServerError)
-    );
+    assert_eq!(outcome(&tracker), (Outcome::Failed, Class::ServerError));
     assert_eq!(last(&tracker).error.as_deref(), Some("disk full"));
     let _ = tracker.track("b", (), ready(Err::<(), _>("a text"))).await;
     assert_eq!(last(&tracker).error.as_deref(), Some("a text"));
     // An error that is no error type, and one that nothing is known of.
     let _ = tracker.track("c", (), ready(Err::<(), _>(7))).await;
-    assert_eq!(
-        outcome(&tracker),
-        (TrackedOutcome::Failed, Class::ServerError)
-    );
+    assert_eq!(outcome(&tracker), (Outcome::Failed, Class::ServerError));
     assert_eq!(last(&tracker).error, None);
 }
 
@@ -84,18 +76,12 @@ async fn an_error_fails_it_and_is_shown() {
 fn a_drop_cancels_it_polled_or_not() {
     let tracker = RequestTracker::new();
     drop(tracker.track("a", (), pending::<Nothing>()));
-    assert_eq!(
-        outcome(&tracker),
-        (TrackedOutcome::Cancelled, Class::Cancelled)
-    );
+    assert_eq!(outcome(&tracker), (Outcome::Cancelled, Class::Cancelled));
     let mut task = tracker.track("b", (), pending::<Nothing>());
     assert!(poll(&mut task).is_pending());
     assert_eq!(tracker.in_flight_count(), 1);
     drop(task);
-    assert_eq!(
-        outcome(&tracker),
-        (TrackedOutcome::Cancelled, Class::Cancelled)
-    );
+    assert_eq!(outcome(&tracker), (Outcome::Cancelled, Class::Cancelled));
     assert_eq!(tracker.history().len(), 2);
 }
 
@@ -107,19 +93,13 @@ fn a_panic_is_distinguished_from_a_drop_by_another_panic() {
         let _ = poll(&mut task);
     });
     assert!(catch_unwind(own).is_err());
-    assert_eq!(
-        outcome(&tracker),
-        (TrackedOutcome::Panicked, Class::ServerError)
-    );
+    assert_eq!(outcome(&tracker), (Outcome::Panicked, Class::ServerError));
     let anothers = AssertUnwindSafe(|| {
         let _task = tracker.track("b", (), pending::<Nothing>());
         panic!("planned");
     });
     assert!(catch_unwind(anothers).is_err());
-    assert_eq!(
-        outcome(&tracker),
-        (TrackedOutcome::Cancelled, Class::Cancelled)
-    );
+    assert_eq!(outcome(&tracker), (Outcome::Cancelled, Class::Cancelled));
 }
 
 #[tokio::test(start_paused = true)]
@@ -138,7 +118,7 @@ async fn a_timeout_is_distinguished_from_an_error() {
     }
 
     let tracker = RequestTracker::new();
-    let timed_out = (TrackedOutcome::TimedOut, Class::Timeout);
+    let timed_out = (Outcome::TimedOut, Class::Timeout);
     let limit = Duration::from_secs(1);
 
     let _ = tracker
@@ -158,7 +138,7 @@ async fn a_timeout_is_distinguished_from_an_error() {
     let _ = tracker
         .track("d", (), ready(Err::<(), _>(io::Error::other("no"))))
         .await;
-    assert_eq!(outcome(&tracker).0, TrackedOutcome::Failed);
+    assert_eq!(outcome(&tracker).0, Outcome::Failed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -167,19 +147,16 @@ async fn a_limit_ends_it_and_passes_the_rest_through() {
     let limit = Duration::from_secs(1);
     let late = tracker.track_timeout("a", (), limit, pending::<Nothing>());
     assert!(late.await.is_err());
-    assert_eq!(
-        outcome(&tracker),
-        (TrackedOutcome::TimedOut, Class::Timeout)
-    );
+    assert_eq!(outcome(&tracker), (Outcome::TimedOut, Class::Timeout));
     assert_eq!(last(&tracker).duration, Some(limit));
 
     let wrong = tracker.track_timeout("b", (), limit, ready(Err::<(), _>("wrong")));
     assert_eq!(wrong.await, Ok(Err("wrong")));
-    assert_eq!(outcome(&tracker).0, TrackedOutcome::Failed);
+    assert_eq!(outcome(&tracker).0, Outcome::Failed);
 
     let good = tracker.track_timeout("c", (), limit, ready(Ok::<_, &str>(7)));
     assert_eq!(good.await, Ok(Ok(7)));
-    assert_eq!(outcome(&tracker).0, TrackedOutcome::Completed);
+    assert_eq!(outcome(&tracker).0, Outcome::Completed);
 }
 
 #[tokio::test]
@@ -271,10 +248,7 @@ async fn a_task_can_say_that_it_failed() {
         Nothing::Ok(())
     });
     assert_eq!(task.await, Ok(()));
-    assert_eq!(
-        outcome(&tracker),
-        (TrackedOutcome::Failed, Class::ServerError)
-    );
+    assert_eq!(outcome(&tracker), (Outcome::Failed, Class::ServerError));
     assert_eq!(last(&tracker).reason.as_deref(), Some("3 of 7 lines"));
 }
 

@@ -12,10 +12,10 @@ impl Connection {
     #[inline]
     pub(crate) fn begin(&self) {
         let record = &*self.record;
-        // A read-modify-write: on HTTP/2 each stream has a task of its own.
-        let number = record.exchanges.fetch_add(1, Ordering::Relaxed) + 1;
+        let http1 = record.protocol() == Protocol::Http1;
+        let number = record.count_exchange(http1);
         record.head_begun.store(0, Ordering::Relaxed);
-        if record.protocol() == Protocol::Http1 {
+        if http1 {
             record.flags.rest_of_body.store(false, Ordering::Relaxed);
             // A slow reader of an earlier response does not count against this one.
             record.write_wait.restart();

@@ -8,7 +8,7 @@ use crate::ending::Class;
 ///
 /// [specification]: https://github.com/grpc/grpc/blob/master/doc/statuscodes.md
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the specification says what each code means")]
+#[expect(missing_docs, reason = "each is defined in the specification")]
 #[expect(
     clippy::exhaustive_enums,
     reason = "the specification has exactly these"
@@ -126,7 +126,7 @@ impl GrpcCode {
         }
     }
 
-    /// Whether a status in the head tells that the method is there.
+    /// Whether a status in the head shows that the method exists.
     ///
     /// Guards, load shedders, timeouts and routers answer for methods that
     /// nobody registered, with the codes that are left out here.

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tower_ops_core::sync::Mutex;
 
 /// How much of a request's body came, and how it ended. The wrapper of the body
 /// writes it, the exchange reads it.
@@ -35,13 +36,13 @@ impl RequestProgress {
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        matches!(*self.end(), End::Reached)
+        matches!(*self.end.lock(), End::Reached)
     }
 
     /// Calls `record` with the size once nothing more can come: at once, if that
     /// is so.
     pub(crate) fn at_end(&self, record: impl FnOnce(u64) + Send + 'static) {
-        let mut end = self.end();
+        let mut end = self.end.lock();
         match &mut *end {
             End::Ahead(waiting) => waiting.push(Box::new(record)),
             End::Reached => {
@@ -60,16 +61,12 @@ impl RequestProgress {
     }
 
     pub(super) fn finish(&self) {
-        let before = std::mem::replace(&mut *self.end(), End::Reached);
+        let before = std::mem::replace(&mut *self.end.lock(), End::Reached);
         if let End::Ahead(waiting) = before {
             for record in waiting {
                 record(self.read());
             }
         }
-    }
-
-    fn end(&self) -> MutexGuard<'_, End> {
-        self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

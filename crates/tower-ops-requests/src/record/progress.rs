@@ -1,7 +1,19 @@
 use http::StatusCode;
-use tower_ops_observe::{Class, GrpcCode, Phase};
+use tower_ops_observe::{Class, GrpcCode, Outcome, Phase};
 
-use crate::record::outcome::{Kind, TrackedOutcome};
+use crate::record::kind::Kind;
+
+/// Every outcome of tracked work, in the order of its definition: those of an exchange, and that of
+/// a task which was dropped.
+pub(crate) const OUTCOMES: [Outcome; Outcome::ALL.len() + 1] = {
+    let mut outcomes = [Outcome::Cancelled; Outcome::ALL.len() + 1];
+    let mut at = 0;
+    while at < Outcome::ALL.len() {
+        outcomes[at] = Outcome::ALL[at];
+        at += 1;
+    }
+    outcomes
+};
 
 /// How far a piece of work has got. It is stored as one word, so a reader sees every step whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +27,7 @@ pub(crate) struct Progress {
 /// How a piece of work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct End {
-    pub(crate) outcome: TrackedOutcome,
+    pub(crate) outcome: Outcome,
     pub(crate) class: Class,
     pub(crate) grpc: Option<GrpcCode>,
 }
@@ -51,7 +63,7 @@ impl Progress {
     pub(crate) fn unpack(word: u32) -> Self {
         let part = |at: u32, bits: u32| (word >> at & ((1 << bits) - 1)) as usize;
         let from_one = |at, bits| part(at, bits).checked_sub(1);
-        let outcome = from_one(OUTCOME, CLASS - OUTCOME).map(|at| TrackedOutcome::ALL[at]);
+        let outcome = from_one(OUTCOME, CLASS - OUTCOME).map(|at| OUTCOMES[at]);
         let class = from_one(CLASS, GRPC - CLASS).map(|at| Class::ALL[at]);
         #[expect(clippy::cast_possible_truncation, reason = "it has ten bits")]
         let status = part(STATUS, OUTCOME - STATUS) as u16;
@@ -82,7 +94,7 @@ mod tests {
             .map(|status| status.map(|status: u16| StatusCode::from_u16(status).unwrap()));
         let codes = || std::iter::once(None).chain(GrpcCode::ALL.into_iter().map(Some));
         let ends = || {
-            TrackedOutcome::ALL.into_iter().flat_map(move |outcome| {
+            OUTCOMES.into_iter().flat_map(move |outcome| {
                 Class::ALL.into_iter().flat_map(move |class| {
                     codes().map(move |grpc| {
                         Some(End {

@@ -5,11 +5,11 @@ use std::time::Duration;
 use http::StatusCode;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
-use tower_ops_observe::{Class, GrpcCode, KnownMethod, Phase, Route, TraceIds};
+use tower_ops_observe::{Class, GrpcCode, KnownMethod, Outcome, Phase, Route, TraceIds};
 
 use crate::record::Record;
+use crate::record::kind::Kind;
 use crate::record::metadata::Metadata;
-use crate::record::outcome::{Kind, TrackedOutcome};
 
 /// One piece of work at one moment: in flight, or ended.
 ///
@@ -65,7 +65,8 @@ pub struct RequestSnapshot {
     /// How many bytes of the response's body the transport took.
     pub bytes_sent: u64,
     /// `None` while it runs.
-    pub outcome: Option<TrackedOutcome>,
+    #[serde(serialize_with = "outcome")]
+    pub outcome: Option<Outcome>,
     /// The outcome and the status as a class; `None` while it runs.
     #[serde(serialize_with = "class")]
     pub class: Option<Class>,
@@ -195,6 +196,10 @@ fn route<S: Serializer>(route: &Option<Route>, serializer: S) -> Result<S::Ok, S
 
 fn phase<S: Serializer>(phase: &Phase, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(phase.as_str())
+}
+
+fn outcome<S: Serializer>(outcome: &Option<Outcome>, serializer: S) -> Result<S::Ok, S::Error> {
+    outcome.map(Outcome::as_str).serialize(serializer)
 }
 
 fn class<S: Serializer>(class: &Option<Class>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use tower_ops_core::http::{BadQuery, Query};
-use tower_ops_observe::Class;
+use tower_ops_observe::{Class, Outcome};
 
-use crate::record::outcome::TrackedOutcome;
+use crate::record::progress::OUTCOMES;
 use crate::record::snapshot::RequestSnapshot;
 use crate::registry::Cursor;
 
@@ -110,7 +110,7 @@ pub(crate) struct Filter {
 /// An outcome or a class. `cancelled` is both, and means the class, which includes the outcome.
 #[derive(Clone, Copy)]
 enum Ended {
-    With(TrackedOutcome),
+    With(Outcome),
     In(Class),
 }
 
@@ -138,7 +138,7 @@ impl Filter {
 impl Ended {
     fn parse(text: &str) -> Option<Self> {
         let outcome = || {
-            let mut outcomes = TrackedOutcome::ALL.into_iter();
+            let mut outcomes = OUTCOMES.into_iter();
             outcomes.find(|outcome| outcome.as_str() == text)
         };
         class(text)
@@ -148,7 +148,7 @@ impl Ended {
 
     fn names() -> Vec<&'static str> {
         let mut names: Vec<&str> = Class::ALL.iter().map(|class| class.as_str()).collect();
-        for outcome in TrackedOutcome::ALL {
+        for outcome in OUTCOMES {
             if !names.contains(&outcome.as_str()) {
                 names.push(outcome.as_str());
             }

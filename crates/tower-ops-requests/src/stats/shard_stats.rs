@@ -4,15 +4,14 @@ use tower_ops_observe::Class;
 
 use crate::record::SECOND;
 use crate::record::inline_text::bounded;
-use crate::record::outcome::TrackedOutcome;
-use crate::record::progress::End;
+use crate::record::progress::{End, OUTCOMES};
 use crate::stats::quantiles;
 use crate::stats::routes::{Claim, LONGEST_NAME, Names, RouteStats, RouteTable};
 
 /// The counts of one shard. Merged by [`stats`](crate::RequestTracker::stats).
 #[derive(Clone)]
 pub(crate) struct ShardStats {
-    pub(crate) outcomes: [u64; TrackedOutcome::ALL.len()],
+    pub(crate) outcomes: [u64; OUTCOMES.len()],
     pub(crate) classes: [u64; Class::ALL.len()],
     pub(crate) seconds: Seconds,
     /// `{other}` is the first.
@@ -48,7 +47,7 @@ impl ShardStats {
 
     pub(crate) fn new(table: &RouteTable) -> Self {
         Self {
-            outcomes: [0; TrackedOutcome::ALL.len()],
+            outcomes: [0; OUTCOMES.len()],
             classes: [0; Class::ALL.len()],
             seconds: Seconds::new(),
             routes: vec![RouteCounts::new(Arc::clone(table.other()))],

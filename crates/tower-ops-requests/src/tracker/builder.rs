@@ -6,12 +6,13 @@ use std::time::Duration;
 use http::Extensions;
 use tower_ops_core::config::ConfigError;
 use tower_ops_core::recorder::{RecorderHandle, SharedRecorder};
+use tower_ops_core::shards;
 
 use crate::history::reservoir::Reservoir;
 use crate::history::ring::{FreeList, HistoryClock, Ring};
 use crate::record::Record;
-use crate::record::outcome::Kind;
-use crate::registry::{Registry, shards};
+use crate::record::kind::Kind;
+use crate::registry::Registry;
 use crate::stats::routes::RouteTable;
 use crate::stats::shard_stats::ShardStats;
 use crate::tracker::{Inner, RequestTracker};

@@ -10,8 +10,8 @@ use tower_ops_observe::{
 };
 
 use crate::handle::RequestHandle;
+use crate::record::kind::Kind;
 use crate::record::metadata::bounded_display;
-use crate::record::outcome::{Kind, TrackedOutcome};
 use crate::record::progress::{End, Progress};
 use crate::record::{Record, nanos};
 use crate::registry::{Ended, Slot};
@@ -130,7 +130,7 @@ impl Observe for RequestTracker {
         // What the client gets can differ from what the service answered.
         progress.status = ending.status();
         let mut end = End {
-            outcome: ending.outcome().into(),
+            outcome: ending.outcome(),
             class: ending.class(),
             grpc: ending.grpc_status(),
         };
@@ -149,6 +149,7 @@ impl Observe for RequestTracker {
         registry.end(&exchange.slot, record, progress, ended);
     }
 
+    #[inline(always)]
     fn in_scope<R>(&self, exchange: &mut RequestExchange, step: impl FnOnce() -> R) -> R {
         let _current = Swap::enter(&mut exchange.record);
         step()
@@ -159,7 +160,7 @@ impl End {
     /// Applies `fail` or `reject` of the handle to a completed exchange. Any other outcome, such as
     /// a panic or a client that left, happened after it and stays.
     pub(crate) fn apply_verdict(&mut self, record: &Record) {
-        if self.outcome != TrackedOutcome::Completed {
+        if self.outcome != Outcome::Completed {
             return;
         }
         if let Some(extra) = record.extra()
@@ -167,7 +168,7 @@ impl End {
         {
             self.class = verdict.class;
             if verdict.class != Class::ClientError {
-                self.outcome = TrackedOutcome::Failed;
+                self.outcome = Outcome::Failed;
             }
         }
     }

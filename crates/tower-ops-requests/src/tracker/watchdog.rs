@@ -6,7 +6,7 @@ use tokio::time::sleep;
 use tower_ops_core::recorder::{Description, RecorderHandle};
 use tower_ops_observe::KnownMethod;
 
-use crate::record::outcome::Kind;
+use crate::record::kind::Kind;
 use crate::record::snapshot::RequestSnapshot;
 use crate::record::{Record, nanos};
 use crate::tracker::{Inner, RequestTracker};
