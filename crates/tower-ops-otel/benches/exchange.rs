@@ -90,9 +90,15 @@ fn run(scenario: &str, count: usize) -> f64 {
             .with(telemetry.layer())
             .set_default()
     });
+    let _registry = scenario
+        .ends_with("_registry")
+        .then(|| tracing_subscriber::registry().set_default());
     telemetry.check();
     let spans = Spans::new().with_sampling(telemetry.sampling());
-    let flag = match scenario.trim_end_matches("_subscribed") {
+    let flag = match scenario
+        .trim_end_matches("_subscribed")
+        .trim_end_matches("_registry")
+    {
         "bare" | "sampled" => Some("1"),
         "unsampled" => Some("0"),
         "bare_root" | "ratio" => None,

@@ -84,14 +84,14 @@
 //!
 //! # Cost
 //!
-//! An exchange that is not recorded costs one allocation. One that is recorded costs about a third
-//! of what `tracing-opentelemetry` alone costs; the README has the figures.
+//! The span of an exchange costs about 4,300 instructions and 7 allocations; that of one that is not
+//! recorded about 1,000 and 1. The README has all figures.
 //!
 //! # Limits
 //!
 //! - The random flag of a trace that begins here is not exported: the SDK does not know it. It is
 //!   propagated.
-//! - No proxy is used to reach a collector.
+//! - No proxy is used to reach a collector. Certificates are read at the start.
 //! - Metrics are those of OpenTelemetry's API. What is recorded with the `metrics` crate is served
 //!   by the operations endpoint.
 

@@ -41,7 +41,8 @@ async fn hanging_collectors_are_waited_for_once() {
     let begun = Instant::now();
     telemetry.shutdown().await;
     let took = begun.elapsed();
-    assert!(took >= timeout && took < timeout * 2, "{took:?}");
+    // One after the other they would take three times as long.
+    assert!(took >= timeout && took < timeout * 3, "{took:?}");
     let counts = telemetry.span_counts();
     assert_eq!(counts.dropped_by(DropReason::Shutdown), 10, "{counts:?}");
 }
@@ -53,7 +54,8 @@ async fn dropping_it_ends_it_as_well() {
     let begun = Instant::now();
     drop(telemetry);
     let took = begun.elapsed();
-    assert!(took >= timeout && took < timeout * 2, "{took:?}");
+    // One after the other they would take three times as long.
+    assert!(took >= timeout && took < timeout * 3, "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,7 +89,7 @@ async fn a_runtime_with_one_thread_is_enough() {
     make_spans(&telemetry, 10);
     let begun = Instant::now();
     telemetry.shutdown().await;
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(begun.elapsed() < Duration::from_secs(5));
     drop(listener);
 }
 
