@@ -331,10 +331,13 @@ impl<T: ExchangeTracer> Observe for ClientSpans<T> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn in_scope<R>(&self, exchange: &mut Self::Exchange, step: impl FnOnce() -> R) -> R {
         let ClientSpanExchange { span, traced } = exchange;
-        let _entered = span.as_ref().map(Span::enter);
+        let Some(span) = span else {
+            return self.tracer.in_scope(traced, step);
+        };
+        let _entered = span.enter();
         self.tracer.in_scope(traced, step)
     }
 }

@@ -6,61 +6,60 @@ use std::hash::{BuildHasher, RandomState};
 use tower_ops_observe::TraceIds;
 
 thread_local! {
-    // xoshiro256++: trace ids need to be unlike all others, not secret, and a good generator of 32
-    // bytes makes one for a tenth of what a system call costs.
-    static STATE: Cell<[u64; 4]> = const { Cell::new([0; 4]) };
+    // xoroshiro128++: trace ids need to be unlike all others, not secret, and a system call for
+    // random bytes costs more than all else that is done for a trace.
+    static STATE: Cell<[u64; 2]> = const { Cell::new([0; 2]) };
 }
 
 /// The ids of a new trace and of its first span, with the flag that says that they are random.
 #[inline]
 pub(crate) fn new_trace() -> TraceIds {
-    with(|state| {
-        loop {
-            let (high, low, span) = (next(state), next(state), next(state).max(1));
-            let trace = (u128::from(high) << 64) | u128::from(low);
-            if let Some(ids) = TraceIds::new(trace, span, TraceIds::RANDOM) {
-                return ids;
-            }
+    loop {
+        let ([high, low, span], next) = draw(state());
+        STATE.set(next);
+        let trace = (u128::from(high) << 64) | u128::from(low);
+        if let Some(ids) = TraceIds::new(trace, span.max(1), TraceIds::RANDOM) {
+            return ids;
         }
-    })
+    }
 }
 
 /// The id of a new span, which is not zero.
 #[inline]
 pub(crate) fn span() -> u64 {
-    with(|state| next(state).max(1))
+    let ([span], next) = draw(state());
+    STATE.set(next);
+    span.max(1)
 }
 
 #[inline]
-fn with<R>(draw: impl FnOnce(&mut [u64; 4]) -> R) -> R {
-    STATE.with(|cell| {
-        let mut state = cell.get();
-        // The seed has a bit set there.
-        if state[0] == 0 && state == [0; 4] {
-            state = seed();
-        }
-        let result = draw(&mut state);
-        cell.set(state);
-        result
-    })
+fn state() -> [u64; 2] {
+    match STATE.get() {
+        [0, 0] => seed(),
+        state => state,
+    }
 }
 
 /// The keys of a `RandomState` are from the operating system.
 #[cold]
-fn seed() -> [u64; 4] {
+fn seed() -> [u64; 2] {
     let random = RandomState::new();
-    let mut state = [0, 1, 2, 3].map(|word: u64| random.hash_one(word));
-    state[0] |= 1;
-    state
+    [random.hash_one(0) | 1, random.hash_one(1)]
 }
 
 #[inline]
-const fn next(state: &mut [u64; 4]) -> u64 {
-    let [a, b, c, d] = *state;
-    let result = a.wrapping_add(d).rotate_left(23).wrapping_add(a);
-    let (c, d) = (c ^ a, d ^ b);
-    *state = [a ^ d, b ^ c, c ^ (b << 17), d.rotate_left(45)];
-    result
+const fn draw<const N: usize>(state: [u64; 2]) -> ([u64; N], [u64; 2]) {
+    let [mut a, mut b] = state;
+    let mut numbers = [0; N];
+    let mut at = 0;
+    while at < N {
+        numbers[at] = a.wrapping_add(b).rotate_left(17).wrapping_add(a);
+        b ^= a;
+        a = a.rotate_left(49) ^ b ^ (b << 21);
+        b = b.rotate_left(28);
+        at += 1;
+    }
+    (numbers, [a, b])
 }
 
 #[cfg(test)]
@@ -70,17 +69,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_xoshiro256_plus_plus() {
+    fn it_is_xoroshiro128_plus_plus() {
         // The first numbers of the reference implementation for this state.
-        let mut state = [1, 2, 3, 4];
-        let numbers = [(); 4].map(|()| next(&mut state));
+        let (numbers, _) = draw([1, 2]);
         assert_eq!(
             numbers,
             [
-                41_943_041,
-                58_720_359,
-                3_588_806_011_781_223,
-                3_591_011_842_654_386
+                393_217,
+                669_327_710_093_319,
+                1_732_421_326_133_921_491,
+                11_394_790_081_659_126_983
             ]
         );
     }

@@ -444,10 +444,13 @@ impl<T: ExchangeTracer> Observe for Spans<T> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn in_scope<R>(&self, exchange: &mut Self::Exchange, step: impl FnOnce() -> R) -> R {
         let SpanExchange { open, traced, .. } = exchange;
-        let _entered = open.as_ref().map(|open| open.span.enter());
+        let Some(open) = open else {
+            return self.tracer.in_scope(traced, step);
+        };
+        let _entered = open.span.enter();
         self.tracer.in_scope(traced, step)
     }
 }
