@@ -1,14 +1,16 @@
-//! The news that the telemetry is to close, and until when.
+//! The news that the telemetry is to close, and how long that may take.
+
+use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep;
 
 /// Clones see the same news.
 #[derive(Clone, Debug)]
-pub(crate) struct Closing(watch::Receiver<Option<Instant>>);
+pub(crate) struct Closing(watch::Receiver<Option<Duration>>);
 
 impl Closing {
-    pub(crate) fn new() -> (watch::Sender<Option<Instant>>, Self) {
+    pub(crate) fn new() -> (watch::Sender<Option<Duration>>, Self) {
         let (sender, receiver) = watch::channel(None);
         (sender, Self(receiver))
     }
@@ -24,10 +26,11 @@ impl Closing {
         let _ = news.wait_for(Option::is_some).await;
     }
 
-    /// Returns at the deadline.
+    /// Returns once it has begun and its time has passed: on the clock of the telemetry thread, whatever
+    /// a test does to that of its own runtime.
     pub(crate) async fn over(&self) {
         self.begun().await;
-        let deadline = *self.0.borrow();
-        sleep_until(deadline.unwrap_or_else(Instant::now)).await;
+        let timeout = *self.0.borrow();
+        sleep(timeout.unwrap_or_default()).await;
     }
 }

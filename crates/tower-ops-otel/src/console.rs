@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_sdk::logs::SdkLogRecord;
 use opentelemetry_sdk::trace::SpanData;
 
-/// Writes a whole batch at once. Nobody can be told if standard output is closed.
+/// Writes a whole batch at once. An error means that standard output is closed, and is ignored.
 pub(crate) fn write(lines: &str) {
     let mut out = stdout().lock();
     let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());

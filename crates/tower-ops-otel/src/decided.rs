@@ -70,7 +70,7 @@ impl ShouldSample for DecidedSampler {
         let parent = parent.filter(|parent| parent.is_valid());
         let is_sampled = DECIDED.get().is_some()
             || match parent {
-                // Spans below one of ours share its decision, whatever a ratio would say.
+                // Spans below one of ours share its decision, whatever the ratio.
                 Some(parent) if self.0.parent_based || !parent.is_remote() => parent.is_sampled(),
                 _ => self.0.ratio.takes(u128::from_be_bytes(trace_id.to_bytes())),
             };

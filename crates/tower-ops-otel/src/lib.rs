@@ -39,9 +39,9 @@
 //! # }
 //! ```
 //!
-//! Spans go to where `OTEL_EXPORTER_OTLP_ENDPOINT` says. Where it is not set they go nowhere, and
-//! contexts are propagated all the same; the specification would send to localhost. All
-//! variables: [`environment`].
+//! Spans go to the collector of `OTEL_EXPORTER_OTLP_ENDPOINT`. If it is not set, nothing is exported,
+//! and contexts are still propagated. (The specification would export to localhost.) All variables:
+//! [`environment`].
 //!
 //! # What becomes of a span
 //!
@@ -80,7 +80,7 @@
 //!
 //! Crates of different versions do not see each other's spans, and nothing fails. So take
 //! OpenTelemetry from here: [`opentelemetry`]. A subscriber without a bridge of this version is
-//! noticed when the first exchange begins, and by [`Telemetry::check`], with one warning.
+//! detected when the first exchange begins, or by [`Telemetry::check`], and logged as one warning.
 //!
 //! # Cost
 //!

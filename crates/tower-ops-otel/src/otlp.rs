@@ -1,7 +1,7 @@
 //! OTLP to a collector: one encoded batch out, the collector's answer back.
 //!
-//! Not by opentelemetry-otlp: that does not show its caller the answer, in which a collector says
-//! how many of a batch it refused, and it reads the environment on its own.
+//! It does not use opentelemetry-otlp. That crate hides the answer, in which a collector reports how
+//! many spans of a batch it refused, and it reads the environment by itself.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ impl Failure {
         }
     }
 
-    /// The connection failed: with all that caused it, since the outermost error says little.
+    /// The connection failed: with all that caused it, since the outermost error alone is of little use.
     fn transport(error: &dyn std::error::Error) -> Self {
         let mut text = error.to_string();
         let mut source = error.source();
@@ -72,7 +72,7 @@ impl Failure {
 pub(crate) struct Taken {
     /// How many of it the collector refused.
     pub(crate) rejected: u64,
-    /// What it has to say about that.
+    /// The collector's reason.
     pub(crate) text: String,
 }
 

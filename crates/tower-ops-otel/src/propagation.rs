@@ -100,7 +100,7 @@ const fn without_state(ids: TraceIds) -> TraceContext {
     TraceContext::new(ids, None)
 }
 
-/// For whoever knows OpenTelemetry alone.
+/// For code that uses OpenTelemetry's global propagator.
 impl TextMapPropagator for Propagation {
     fn inject_context(&self, cx: &Context, injector: &mut dyn Injector) {
         let mut headers = HeaderMap::new();

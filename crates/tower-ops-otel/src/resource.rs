@@ -5,7 +5,7 @@ use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 
 use crate::settings::Settings;
 
-/// What the builder says about the service.
+/// The description of the service by the builder.
 #[derive(Debug)]
 pub(crate) struct Described {
     service: String,

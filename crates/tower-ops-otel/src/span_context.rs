@@ -7,7 +7,7 @@ use opentelemetry::trace::{
 use tower_ops_observe::TraceIds;
 use tower_ops_trace::{TraceContext, TraceState};
 
-/// The flags that level 2 of the W3C trace context knows.
+/// The flags that level 2 of the W3C trace context defines.
 const KNOWN_FLAGS: u8 = TraceIds::SAMPLED | TraceIds::RANDOM;
 
 pub(crate) fn to_otel(ids: TraceIds, is_remote: bool, state: Option<&str>) -> SpanContext {

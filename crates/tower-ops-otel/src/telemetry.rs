@@ -9,7 +9,6 @@ use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
 use tower_ops_core::config::ConfigError;
 use tower_ops_core::recorder::RecorderHandle;
 use tower_ops_core::sync::Mutex;
@@ -66,7 +65,7 @@ pub(crate) struct Shared {
 /// Ends the telemetry when it is dropped.
 struct Guard {
     shared: Arc<Shared>,
-    closing: watch::Sender<Option<Instant>>,
+    closing: watch::Sender<Option<Duration>>,
     end: Option<ThreadEnd>,
     metrics_end: Mutex<Option<oneshot::Sender<()>>>,
     timeout: Duration,
@@ -330,10 +329,9 @@ impl Shared {
 impl Guard {
     /// Begins the end. The time runs from the first call.
     fn close(&self) {
-        let deadline = Instant::now() + self.timeout;
         self.closing.send_if_modified(|closing| {
             let begins = closing.is_none();
-            closing.get_or_insert(deadline);
+            closing.get_or_insert(self.timeout);
             begins
         });
         let Some(end) = self.metrics_end.lock().take() else {

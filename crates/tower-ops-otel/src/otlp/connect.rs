@@ -24,7 +24,7 @@ use crate::settings::{OtlpSettings, Protocol, TlsFiles};
 
 const PER_ADDRESS: Duration = Duration::from_secs(3);
 
-/// Connects to the collector, with TLS where the endpoint says `https`.
+/// Connects to the collector, with TLS where the endpoint is `https`.
 #[derive(Clone)]
 pub(super) struct Connector {
     host: String,

@@ -26,8 +26,8 @@ pub(super) struct GrpcTransport {
 impl GrpcTransport {
     /// Must be called on the runtime.
     pub(super) fn new(settings: OtlpSettings, connector: Connector) -> Self {
-        // Where tonic has TLS of its own, by another crate's features, it would refuse `https`
-        // without it. The connector knows.
+        // Another crate's features may give tonic a TLS of its own. It would then refuse `https`
+        // without a configuration of it, so it gets a stand-in: the connector has the real address.
         let endpoint = Endpoint::from(Uri::from_static("http://collector"))
             .origin(settings.endpoint)
             .connect_timeout(settings.timeout);
@@ -88,7 +88,7 @@ fn refused(status: &Status) -> Failure {
         | Code::OutOfRange
         | Code::Unavailable
         | Code::DataLoss => Again::After(Duration::ZERO),
-        // Of an exhausted resource too: it may only be tried again where the details say so.
+        // Of an exhausted resource too: it may only be tried again if the details allow it.
         _ => Again::Never,
     };
     failure

@@ -29,7 +29,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads what is of no use if `is_used` is false; then nobody needs to know what is wrong there.
+    /// Reads settings that have no effect if `is_used` is false: then their problems are no warnings.
     pub(super) fn warning_if<T>(&mut self, is_used: bool, read: impl FnOnce(&mut Self) -> T) -> T {
         let before = self.warnings.len();
         let result = read(self);

@@ -443,6 +443,28 @@ async fn b3_goes_in_and_out() {
 }
 
 #[tokio::test]
+async fn without_a_format_nothing_goes_in_or_out() {
+    let set = |builder: TelemetryBuilder| builder.set("OTEL_PROPAGATORS", "none");
+    let fixture = Fixture::with(set).await;
+    let client = ClientSpans::new()
+        .with_tracer(fixture.telemetry.tracer())
+        .into_layer()
+        .layer(Echo);
+    let handler = async move || {
+        let call = client.oneshot(request("http://inventory/", None));
+        let response = call.await.unwrap();
+        let names = response.headers().keys().map(ToString::to_string);
+        names.collect::<Vec<_>>().join(",")
+    };
+    let router = Router::new().route("/", get(handler));
+    let (_, sent) = answer(&fixture, router, request("/", Some(PARENT))).await;
+    assert_eq!(sent, "");
+    let exported = fixture.end().await;
+    assert_ne!(hex(&exported.span("GET /").trace_id), &PARENT[3..35]);
+    exported.assert_child("GET", "GET /");
+}
+
+#[tokio::test]
 async fn the_baggage_of_a_trusted_caller_goes_on() {
     use opentelemetry::baggage::BaggageExt;
     let fixture = Fixture::new().await;

@@ -93,6 +93,21 @@ async fn a_runtime_with_one_thread_is_enough() {
     drop(listener);
 }
 
+/// Where a test has moved the time of its own runtime ahead.
+#[tokio::test(start_paused = true)]
+async fn the_deadline_is_on_the_clock_of_the_thread() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let telemetry = builder(Protocol::Grpc, &url)
+        .shutdown_timeout(Duration::from_millis(100))
+        .start()
+        .unwrap();
+    make_spans(&telemetry, 10);
+    tokio::time::advance(Duration::from_secs(3_600)).await;
+    telemetry.shutdown().await;
+    assert_eq!(telemetry.span_counts().dropped(), 10);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_end_waits_for_the_first() {
     let collector = Collector::http(Behaviour::Slow(Duration::from_millis(100))).await;
