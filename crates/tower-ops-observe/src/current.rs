@@ -67,11 +67,17 @@ impl RequestFacts {
         with(|current| current.facts.request_id.clone()).flatten()
     }
 
-    /// Returns the trace ids of the exchange that is being served right now on this thread. Copies
-    /// nothing else.
+    /// Returns the trace ids that are the current ones on this thread: those of the exchange that
+    /// is being served, or of the [scope](crate::TraceScope) that is entered. Copies nothing else.
     #[must_use]
     pub fn current_trace_ids() -> Option<TraceIds> {
         with(|current| current.facts.trace_ids).flatten()
+    }
+
+    /// Returns the `tracestate` that belongs to [`current_trace_ids`](Self::current_trace_ids).
+    #[must_use]
+    pub fn current_trace_state() -> Option<HeaderValue> {
+        with(|current| current.facts.trace_state.as_deref().cloned()).flatten()
     }
 
     /// Takes those of the exchange around, if there is one. Returns whether there is.
@@ -153,7 +159,7 @@ thread_local! {
 }
 
 /// Calls with what is current on this thread. Nothing is while it runs: it must not ask.
-fn with<R>(act: impl FnOnce(&mut Current) -> R) -> Option<R> {
+pub(crate) fn with<R>(act: impl FnOnce(&mut Current) -> R) -> Option<R> {
     // An error means that the thread is ending, and with it everything that reads this.
     let result = CURRENT.try_with(|slot| {
         let mut current = slot.take()?;
@@ -165,7 +171,7 @@ fn with<R>(act: impl FnOnce(&mut Current) -> R) -> Option<R> {
 }
 
 /// Makes another one the current one, and keeps the one before in its place.
-fn swap(current: &mut CurrentSlot) {
+pub(crate) fn swap(current: &mut CurrentSlot) {
     let _ = CURRENT.try_with(|slot| *current = slot.replace(current.take()));
 }
 

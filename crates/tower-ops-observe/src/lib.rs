@@ -114,7 +114,7 @@ pub use self::observe::Observe;
 pub use self::path::original_path;
 pub use self::route::{Route, RouteHook, RouteHookService};
 pub use self::service::ObserveService;
-pub use self::trace_ids::{Hex, TraceIds};
+pub use self::trace_ids::{Hex, TraceIds, TraceScope};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -1,6 +1,10 @@
 use std::fmt;
 use std::num::NonZeroU128;
 
+use http::HeaderValue;
+
+use crate::current::{CurrentSlot, swap, with};
+
 /// The ids by which an exchange is found in a trace, as in the [W3C trace context].
 ///
 /// 32 bytes, and copied. The trace id is never zero. The span is that of the exchange itself, not
@@ -164,9 +168,107 @@ impl<const N: usize> fmt::Debug for Hex<N> {
     }
 }
 
+/// A trace that is the current one while a future of another task is polled.
+///
+/// Changes the trace alone: the other facts stay those of the exchange around it, if there is one.
+///
+/// # Examples
+///
+/// ```
+/// use tower_ops_observe::{RequestFacts, TraceIds, TraceScope};
+///
+/// let ids = TraceIds::new(0x4bf9_2f35, 0xf067, TraceIds::SAMPLED);
+/// let mut scope = TraceScope::new(ids, None);
+/// assert_eq!(scope.enter(RequestFacts::current_trace_ids), ids);
+/// assert_eq!(RequestFacts::current_trace_ids(), None);
+/// ```
+#[derive(Debug)]
+pub struct TraceScope {
+    ids: Option<TraceIds>,
+    state: Option<Box<HeaderValue>>,
+    /// For where no exchange is current. Kept from poll to poll.
+    spare: CurrentSlot,
+}
+
+impl TraceScope {
+    /// Makes a scope in which those ids are the current ones, or none are. The `tracestate` goes
+    /// with them.
+    #[must_use]
+    pub fn new(ids: Option<TraceIds>, state: Option<HeaderValue>) -> Self {
+        Self {
+            ids,
+            state: state.map(Box::new),
+            spare: None,
+        }
+    }
+
+    /// Calls with the trace as the current one. Allocates at the first call outside of an exchange.
+    pub fn enter<R>(&mut self, step: impl FnOnce() -> R) -> R {
+        let is_alone = with(|_| ()).is_none();
+        if is_alone {
+            self.spare.get_or_insert_default();
+            swap(&mut self.spare);
+        }
+        self.exchange();
+        let _left = Left {
+            scope: self,
+            is_alone,
+        };
+        step()
+    }
+
+    fn exchange(&mut self) {
+        with(|current| {
+            std::mem::swap(&mut current.facts.trace_ids, &mut self.ids);
+            std::mem::swap(&mut current.facts.trace_state, &mut self.state);
+        });
+    }
+}
+
+/// Leaves a scope, also when the step in it unwinds.
+struct Left<'a> {
+    scope: &'a mut TraceScope,
+    is_alone: bool,
+}
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        self.scope.exchange();
+        if self.is_alone {
+            swap(&mut self.scope.spare);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::TraceIds;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::{TraceIds, TraceScope};
+    use crate::current::RequestFacts;
+
+    #[test]
+    fn scopes_nest_and_are_left_by_a_panic() {
+        let ids = |number| TraceIds::new(number, 1, 0);
+        let state = http::HeaderValue::from_static("a=1");
+        let mut outer = TraceScope::new(ids(1), Some(state.clone()));
+        let mut inner = TraceScope::new(ids(2), None);
+        outer.enter(|| {
+            for _ in 0..2 {
+                assert_eq!(RequestFacts::current_trace_ids(), ids(1));
+                assert_eq!(RequestFacts::current_trace_state(), Some(state.clone()));
+                let within = || {
+                    assert_eq!(RequestFacts::current_trace_ids(), ids(2));
+                    assert_eq!(RequestFacts::current_trace_state(), None);
+                    panic!("within");
+                };
+                let unwound = catch_unwind(AssertUnwindSafe(|| inner.enter(within)));
+                assert!(unwound.is_err());
+            }
+        });
+        assert_eq!(RequestFacts::current_trace_ids(), None);
+        assert!(RequestFacts::current().is_none());
+    }
 
     #[test]
     fn every_id_is_written_in_full() {

@@ -6,7 +6,9 @@ use std::task::{Context, Poll};
 use http::uri::Authority;
 use http::{HeaderName, Request, Uri, header};
 use tower_layer::Layer;
-use tower_ops_observe::{Ending, Facts, GrpcCode, Observe, ObserveLayer, ObserveService, TraceIds};
+use tower_ops_observe::{
+    Ending, Facts, GrpcCode, Observe, ObserveLayer, ObserveService, RequestFacts, TraceIds,
+};
 use tower_service::Service;
 use tracing::Span;
 use tracing::field::Empty;
@@ -276,10 +278,12 @@ impl<T> ClientSpans<T> {
             let context = SpanContext::new(ids, facts.trace_state());
             self.tracer.inject(&context, headers);
         }
-        if let (Some(name), Some(id)) = (&self.request_id, facts.request_id())
+        let Some(name) = &self.request_id else { return };
+        let id = facts.request_id().cloned();
+        if let Some(id) = id.or_else(RequestFacts::current_request_id)
             && !headers.contains_key(name)
         {
-            headers.insert(name.clone(), id.clone());
+            headers.insert(name.clone(), id);
         }
     }
 }
@@ -288,12 +292,10 @@ impl<T: ExchangeTracer> Observe for ClientSpans<T> {
     type Exchange = ClientSpanExchange<T::Exchange>;
 
     fn on_request<B>(&self, request: &mut Request<B>, facts: &mut Facts) -> Self::Exchange {
-        let within = self.tracer.current();
-        if let Some(within) = &within {
-            facts.set_trace_state(within.state().map(|it| it.as_header_value().clone()));
-        }
-        let around = within.as_ref().map(TraceContext::ids);
-        let around = around.or_else(|| facts.trace_ids().filter(|ids| ids.span_id() != 0));
+        // Of a task, too, which is no exchange, and whose facts are not in those of this one.
+        let around = self.tracer.current().or_else(TraceContext::current);
+        let (around, state) = around.map(TraceContext::into_parts).unzip();
+        facts.set_trace_state(state.flatten());
         let ids = match around {
             Some(around) => around.with_span_id(ids::span()),
             None => self.begin_trace(),

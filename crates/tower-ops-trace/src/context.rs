@@ -1,6 +1,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tower_ops_observe::{RequestFacts, TraceIds};
 
+use crate::scope::TraceScoped;
 use crate::trace_state::TraceState;
 
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -57,31 +58,63 @@ impl TraceContext {
     #[must_use]
     #[inline]
     pub fn extract(headers: &HeaderMap) -> Option<Self> {
-        let value = find(headers)?;
-        Self::read(value, headers)
+        // Apart, so that requests without a context do not pay for the room of one.
+        may_have(headers, &TRACEPARENT)
+            .then(|| Self::read(headers))
+            .flatten()
     }
 
-    /// Apart, so that requests without a context do not pay for the room of one.
     #[inline(never)]
-    fn read(parent: &HeaderValue, headers: &HeaderMap) -> Option<Self> {
-        if headers.get_all(&TRACEPARENT).iter().nth(1).is_some() {
+    fn read(headers: &HeaderMap) -> Option<Self> {
+        let mut values = headers.get_all(&TRACEPARENT).iter();
+        let (Some(value), None) = (values.next(), values.next()) else {
             return None;
-        }
-        let ids = parse_traceparent(parent.as_bytes())?;
+        };
+        let ids = parse_traceparent(value.as_bytes())?;
         let state = TraceState::extract(headers);
         Some(Self { ids, state })
     }
 
-    /// Returns the context of the exchange that is being served right now on this thread: what a
-    /// request that is sent from there has to carry. `None` outside of any.
+    pub(crate) fn into_parts(self) -> (TraceIds, Option<HeaderValue>) {
+        (self.ids, self.state.map(TraceState::into_header_value))
+    }
+
+    /// Returns the context of the exchange that is being served right now on this thread, or of the
+    /// [scope](Self::scope) around: what a request that is sent from there has to carry. `None`
+    /// outside of any.
     ///
     /// For clients that are no tower services. They call [`inject`](Self::inject) with it.
     #[must_use]
     pub fn current() -> Option<Self> {
         let ids = RequestFacts::current_trace_ids().filter(|ids| ids.span_id() != 0)?;
-        let facts = RequestFacts::current()?;
-        let state = facts.trace_state().cloned().map(TraceState::trusted);
+        let state = RequestFacts::current_trace_state().map(TraceState::trusted);
         Some(Self { ids, state })
+    }
+
+    /// Makes a future in which the context is the current one: for a task that is spawned, which is
+    /// no part of the exchange.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// use tower_ops_trace::{TraceContext, TraceIds};
+    ///
+    /// # let ids = TraceIds::new(7, 8, TraceIds::SAMPLED).expect("not 0");
+    /// # TraceContext::new(ids, None).scope(async {
+    /// // In a handler:
+    /// if let Some(context) = TraceContext::current() {
+    ///     tokio::spawn(context.scope(async {
+    ///         // What is sent from here is of the same trace.
+    ///         assert!(TraceContext::current().is_some());
+    ///     }));
+    /// }
+    /// # }).await;
+    /// # }
+    /// ```
+    pub fn scope<F>(self, future: F) -> TraceScoped<F> {
+        TraceScoped::new(self, future)
     }
 
     /// Writes the context into the headers of a request, in place of one that is there. Allocates
@@ -104,14 +137,12 @@ impl TraceContext {
     }
 }
 
-/// Looks through a few headers, which costs less than to hash the name.
+/// Whether a search is worth it: a few headers are looked through, which costs less than to hash the
+/// name.
 #[inline]
-fn find(headers: &HeaderMap) -> Option<&HeaderValue> {
+pub(crate) fn may_have(headers: &HeaderMap, name: &HeaderName) -> bool {
     const FEW: usize = 16;
-    if headers.keys_len() > FEW || headers.keys().any(|name| *name == TRACEPARENT) {
-        return headers.get(&TRACEPARENT);
-    }
-    None
+    headers.keys_len() > FEW || headers.keys().any(|own| own == name)
 }
 
 pub(crate) fn inject(ids: TraceIds, state: Option<&HeaderValue>, headers: &mut HeaderMap) {
@@ -140,47 +171,70 @@ pub(crate) fn inject(ids: TraceIds, state: Option<&HeaderValue>, headers: &mut H
 #[must_use]
 pub fn parse_traceparent(text: &[u8]) -> Option<TraceIds> {
     let (text, more) = text.split_first_chunk::<55>()?;
-    let [version] = bytes(&text[..2])?;
-    let ids: [u8; 16] = bytes(&text[3..35])?;
-    let span: [u8; 8] = bytes(&text[36..52])?;
-    let [flags] = bytes(&text[53..])?;
+    let version = number([b'0', b'0', b'0', b'0', b'0', b'0', text[0], text[1]])?;
+    let flags = number([b'0', b'0', b'0', b'0', b'0', b'0', text[53], text[54]])?;
+    let mut trace = 0;
+    for eight in text[3..35].as_chunks().0 {
+        trace = (trace << 32) | u128::from(number(*eight)?);
+    }
+    let mut span = 0;
+    for eight in text[36..52].as_chunks().0 {
+        span = (span << 32) | u64::from(number(*eight)?);
+    }
     let hyphens = [text[2], text[35], text[52]] == *b"---";
     let fits = more.is_empty() || (version > 0 && more[0] == b'-');
-    let span = u64::from_be_bytes(span);
     if !hyphens || version == 0xff || !fits || span == 0 {
         return None;
     }
-    TraceIds::new(u128::from_be_bytes(ids), span, flags & KNOWN_FLAGS)
+    TraceIds::new(trace, span, (flags & 0xff) as u8 & KNOWN_FLAGS)
 }
 
-/// `N` bytes out of twice as many lower-case hexadecimal digits.
-fn bytes<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    let mut wrong = 0;
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        let (high, low) = (DIGITS[usize::from(pair[0])], DIGITS[usize::from(pair[1])]);
-        wrong |= high | low;
-        *byte = (high << 4) | (low & 0xf);
+/// The number that eight lower-case hexadecimal digits are, all eight at once.
+#[inline]
+fn number(digits: [u8; 8]) -> Option<u32> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let text = u64::from_be_bytes(digits);
+    // 1 in the byte of a letter, which is 0x61 to 0x66; a digit is 0x30 to 0x39.
+    let letter = (text >> 6) & EACH;
+    // 0 to 15 in each byte, if the byte is a digit; no byte overflows whatever it was.
+    let value = (text & (0x0f * EACH)) + 9 * letter;
+    let in_row = text & (0xf0 * EACH) == 0x30 * EACH + 0x30 * letter;
+    let is_nibble = value & (0x10 * EACH) == 0;
+    let is_ten_or_more = ((value + 6 * EACH) >> 4) & EACH;
+    if !in_row || !is_nibble || is_ten_or_more != letter {
+        return None;
     }
-    (wrong < 0x10).then_some(bytes)
+    let pairs = (value | (value >> 4)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs | (pairs >> 8)) & 0x0000_ffff_0000_ffff;
+    let eight = (fours | (fours >> 16)) & 0xffff_ffff;
+    u32::try_from(eight).ok()
 }
-
-/// What each byte is worth as a digit; 0x10 for what is none.
-const DIGITS: [u8; 256] = {
-    let mut digits = [0x10; 256];
-    let mut digit = 0;
-    while digit < 16 {
-        digits[b"0123456789abcdef"[digit] as usize] = digit as u8;
-        digit += 1;
-    }
-    digits
-};
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn digit_by_digit(text: [u8; 8]) -> Option<u32> {
+        text.iter().try_fold(0, |number, byte| {
+            let digit = b"0123456789abcdef".iter().position(|own| own == byte)?;
+            Some((number << 4) | u32::try_from(digit).ok()?)
+        })
+    }
+
+    #[test]
+    fn every_byte_at_every_place_is_a_digit_or_none() {
+        for byte in 0..=u8::MAX {
+            for at in 0..8 {
+                for other in *b"09af" {
+                    let mut text = [other; 8];
+                    text[at] = byte;
+                    assert_eq!(number(text), digit_by_digit(text), "{text:?}");
+                }
+            }
+        }
+    }
 
     proptest! {
         #[test]
@@ -200,6 +254,11 @@ mod tests {
             let is_digit = matches!(byte, b'0'..=b'9' | b'a'..=b'f');
             let is_right = byte == right[at] || (is_digit && right[at] != b'-' && &text[..2] != b"ff");
             prop_assert_eq!(parse_traceparent(&text).is_some(), is_right);
+        }
+
+        #[test]
+        fn eight_digits_are_a_number(text in proptest::array::uniform8(any::<u8>())) {
+            prop_assert_eq!(number(text), digit_by_digit(text));
         }
 
         #[test]

@@ -353,12 +353,11 @@ impl<T> Spans<T> {
             };
         }
         let trusted = caller.take_if(|_| self.inbound.accepts(facts, request.headers()));
-        let state = trusted.as_ref().and_then(TraceContext::state);
-        facts.set_trace_state(state.map(|state| state.as_header_value().clone()));
-        let parent = trusted.map(|trusted| trusted.ids());
-        let Some(ids) = parent else {
+        let Some((ids, state)) = trusted.map(TraceContext::into_parts) else {
+            facts.set_trace_state(None);
             return self.begin(is_probe, request, facts);
         };
+        facts.set_trace_state(state);
         let is_sampled = if is_probe {
             ids.is_sampled()
         } else {
@@ -369,7 +368,7 @@ impl<T> Spans<T> {
             ids: ids
                 .with_span_id(ids::span())
                 .with_flags(flags | u8::from(is_sampled)),
-            parent,
+            parent: Some(ids),
             is_remote: true,
             is_same_request: false,
         }

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
-use crate::context::TRACESTATE;
+use crate::context::{TRACESTATE, may_have};
 
 /// The most members that a list may have; one more makes it invalid.
 const MOST_MEMBERS: usize = 32;
@@ -25,6 +25,9 @@ impl TraceState {
     /// if anything in it is malformed.
     #[must_use]
     pub fn extract(headers: &HeaderMap) -> Option<Self> {
+        if !may_have(headers, &TRACESTATE) {
+            return None;
+        }
         let mut values = headers.get_all(&TRACESTATE).iter();
         let first = values.next()?;
         let Some(second) = values.next() else {
@@ -62,6 +65,10 @@ impl TraceState {
     /// For a list that was read by [`parse`](Self::parse) before.
     pub(crate) const fn trusted(value: HeaderValue) -> Self {
         Self(value)
+    }
+
+    pub(crate) fn into_header_value(self) -> HeaderValue {
+        self.0
     }
 
     /// Returns the list, as it goes into the header.

@@ -398,6 +398,51 @@ async fn outside_of_any_exchange_a_trace_begins() {
     assert!(!TraceContext::extract(&headers).unwrap().ids().is_sampled());
 }
 
+#[tokio::test]
+async fn a_task_keeps_the_trace_and_the_request_id_if_it_is_told_to() {
+    let headers = Arc::new(Mutex::new(Vec::new()));
+    let sink = headers.clone();
+    let client = ClientTraceLayer::new().layer(Readied::from_fn(move |request: Request<()>| {
+        sink.lock().unwrap().push(request.headers().clone());
+        ready(Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())))
+    }));
+    let layer = ObserveLayer::new((RequestIds::new(), Spans::new()));
+    let service = layer.layer(Readied::from_fn(move |_: Request<()>| {
+        let (with, without) = (client.clone(), client.clone());
+        async move {
+            let kept = TraceContext::current().unwrap();
+            let task = kept.scope(async move {
+                tokio::task::yield_now().await;
+                with.oneshot(get("http://a/")).await
+            });
+            let Ok(_) = tower_ops_request_id::spawn(task).await.unwrap();
+            assert!(TraceContext::current().is_some(), "still");
+            let Ok(_) = tokio::spawn(without.oneshot(get("http://a/")))
+                .await
+                .unwrap();
+            Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+        }
+    }));
+    let incoming = Request::get("/")
+        .header("x-request-id", "order-7")
+        .header("traceparent", SAMPLED)
+        .header("tracestate", "vendor=1");
+    let Ok(_) = service.oneshot(incoming.body(()).unwrap()).await;
+
+    let headers = headers.lock().unwrap();
+    let trace = |at: usize| {
+        TraceContext::extract(&headers[at])
+            .unwrap()
+            .ids()
+            .trace_id_hex()
+    };
+    assert_eq!(trace(0).as_str(), TRACE);
+    assert_eq!(headers[0]["tracestate"], "vendor=1");
+    assert_eq!(headers[0]["x-request-id"], "order-7");
+    assert_ne!(trace(1).as_str(), TRACE);
+    assert!(!headers[1].contains_key("x-request-id"));
+}
+
 /// Serves requests through a server that calls on, over sockets, to one that fails in its trailers.
 async fn chain(http2: bool) -> (SocketAddr, [Server; 2]) {
     let inner = TraceLayer::new().layer(Readied::from_fn(async |_: Request<Incoming>| {
