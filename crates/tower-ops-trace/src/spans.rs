@@ -39,8 +39,8 @@ pub const SPAN_TARGET: &str = "tower_ops::span";
 ///
 /// # A layer around a layer
 ///
-/// A request that passes two of them has one trace, and a second span within the first; the access
-/// log has it once, from the outer one.
+/// A request that passes two of them has one trace, and a second span within the first. Only the
+/// outer one logs it: that is where the access log belongs.
 #[derive(Clone, Debug)]
 pub struct Spans<T = ()> {
     tracer: T,
