@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use http::HeaderValue;
 
 use crate::route::{Route, Routing};
+use crate::trace_ids::TraceIds;
 
 /// Who sent a request, on which connection, and its ids: the part of [`Facts`](crate::Facts) that
 /// handlers and inner layers can read while the request is being served.
@@ -31,7 +32,9 @@ use crate::route::{Route, Routing};
 #[derive(Clone, Debug, Default)]
 pub struct RequestFacts {
     pub(crate) request_id: Option<HeaderValue>,
-    pub(crate) trace_id: Option<u128>,
+    pub(crate) trace_ids: Option<TraceIds>,
+    /// Few have one.
+    pub(crate) trace_state: Option<Box<HeaderValue>>,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) connection: Option<u64>,
     pub(crate) secure: bool,
@@ -42,7 +45,8 @@ pub struct RequestFacts {
 impl RequestFacts {
     const NONE: Self = Self {
         request_id: None,
-        trace_id: None,
+        trace_ids: None,
+        trace_state: None,
         peer: None,
         connection: None,
         secure: false,
@@ -63,6 +67,19 @@ impl RequestFacts {
         with(|current| current.facts.request_id.clone()).flatten()
     }
 
+    /// Returns the trace ids that are the current ones on this thread: those of the exchange that
+    /// is being served, or of the [scope](crate::TraceScope) that is entered. Copies nothing else.
+    #[must_use]
+    pub fn current_trace_ids() -> Option<TraceIds> {
+        with(|current| current.facts.trace_ids).flatten()
+    }
+
+    /// Returns the `tracestate` that belongs to [`current_trace_ids`](Self::current_trace_ids).
+    #[must_use]
+    pub fn current_trace_state() -> Option<HeaderValue> {
+        with(|current| current.facts.trace_state.as_deref().cloned()).flatten()
+    }
+
     /// Takes those of the exchange around, if there is one. Returns whether there is.
     pub(crate) fn begin_as_current(&mut self) -> bool {
         let around = with(|current| {
@@ -78,7 +95,8 @@ impl RequestFacts {
     /// Back to [`NONE`].
     pub(crate) fn clear(&mut self) {
         self.request_id = None;
-        self.trace_id = None;
+        self.trace_ids = None;
+        self.trace_state = None;
         self.peer = None;
         self.connection = None;
         self.secure = false;
@@ -91,10 +109,16 @@ impl RequestFacts {
         self.request_id.as_ref()
     }
 
-    /// Returns the W3C trace id.
+    /// Returns the ids of the exchange's span.
     #[must_use]
-    pub const fn trace_id(&self) -> Option<u128> {
-        self.trace_id
+    pub const fn trace_ids(&self) -> Option<TraceIds> {
+        self.trace_ids
+    }
+
+    /// Returns the `tracestate` that goes on to who is called from here.
+    #[must_use]
+    pub fn trace_state(&self) -> Option<&HeaderValue> {
+        self.trace_state.as_deref()
     }
 
     /// Returns the address of the peer or, behind trusted proxies, of the client.
@@ -135,7 +159,7 @@ thread_local! {
 }
 
 /// Calls with what is current on this thread. Nothing is while it runs: it must not ask.
-fn with<R>(act: impl FnOnce(&mut Current) -> R) -> Option<R> {
+pub(crate) fn with<R>(act: impl FnOnce(&mut Current) -> R) -> Option<R> {
     // An error means that the thread is ending, and with it everything that reads this.
     let result = CURRENT.try_with(|slot| {
         let mut current = slot.take()?;
@@ -147,7 +171,7 @@ fn with<R>(act: impl FnOnce(&mut Current) -> R) -> Option<R> {
 }
 
 /// Makes another one the current one, and keeps the one before in its place.
-fn swap(current: &mut CurrentSlot) {
+pub(crate) fn swap(current: &mut CurrentSlot) {
     let _ = CURRENT.try_with(|slot| *current = slot.replace(current.take()));
 }
 

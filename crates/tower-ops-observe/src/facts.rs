@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::current::{CurrentSlot, NONE, RequestFacts};
 use crate::request::RequestProgress;
 use crate::route::Route;
+use crate::trace_ids::TraceIds;
 
 static UNMATCHED: Route = Route::UNMATCHED;
 static OTHER: Route = Route::OTHER;
@@ -332,15 +333,31 @@ impl Facts {
         self.request_id_replaced = true;
     }
 
-    /// The W3C trace id.
+    /// Returns the ids of the exchange's span. Until an observer has set them, those of the
+    /// exchange around it, if there is one.
     #[must_use]
-    pub fn trace_id(&self) -> Option<u128> {
-        self.known().trace_id
+    pub fn trace_ids(&self) -> Option<TraceIds> {
+        self.known().trace_ids
     }
 
-    /// Sets the W3C trace id.
-    pub fn set_trace_id(&mut self, id: u128) {
-        self.known_mut().trace_id = Some(id);
+    /// Sets the ids of the exchange's span. Must come before the observers that read them.
+    pub fn set_trace_ids(&mut self, ids: TraceIds) {
+        self.known_mut().trace_ids = Some(ids);
+    }
+
+    /// Returns the `tracestate` that goes on to who is called from this exchange.
+    #[must_use]
+    pub fn trace_state(&self) -> Option<&HeaderValue> {
+        self.known().trace_state()
+    }
+
+    /// Sets the `tracestate`, or removes that of the exchange around this one. One that is there
+    /// costs an allocation.
+    pub fn set_trace_state(&mut self, state: Option<HeaderValue>) {
+        let known = self.known_mut();
+        if state.is_some() || known.trace_state.is_some() {
+            known.trace_state = state.map(Box::new);
+        }
     }
 
     /// The socket address of the peer, if an observer has set it.

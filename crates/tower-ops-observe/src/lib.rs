@@ -99,6 +99,7 @@ mod route;
 mod service;
 mod shared;
 mod texts;
+mod trace_ids;
 
 pub use self::body::ResponseBody;
 pub use self::catch_panic::{CatchPanic, CatchPanicFuture, CatchPanicLayer, CaughtPanic};
@@ -113,6 +114,7 @@ pub use self::observe::Observe;
 pub use self::path::original_path;
 pub use self::route::{Route, RouteHook, RouteHookService};
 pub use self::service::ObserveService;
+pub use self::trace_ids::{Hex, TraceIds, TraceScope};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

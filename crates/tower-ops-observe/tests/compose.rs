@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex};
 use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
-use tower_ops_observe::{Ending, Facts, Observe, ObserveLayer, Outcome, Route, RouteHook, Side};
+use tower_ops_observe::{
+    Ending, Facts, Observe, ObserveLayer, Outcome, Route, RouteHook, Side, TraceIds,
+};
 use tower_ops_testing::{Readied, ScriptedBody};
 
 #[path = "support/record.rs"]
@@ -180,6 +182,10 @@ async fn nested_layers_see_the_exchange_once_each() {
     }
 }
 
+fn ids() -> TraceIds {
+    TraceIds::new(7, 8, TraceIds::SAMPLED).unwrap()
+}
+
 /// Writes facts, some with the request and some with the response.
 struct Writer;
 
@@ -193,7 +199,7 @@ impl Observe for Writer {
         assert_eq!(facts.request_id(), None);
         facts.set_request_id(HeaderValue::from_static("id-1"));
         facts.set_request_id_replaced();
-        facts.set_trace_id(7);
+        facts.set_trace_ids(ids());
         facts.set_peer(([127, 0, 0, 1], 9).into());
         facts.set_connection(5);
     }
@@ -218,7 +224,7 @@ impl Observe for Reader {
         assert_eq!(request.headers()["x-written"], "1");
         assert_eq!(facts.request_id().unwrap(), "id-1");
         assert!(facts.request_id_replaced());
-        assert_eq!(facts.trace_id(), Some(7));
+        assert_eq!(facts.trace_ids(), Some(ids()));
         assert_eq!(facts.peer(), Some(([127, 0, 0, 1], 9).into()));
         assert_eq!(facts.connection(), Some(5));
         assert_eq!(facts.route(), None);

@@ -4,7 +4,9 @@ use std::sync::{Arc, LazyLock};
 use http::header::Entry;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tower_layer::Layer;
-use tower_ops_observe::{Ending, Facts, Observe, ObserveLayer, ObserveService, RequestFacts};
+use tower_ops_observe::{
+    Ending, Facts, Observe, ObserveLayer, ObserveService, RequestFacts, TraceIds,
+};
 use tracing::level_filters::LevelFilter;
 
 use crate::generate::Generator;
@@ -264,8 +266,8 @@ impl Observe for RequestIds {
         if replaced {
             facts.set_request_id_replaced();
         }
-        if let Some(trace_id) = trace_id {
-            facts.set_trace_id(trace_id);
+        if let Some(trace) = trace_id.and_then(|id| TraceIds::new(id, 0, 0)) {
+            facts.set_trace_ids(trace);
         }
         if self.extension {
             extend(request.extensions_mut(), id.clone());

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, Request, Response};
 use http_body_util::Full;
 use tower::ServiceExt;
 use tower_layer::Layer;
-use tower_ops_observe::{Ending, Facts, Observe, ObserveLayer};
+use tower_ops_observe::{Ending, Facts, Observe, ObserveLayer, TraceIds};
 use tower_ops_request_id::{
     Generator, Inbound, RequestId, RequestIdClientLayer, RequestIdLayer, RequestIds,
 };
@@ -258,13 +258,16 @@ async fn an_invalid_or_repeated_traceparent_is_ignored() {
 }
 
 #[derive(Clone, Default)]
-struct TraceIds(Arc<Mutex<Vec<Option<u128>>>>);
+struct SeenTraces(Arc<Mutex<Vec<Option<u128>>>>);
 
-impl Observe for TraceIds {
+impl Observe for SeenTraces {
     type Exchange = ();
 
     fn on_request<B>(&self, _: &mut Request<B>, facts: &mut Facts) {
-        self.0.lock().unwrap().push(facts.trace_id());
+        self.0
+            .lock()
+            .unwrap()
+            .push(facts.trace_ids().map(TraceIds::trace_id));
     }
 
     fn on_end(&self, (): &mut (), _: &Ending<'_>, _: &Facts) {}
@@ -272,7 +275,7 @@ impl Observe for TraceIds {
 
 #[tokio::test]
 async fn the_observers_behind_learn_the_trace_id_that_became_the_request_id() {
-    let seen = TraceIds::default();
+    let seen = SeenTraces::default();
     let ids = RequestIds::new().with_traceparent_fallback();
     let layer = ObserveLayer::new((ids, seen.clone()));
     let traceparent = traceparent();

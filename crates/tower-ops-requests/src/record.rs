@@ -5,7 +5,7 @@ use std::sync::{MutexGuard, OnceLock};
 use std::time::Duration;
 
 use tower_ops_core::sync::Mutex;
-use tower_ops_observe::{Class, KnownMethod, Route};
+use tower_ops_observe::{Class, KnownMethod, Route, TraceIds};
 
 use self::inline_text::InlineText;
 use self::kind::Kind;
@@ -33,8 +33,7 @@ pub(crate) struct Record {
     pub(crate) parent: Option<NonZeroU64>,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) connection: Option<u64>,
-    /// 0 is none, as in the W3C trace context.
-    pub(crate) trace_id: u128,
+    pub(crate) trace_ids: Option<TraceIds>,
     /// From a client: never a label, and escaped in log lines.
     pub(crate) text: InlineText,
     /// The route as it was known at the beginning; a task's name.
@@ -76,7 +75,7 @@ impl Record {
             parent: None,
             peer: None,
             connection: None,
-            trace_id: 0,
+            trace_ids: None,
             text: InlineText::EMPTY,
             early_route: None,
             late_route: OnceLock::new(),

@@ -230,7 +230,7 @@ impl TaskGuard {
                 record.parent = parent.and_then(|parent| NonZeroU64::new(parent.id));
                 record.peer = None;
                 record.connection = None;
-                record.trace_id = parent.map_or(0, |parent| parent.trace_id);
+                record.trace_ids = parent.and_then(|parent| parent.trace_ids);
                 record.early_route = Some(name);
                 let id = parent.map_or(&[][..], |parent| parent.text.id_bytes());
                 record.text.fill(id, "");

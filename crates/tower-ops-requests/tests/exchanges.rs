@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use tokio::time::advance;
 use tower::{Layer, Service, ServiceExt};
 use tower_ops_observe::{
-    Class, Facts, KnownMethod, Observe, ObserveLayer, Phase, Route, RouteHook,
+    Class, Facts, KnownMethod, Observe, ObserveLayer, Phase, Route, RouteHook, TraceIds,
 };
 use tower_ops_requests::{Kind, Outcome, RequestHandle, RequestTracker};
 use tower_ops_testing::{Readied, ScriptedBody};
@@ -100,7 +100,8 @@ impl Observe for Teller {
 
     fn on_request<B>(&self, _: &mut Request<B>, facts: &mut Facts) {
         facts.set_request_id(HeaderValue::from_static("order-7"));
-        facts.set_trace_id(0x4bf9_2f35);
+        let ids = TraceIds::new(0x4bf9_2f35, 0xf067, TraceIds::SAMPLED);
+        facts.set_trace_ids(ids.expect("not 0"));
         facts.set_peer(([192, 0, 2, 7], 4711).into());
         facts.set_connection(12);
         facts.set_route(Route::from_static("/users/{id}"));
@@ -119,7 +120,8 @@ async fn what_other_observers_tell_is_shown() {
     let _response = service.oneshot(get("/users/1?secret")).await.unwrap();
     let running = &tracker.in_flight()[0];
     assert_eq!(running.request_id.as_deref(), Some("order-7"));
-    assert_eq!(running.trace_id, Some(0x4bf9_2f35));
+    let ids = running.trace_ids.unwrap();
+    assert_eq!((ids.trace_id(), ids.span_id()), (0x4bf9_2f35, 0xf067));
     assert_eq!(running.peer, Some("192.0.2.7:4711".parse().unwrap()));
     assert_eq!(running.connection, Some(12));
     assert_eq!(

@@ -236,6 +236,7 @@ async fn a_request_has_these_fields_before_and_after() {
     let id = answer["requests"][0]["id"].as_u64().unwrap();
     let mut fields = json!({
         "id": id, "kind": "request", "parent": null, "request_id": "order-7", "trace_id": null,
+        "span_id": null, "sampled": null,
         "connection": null, "method": "GET", "route": null, "name": null, "path": "/users/1",
         "path_truncated": false, "peer": "192.0.2.7:4711", "phase": "body", "age_ms": 1,
         "time_to_head_ms": null, "duration_ms": null, "ended_ms_ago": null, "bytes_sent": 0,

@@ -1,46 +1,105 @@
-//! One tracing span for every HTTP or gRPC exchange, open to the end of its body.
+//! One trace for every HTTP or gRPC exchange, from the caller to whom it calls: W3C context, a span
+//! to the end of the body, and an access log. Without OpenTelemetry.
 //!
 //! # Overview
 //!
-//! [`TraceLayer`] opens the span when a request comes in, makes it the current
-//! one for the handler and the body, and closes it when the exchange ends,
-//! whatever way it ends. What is logged meanwhile stands in the span, with the
-//! request id where [`tower-ops-request-id`] assigned one.
+//! [`TraceLayer`] reads the trace of a request that comes in, decides whether it is recorded, opens a
+//! span, makes it the current one for the handler and the body, and closes it when the exchange ends,
+//! whatever way it ends. With an [`AccessLog`] it logs one event then. [`ClientTraceLayer`] goes
+//! around a client: its requests carry the trace on, as children of the exchange whose handler sends
+//! them.
 //!
 //! # Example
 //!
 //! ```
 //! use tower::ServiceBuilder;
-//! use tower_ops_trace::TraceLayer;
+//! use tower_ops_trace::{AccessLog, ClientTraceLayer, Inbound, Ratio, Sampling, Spans};
 //!
-//! let stack = ServiceBuilder::new().layer(TraceLayer::new());
-//! # let _ = stack;
+//! let spans = Spans::new()
+//!     .with_inbound(Inbound::public_endpoint())
+//!     .with_sampling(Sampling::new().with_ratio(Ratio::new(0.1)?))
+//!     .with_access_log(AccessLog::new());
+//! let server = ServiceBuilder::new().layer(spans.into_layer());
+//! let client = ServiceBuilder::new().layer(ClientTraceLayer::new());
+//! # let _ = (server, client);
+//! # Ok::<_, tower_ops_trace::InvalidRatio>(())
 //! ```
 //!
 //! # Place in the stack
 //!
 //! Outermost. Together with other observers, use [`Spans`] in one
-//! [`ObserveLayer`](tower_ops_observe::ObserveLayer), after the one that assigns
-//! the request id.
+//! [`ObserveLayer`](tower_ops_observe::ObserveLayer): after the one that assigns the request id, and
+//! before those that want to know the trace.
+//!
+//! # What others see of it
+//!
+//! | where | what |
+//! |---|---|
+//! | [`Facts`](tower_ops_observe::Facts) of the observers behind | the [ids](TraceIds) of the span, and the decision |
+//! | [`RequestFacts::current`](tower_ops_observe::RequestFacts) in handlers, layers and log formatters | the same |
+//! | [`TraceContext::current`] | what a request of another kind of client has to carry |
+//! | the field `trace_id` of the `tracing` span | what a log formatter prints that knows spans alone |
+//!
+//! A task that is spawned is no part of the exchange: give it `.in_current_span()`, and
+//! [`TraceContext::scope`] for what it sends.
+//!
+//! # An exporter
+//!
+//! [`ExchangeTracer`] is the seam: a tracer makes a span of its own for each exchange, with the ids
+//! and the decision that are there already. tower-ops-otel has one for OpenTelemetry. The `tracing`
+//! spans here have the target [`SPAN_TARGET`], by which a bridge leaves them out.
+//!
+//! # Cost
+//!
+//! Without a subscriber, 330 instructions an exchange: 45 to look for the caller's context, 50 for new
+//! ids. A caller's context costs 1,300 more, for reading it and for keeping the headers of the W3C
+//! apart from all others. An open span costs 1,900 over that with tracing-subscriber's registry,
+//! most of them the registry's, and an access event 1,200 before it is formatted. Nothing
+//! allocates but what is asked for from a client's headers, and a `tracestate`.
 //!
 //! # Features
 //!
 //! | feature | adds |
 //! |---|---|
 //! | `axum` | routes from `MatchedPath`, inside of `Router::layer` |
+//! | `tonic` | an interceptor for clients |
 //!
 //! # Limits
 //!
-//! This is the first part: no OpenTelemetry export, no trace context, no access
-//! log yet.
-//!
-//! [`tower-ops-request-id`]: https://docs.rs/tower-ops-request-id
+//! No export by itself. B3 and baggage are what a tracer adds.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod access;
+mod client;
+mod context;
+mod fields;
+mod ids;
+mod inbound;
+mod sampling;
+mod scope;
 mod spans;
+mod status;
+#[cfg(feature = "tonic")]
+mod tonic;
+mod trace_state;
+mod tracer;
 
-pub use self::spans::{SpanExchange, Spans, TraceLayer};
+pub use self::access::{ACCESS_TARGET, AccessLog};
+pub use self::client::{
+    ClientSpanExchange, ClientSpans, ClientTraceLayer, RetryCount, RetryCountLayer,
+};
+pub use self::context::{TraceContext, parse_traceparent};
+pub use self::inbound::Inbound;
+pub use self::sampling::{InvalidRatio, Ratio, RouteRule, Sampling};
+pub use self::scope::TraceScoped;
+pub use self::spans::{SPAN_TARGET, SpanExchange, Spans, TraceLayer};
+pub use self::status::{ErrorType, SpanName, SpanStatus};
+#[cfg(feature = "tonic")]
+pub use self::tonic::TraceInterceptor;
+pub use self::trace_state::TraceState;
+pub use self::tracer::{ExchangeTracer, SpanContext, SpanStart};
+pub use tower_ops_observe::TraceIds;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -1,16 +1,29 @@
-use http::{Request, Response, StatusCode};
+use std::fmt;
+
+use http::Request;
 use tower_layer::Layer;
-use tower_ops_observe::{Ending, Facts, Observe, ObserveLayer, ObserveService, Route};
+use tower_ops_observe::{
+    Ending, Facts, GrpcCode, Observe, ObserveLayer, ObserveService, Route, TraceIds, original_path,
+};
 use tracing::Span;
 use tracing::field::{Empty, display};
 use tracing::level_filters::LevelFilter;
 
+use crate::access::{AccessLog, LoggedRequest};
+use crate::context::TraceContext;
+use crate::fields::{EndFields, version};
+use crate::ids;
+use crate::inbound::Inbound;
+use crate::sampling::Sampling;
+use crate::status::{ErrorType, SpanName, SpanStatus};
+use crate::tracer::{ExchangeTracer, SpanStart};
+
+/// The target of the spans of exchanges, for filters: `tower_ops::span`.
+pub const SPAN_TARGET: &str = "tower_ops::span";
+
 /// Opens a span for every request that passes, and closes it with its body.
 ///
-/// The span is named `request`, at level `INFO`, and has the fields
-/// `http.request.method`, `url.scheme`, `http.route`, `request_id`,
-/// `http.response.status_code`, `rpc.response.status_code` and `outcome`, as far
-/// as they are known. It is the current span of the handler and of the body.
+/// Made by [`new`](Self::new) with the defaults of [`Spans`], or by [`Spans::into_layer`].
 ///
 /// Costs next to nothing where no subscriber wants the span.
 ///
@@ -32,150 +45,443 @@ use tracing::level_filters::LevelFilter;
 /// service.oneshot(Request::new(())).await.unwrap();
 /// # }
 /// ```
-#[derive(Clone, Debug, Default)]
-pub struct TraceLayer(());
+pub struct TraceLayer<T: ExchangeTracer = ()>(ObserveLayer<Spans<T>>);
 
 impl TraceLayer {
-    /// A layer that opens spans.
+    /// A layer that goes on with the caller's trace, opens spans, and logs nothing by itself.
     #[must_use]
-    pub const fn new() -> Self {
-        Self(())
+    pub fn new() -> Self {
+        Spans::new().into_layer()
     }
 }
 
-impl<S> Layer<S> for TraceLayer {
-    type Service = ObserveService<S, Spans>;
+impl Default for TraceLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: ExchangeTracer> Clone for TraceLayer<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: ExchangeTracer> fmt::Debug for TraceLayer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TraceLayer").finish_non_exhaustive()
+    }
+}
+
+impl<S, T: ExchangeTracer> Layer<S> for TraceLayer<T> {
+    type Service = ObserveService<S, Spans<T>>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ObserveLayer::new(Spans::new()).layer(inner)
+        self.0.layer(inner)
     }
 }
 
 /// The observer behind a [`TraceLayer`], to go into a tuple with others.
 ///
-/// Put it after the one that assigns the request id, so that the span shows it.
-#[derive(Clone, Debug, Default)]
-pub struct Spans(());
+/// Put it after the one that assigns the request id, which the span shows, and before those that
+/// want to know the trace, such as a tracker of requests.
+///
+/// For each request it reads the context that came in, decides whether the trace is recorded, and
+/// gives the exchange the [ids](TraceIds) of its span. They are in the [`Facts`], and all that runs
+/// for the request finds them in [`RequestFacts::current`](tower_ops_observe::RequestFacts).
+///
+/// # The span
+///
+/// Named `request`, at level `INFO`, with the target [`SPAN_TARGET`]. It is the current span of
+/// the handler and of the body. These fields are set when it is made, where they are known:
+/// `http.request.method`, `url.scheme`, `http.route` or `rpc.system.name` and `rpc.method`,
+/// `network.protocol.version`, `client.address`, `request_id`, `trace_id`, `span_id`, and
+/// `linked_trace_id` for the trace of a caller that is not trusted. At the end, all at once:
+/// the route if it has changed, `http.response.status_code`, `rpc.response.status_code`,
+/// `error.type` (see [`SpanStatus`]) and `outcome`.
+///
+/// # A layer around a layer
+///
+/// A request that passes two of them has one trace, and a second span within the first; the access
+/// log has it once, from the outer one.
+#[derive(Clone, Debug)]
+pub struct Spans<T = ()> {
+    tracer: T,
+    inbound: Inbound,
+    sampling: Sampling,
+    access: Option<AccessLog>,
+    probes: bool,
+    path: bool,
+    otel_fields: bool,
+    sampled_only: bool,
+}
 
 impl Spans {
-    /// An observer that opens spans.
+    /// Goes on with the caller's trace, records what the caller wants and all that begins here,
+    /// and logs nothing by itself.
     #[must_use]
     pub const fn new() -> Self {
-        Self(())
+        Self {
+            tracer: (),
+            inbound: Inbound::accept(),
+            sampling: Sampling::new(),
+            access: None,
+            probes: false,
+            path: false,
+            otel_fields: false,
+            sampled_only: false,
+        }
     }
 }
 
-impl Observe for Spans {
-    type Exchange = SpanExchange;
+impl Default for Spans {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
-    fn on_request<B>(&self, _: &mut Request<B>, facts: &mut Facts) -> SpanExchange {
-        // With nobody there to listen, even a disabled span costs hundreds of
-        // instructions where tracing's `log` feature is on; axum turns it on.
-        if LevelFilter::current() < LevelFilter::INFO {
-            return SpanExchange {
-                span: Span::none(),
-                route: None,
-                status: None,
-            };
+impl<T> Spans<T> {
+    /// Sets which callers are trusted. All by default.
+    #[must_use]
+    pub fn with_inbound(mut self, inbound: Inbound) -> Self {
+        self.inbound = inbound;
+        self
+    }
+
+    /// Sets which traces are recorded.
+    #[must_use]
+    pub fn with_sampling(mut self, sampling: Sampling) -> Self {
+        self.sampling = sampling;
+        self
+    }
+
+    /// Logs an event at the end of every exchange.
+    #[must_use]
+    pub fn with_access_log(mut self, log: AccessLog) -> Self {
+        self.access = Some(log);
+        self
+    }
+
+    /// Treats `grpc.health.v1` as any other service. By default its calls are not recorded, unless
+    /// the caller's trace is, and not logged.
+    #[must_use]
+    pub const fn with_probes(mut self) -> Self {
+        self.probes = true;
+        self
+    }
+
+    /// Adds `url.path` to the span, without the query: text from a client.
+    #[must_use]
+    pub const fn with_path(mut self) -> Self {
+        self.path = true;
+        self
+    }
+
+    /// Adds the fields that a `tracing-opentelemetry` layer of your own reads: `otel.name`,
+    /// `otel.kind` and `otel.status_code`.
+    ///
+    /// Such a layer makes ids of its own, which are not those that go out with requests.
+    #[must_use]
+    pub const fn with_otel_fields(mut self) -> Self {
+        self.otel_fields = true;
+        self
+    }
+
+    /// Opens the `tracing` span only for traces that are recorded. By default every exchange has
+    /// one, for the log lines within.
+    #[must_use]
+    pub const fn with_sampled_spans_only(mut self) -> Self {
+        self.sampled_only = true;
+        self
+    }
+
+    /// Adds a tracer that makes a span of its own for every exchange, in place of an earlier one.
+    #[must_use]
+    pub fn with_tracer<U>(self, tracer: U) -> Spans<U> {
+        let Self {
+            tracer: _,
+            inbound,
+            sampling,
+            access,
+            probes,
+            path,
+            otel_fields,
+            sampled_only,
+        } = self;
+        Spans {
+            tracer,
+            inbound,
+            sampling,
+            access,
+            probes,
+            path,
+            otel_fields,
+            sampled_only,
         }
-        let span = tracing::info_span!(
+    }
+
+    /// Makes a layer of it, for a stack without other observers.
+    #[must_use]
+    pub fn into_layer(self) -> TraceLayer<T>
+    where
+        T: ExchangeTracer,
+    {
+        TraceLayer(ObserveLayer::new(self))
+    }
+
+    fn open<B>(&self, request: &Request<B>, facts: &Facts, start: &SpanStart<'_>) -> Span {
+        let route = shown(facts).map(Route::as_str);
+        let rpc = facts.is_grpc();
+        let ids = start.ids();
+        tracing::info_span!(
+            target: SPAN_TARGET,
             "request",
+            otel.name = self.otel_fields.then(|| display(SpanName::incoming(facts))),
+            otel.kind = self.otel_fields.then_some("server"),
             http.request.method = facts.method().as_str(),
             url.scheme = facts.scheme(),
-            http.route = Empty,
-            request_id = Empty,
+            url.path = self.path.then(|| original_path(request)),
+            http.route = route.filter(|_| !rpc),
+            rpc.system.name = route.filter(|_| rpc).map(|_| "grpc"),
+            rpc.method = route.filter(|_| rpc),
+            network.protocol.version = version(facts.version()),
+            client.address = facts.peer().map(|peer| display(peer.ip())),
+            request_id = facts.request_id().and_then(|id| id.to_str().ok()),
+            trace_id = ids.trace_id_hex().as_str(),
+            span_id = ids.span_id_hex().as_str(),
+            linked_trace_id = start.link().map(|link| display(link.ids().trace_id_hex())),
             http.response.status_code = Empty,
             rpc.response.status_code = Empty,
+            error.type = Empty,
+            otel.status_code = Empty,
             outcome = Empty,
-        );
-        let mut exchange = SpanExchange {
+        )
+    }
+
+    fn record(&self, span: &Span, shown: Option<&Route>, ending: &Ending<'_>, facts: &Facts) {
+        static FIELDS: EndFields<9> = EndFields::new([
+            "http.route",
+            "rpc.system.name",
+            "rpc.method",
+            "otel.name",
+            "http.response.status_code",
+            "rpc.response.status_code",
+            "error.type",
+            "otel.status_code",
+            "outcome",
+        ]);
+        let rpc = facts.is_grpc();
+        let changed = facts.route().filter(|route| shown != Some(*route));
+        let route = changed.map(Route::as_str);
+        let name = self.otel_fields && route.is_some();
+        let status = SpanStatus::of(ending, facts);
+        let error_type = status.error_type();
+        FIELDS.record(
             span,
-            route: None,
-            status: None,
-        };
-        if !exchange.span.is_disabled() {
-            // Until the service answers, every gRPC method that is not known yet
-            // is `_OTHER`, also one that is about to be learned.
-            if facts.route() != Some(&Route::OTHER) {
-                exchange.record_route(facts);
-            }
-            if let Some(Ok(id)) = facts.request_id().map(http::HeaderValue::to_str) {
-                exchange.span.record("request_id", id);
-            }
-        }
-        exchange
+            [
+                &route.filter(|_| !rpc),
+                &(rpc && shown.is_none()).then_some("grpc"),
+                &route.filter(|_| rpc),
+                &name.then(|| display(SpanName::incoming(facts))),
+                &ending.status().map(|status| status.as_u16()),
+                &ending.grpc_status().map(GrpcCode::as_str),
+                &error_type.as_ref().map(ErrorType::as_str),
+                &(self.otel_fields && status.is_error()).then_some("ERROR"),
+                &ending.outcome().as_str(),
+            ],
+        );
     }
+}
 
-    fn on_response<B>(
+/// The route that a new span shows. Until the service answers, every gRPC method that is not known
+/// yet is `_OTHER`, also one that is about to be learned.
+fn shown(facts: &Facts) -> Option<&Route> {
+    facts.route().filter(|route| **route != Route::OTHER)
+}
+
+fn is_health(path: &str) -> bool {
+    path.starts_with("/grpc.health.v1.Health/")
+}
+
+/// Where a span stands.
+struct Origin {
+    ids: TraceIds,
+    parent: Option<TraceIds>,
+    is_remote: bool,
+    /// Whether an observer like this one stands around, and watches the same request.
+    is_same_request: bool,
+}
+
+impl Origin {
+    #[inline]
+    fn start<'a>(&self, link: Option<&'a TraceContext>, facts: &'a Facts) -> SpanStart<'a> {
+        SpanStart {
+            ids: self.ids,
+            parent: self.parent,
+            is_remote: self.is_remote,
+            link,
+            state: facts.trace_state(),
+            resend_count: 0,
+        }
+    }
+}
+
+impl<T> Spans<T> {
+    /// Goes on with the trace of the exchange around this one, or of the caller.
+    ///
+    /// What is left in `caller` is to be linked to. Apart, so that a trace that begins here does not
+    /// pay for it.
+    #[inline(never)]
+    fn follow<B>(
         &self,
-        exchange: &mut SpanExchange,
-        response: &mut Response<B>,
+        caller: &mut Option<TraceContext>,
+        is_probe: bool,
+        request: &Request<B>,
         facts: &mut Facts,
-    ) {
-        if !exchange.span.is_disabled() {
-            exchange.record_route(facts);
-            exchange.record_status(response.status());
+    ) -> Origin {
+        let around = facts.trace_ids().filter(|_| facts.is_nested());
+        if let Some(around) = around.filter(|ids| ids.span_id() != 0) {
+            let came = caller.take().map(|caller| caller.ids());
+            return Origin {
+                ids: around.with_span_id(ids::span()),
+                parent: Some(around),
+                is_remote: false,
+                // A client within this process has put its own span into the headers.
+                is_same_request: came.is_none_or(|came| {
+                    (came.trace_id(), came.span_id()) != (around.trace_id(), around.span_id())
+                }),
+            };
+        }
+        let trusted = caller.take_if(|_| self.inbound.accepts(facts, request.headers()));
+        let Some((ids, state)) = trusted.map(TraceContext::into_parts) else {
+            facts.set_trace_state(None);
+            return self.begin(is_probe, request, facts);
+        };
+        facts.set_trace_state(state);
+        let is_sampled = if is_probe {
+            ids.is_sampled()
+        } else {
+            self.sampling.decide(ids, facts, request)
+        };
+        let flags = ids.flags() & !TraceIds::SAMPLED;
+        Origin {
+            ids: ids
+                .with_span_id(ids::span())
+                .with_flags(flags | u8::from(is_sampled)),
+            parent: Some(ids),
+            is_remote: true,
+            is_same_request: false,
         }
     }
 
-    fn on_end(&self, exchange: &mut SpanExchange, ending: &Ending<'_>, facts: &Facts) {
-        if exchange.span.is_disabled() {
-            return;
+    /// Begins a trace.
+    #[inline(always)]
+    fn begin<B>(&self, is_probe: bool, request: &Request<B>, facts: &Facts) -> Origin {
+        let ids = ids::new_trace();
+        let is_sampled = !is_probe && self.sampling.decide_new(ids.trace_id(), facts, request);
+        Origin {
+            ids: ids.with_flags(ids.flags() | u8::from(is_sampled)),
+            parent: None,
+            is_remote: false,
+            is_same_request: false,
         }
-        exchange.record_route(facts);
-        if let Some(status) = ending.status() {
-            exchange.record_status(status);
+    }
+}
+
+impl<T: ExchangeTracer> Observe for Spans<T> {
+    type Exchange = SpanExchange<T::Exchange>;
+
+    #[inline]
+    fn on_request<B>(&self, request: &mut Request<B>, facts: &mut Facts) -> Self::Exchange {
+        let mut caller = self.tracer.extract(request.headers());
+        let is_probe = !self.probes && facts.is_grpc() && is_health(request.uri().path());
+        let origin = if caller.is_none() && !facts.is_nested() {
+            self.begin(is_probe, request, facts)
+        } else {
+            self.follow(&mut caller, is_probe, request, facts)
+        };
+        let link = caller.as_ref();
+        facts.set_trace_ids(origin.ids);
+        let mut traced = self
+            .tracer
+            .begin(&origin.start(link, facts), request, facts);
+        // With nobody there to listen, even a disabled span costs hundreds of
+        // instructions where tracing's `log` feature is on; axum turns it on.
+        let mut open = None;
+        if LevelFilter::current() >= LevelFilter::INFO
+            && (origin.ids.is_sampled() || !self.sampled_only)
+        {
+            let start = origin.start(link, facts);
+            let make = || self.open(request, facts, &start);
+            let span = self.tracer.open(&mut traced, make);
+            open = OpenSpan::new(span, facts);
         }
-        if let Some(code) = ending.grpc_status() {
-            exchange
-                .span
-                .record("rpc.response.status_code", code.as_str());
+        let is_logged = !is_probe && !origin.is_same_request;
+        let access = self.access.as_ref().filter(|_| is_logged);
+        SpanExchange {
+            open,
+            traced,
+            logged: access.map(|log| log.begin(request)),
         }
-        exchange.span.record("outcome", display(ending.outcome()));
-        // The span closes when its last handle goes: tasks that the handler
-        // spawned may hold it longer, this exchange does not.
-        exchange.span = Span::none();
     }
 
     #[inline]
-    fn in_scope<R>(&self, exchange: &mut SpanExchange, step: impl FnOnce() -> R) -> R {
-        if exchange.span.is_none() {
-            return step();
+    fn on_end(&self, exchange: &mut Self::Exchange, ending: &Ending<'_>, facts: &Facts) {
+        if let Some(OpenSpan { span, shown }) = &exchange.open {
+            self.record(span, shown.as_ref(), ending, facts);
         }
-        let _entered = exchange.span.enter();
-        step()
+        // Found anew, and not at all for a tracer that does not look at it.
+        let status = SpanStatus::of(ending, facts);
+        self.tracer.end(&mut exchange.traced, ending, facts, status);
+        if let (Some(log), Some(request)) = (&self.access, &exchange.logged) {
+            log.end(request, ending, facts);
+        }
+        // The span closes when its last handle goes: tasks that the handler
+        // spawned may hold it longer, this exchange does not.
+        if exchange.open.is_some() {
+            exchange.open = None;
+        }
+    }
+
+    #[inline(always)]
+    fn in_scope<R>(&self, exchange: &mut Self::Exchange, step: impl FnOnce() -> R) -> R {
+        let SpanExchange { open, traced, .. } = exchange;
+        let Some(open) = open else {
+            return self.tracer.in_scope(traced, step);
+        };
+        let _entered = open.span.enter();
+        self.tracer.in_scope(traced, step)
     }
 }
 
 /// One exchange's part of [`Spans`].
-#[derive(Debug)]
-pub struct SpanExchange {
-    span: Span,
-    /// The route that the span shows.
-    route: Option<Route>,
-    /// The status that the span shows.
-    status: Option<StatusCode>,
+pub struct SpanExchange<X = ()> {
+    /// `Some` until the end, if somebody wants the span.
+    open: Option<OpenSpan>,
+    traced: X,
+    logged: Option<LoggedRequest>,
 }
 
-impl SpanExchange {
-    /// Records the status, and again if the client gets another one than the
-    /// service gave.
-    fn record_status(&mut self, status: StatusCode) {
-        if self.status != Some(status) {
-            self.span
-                .record("http.response.status_code", status.as_u16());
-            self.status = Some(status);
-        }
+impl<X> fmt::Debug for SpanExchange<X> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpanExchange")
+            .field("open", &self.open)
+            .finish_non_exhaustive()
     }
+}
 
-    /// Records the route as soon as it is known, and again when a hook or the
-    /// answer corrects it.
-    fn record_route(&mut self, facts: &Facts) {
-        if let Some(route) = facts.route()
-            && self.route.as_ref() != Some(route)
-        {
-            self.span.record("http.route", route.as_str());
-            self.route = Some(route.clone());
-        }
+#[derive(Debug)]
+struct OpenSpan {
+    span: Span,
+    /// The route that it shows.
+    shown: Option<Route>,
+}
+
+impl OpenSpan {
+    fn new(span: Span, facts: &Facts) -> Option<Self> {
+        (!span.is_disabled()).then(|| Self {
+            span,
+            shown: shown(facts).cloned(),
+        })
     }
 }

@@ -6,7 +6,6 @@
 )]
 
 use std::convert::Infallible;
-use std::fmt::Debug;
 use std::future::{Ready, pending, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -23,133 +22,13 @@ use tower_ops_observe::{Ending, Facts, Observe, ObserveLayer, Route, RouteHook};
 use tower_ops_request_id::{RequestIdLayer, RequestIds};
 use tower_ops_testing::{Readied, ScriptedBody, ScriptedError};
 use tower_ops_trace::{Spans, TraceLayer};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::DefaultGuard;
-use tracing::{Event, Metadata, Span, Subscriber};
+use tracing::{Metadata, Span, Subscriber};
 use tracing_subscriber::layer::{Context as SpanContext, SubscriberExt};
-use tracing_subscriber::registry::{LookupSpan, Registry};
+use tracing_subscriber::registry::Registry;
 
-/// Remembers every span and event of this thread.
-#[derive(Clone, Default)]
-struct Recorder(Arc<Mutex<Recorded>>);
-
-#[derive(Default)]
-struct Recorded {
-    spans: Vec<SpanRecord>,
-    /// The message of each event, with the number of the span that it stood in.
-    events: Vec<(String, Option<usize>)>,
-}
-
-#[derive(Clone, Default)]
-struct SpanRecord {
-    name: &'static str,
-    parent: Option<usize>,
-    /// In the order of their recording: a field that is recorded twice is here twice.
-    fields: Vec<(&'static str, String)>,
-    closed: bool,
-}
-
-/// A span's number, which unlike its id is not used again.
-struct Number(usize);
-
-impl SpanRecord {
-    /// A field's value. It must not have been recorded more than once.
-    fn get(&self, name: &str) -> Option<&str> {
-        let mut values = self.fields.iter().filter(|(field, _)| *field == name);
-        let value = values.next();
-        assert!(values.next().is_none(), "{name} twice: {:?}", self.fields);
-        value.map(|(_, value)| value.as_str())
-    }
-
-    fn last(&self, name: &str) -> Option<&str> {
-        let mut values = self.fields.iter().rev();
-        let value = values.find(|(field, _)| *field == name);
-        value.map(|(_, value)| value.as_str())
-    }
-}
-
-impl Recorder {
-    fn start() -> (Self, DefaultGuard) {
-        let recorder = Self::default();
-        let subscriber = Registry::default().with(recorder.clone());
-        let guard = tracing::subscriber::set_default(subscriber);
-        (recorder, guard)
-    }
-
-    /// The spans of exchanges.
-    fn requests(&self) -> Vec<SpanRecord> {
-        let spans = self.0.lock().unwrap().spans.clone();
-        spans.into_iter().filter(|s| s.name == "request").collect()
-    }
-
-    /// The only exchange's span.
-    fn request(&self) -> SpanRecord {
-        let [span] = <[_; 1]>::try_from(self.requests()).ok().unwrap();
-        span
-    }
-
-    /// The events, each in the exchange of that number.
-    fn events(&self) -> Vec<(String, Option<usize>)> {
-        std::mem::take(&mut self.0.lock().unwrap().events)
-    }
-}
-
-impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Recorder {
-    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, cx: SpanContext<'_, S>) {
-        let span = cx.span(id).unwrap();
-        let number = |span: tracing_subscriber::registry::SpanRef<'_, S>| {
-            span.extensions().get::<Number>().map(|number| number.0)
-        };
-        let mut record = SpanRecord {
-            name: span.name(),
-            parent: span.parent().and_then(number),
-            ..SpanRecord::default()
-        };
-        attributes.record(&mut Fields(&mut record.fields));
-        let spans = &mut self.0.lock().unwrap().spans;
-        span.extensions_mut().insert(Number(spans.len()));
-        spans.push(record);
-    }
-
-    fn on_record(&self, id: &Id, values: &Record<'_>, cx: SpanContext<'_, S>) {
-        let number = cx.span(id).unwrap().extensions().get::<Number>().unwrap().0;
-        let spans = &mut self.0.lock().unwrap().spans;
-        values.record(&mut Fields(&mut spans[number].fields));
-    }
-
-    fn on_event(&self, event: &Event<'_>, cx: SpanContext<'_, S>) {
-        let mut fields = Vec::new();
-        event.record(&mut Fields(&mut fields));
-        let span = cx.event_span(event);
-        let number = span.map(|span| span.extensions().get::<Number>().unwrap().0);
-        let (_, message) = fields.remove(0);
-        self.0.lock().unwrap().events.push((message, number));
-    }
-
-    fn on_close(&self, id: Id, cx: SpanContext<'_, S>) {
-        let number = cx
-            .span(&id)
-            .unwrap()
-            .extensions()
-            .get::<Number>()
-            .unwrap()
-            .0;
-        self.0.lock().unwrap().spans[number].closed = true;
-    }
-}
-
-struct Fields<'a>(&'a mut Vec<(&'static str, String)>);
-
-impl Visit for Fields<'_> {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.push((field.name(), value.to_owned()));
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.0.push((field.name(), format!("{value:?}")));
-    }
-}
+#[path = "support/recorder.rs"]
+mod recorder;
+use recorder::Recorder;
 
 /// A body that says so when it is polled and when it is dropped.
 struct Logging(ScriptedBody);
@@ -260,7 +139,10 @@ async fn the_span_has_what_is_known_of_the_exchange() {
     assert_eq!(span.get("rpc.response.status_code"), None);
     assert_eq!(span.get("outcome"), Some("completed"));
     assert_eq!(span.get("url.scheme"), Some("http"));
-    assert_eq!(span.fields.len(), 6, "{:?}", span.fields);
+    assert_eq!(span.get("network.protocol.version"), Some("1.1"));
+    assert_eq!(span.get("trace_id").map(str::len), Some(32));
+    assert_eq!(span.get("span_id").map(str::len), Some(16));
+    assert_eq!(span.fields.len(), 9, "{:?}", span.fields);
     assert!(span.closed);
 }
 
@@ -345,7 +227,9 @@ async fn a_grpc_method_is_the_route_from_its_first_call_on() {
         response.into_body().collect().await.unwrap();
     }
     for span in recorder.requests() {
-        assert_eq!(span.get("http.route"), Some("playground.Echo/Unary"));
+        assert_eq!(span.get("rpc.method"), Some("playground.Echo/Unary"));
+        assert_eq!(span.get("rpc.system.name"), Some("grpc"));
+        assert_eq!(span.get("http.route"), None);
     }
     assert_eq!(recorder.requests().len(), 2);
 }
@@ -365,7 +249,7 @@ async fn a_grpc_method_that_nobody_registered_is_other() {
     let Ok(_) = service.oneshot(grpc("/no.Service/Method")).await;
     let code = "rpc.response.status_code";
     assert_eq!(recorder.request().get(code), Some("UNIMPLEMENTED"));
-    assert_eq!(recorder.request().get("http.route"), Some("_OTHER"));
+    assert_eq!(recorder.request().get("rpc.method"), Some("_OTHER"));
 }
 
 #[test]
@@ -378,9 +262,9 @@ fn a_grpc_call_that_is_cut_before_it_is_known_is_other() {
             .oneshot(grpc("/playground.Echo/Unary")),
     );
     assert!(poll(exchange.as_mut()).is_pending());
-    assert_eq!(recorder.request().get("http.route"), None);
+    assert_eq!(recorder.request().get("rpc.method"), None);
     drop(exchange);
-    assert_eq!(recorder.request().get("http.route"), Some("_OTHER"));
+    assert_eq!(recorder.request().get("rpc.method"), Some("_OTHER"));
 }
 
 /// Learns a route in two steps, as an exchange does that is nested in another service.

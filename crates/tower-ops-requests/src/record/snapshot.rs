@@ -3,8 +3,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::StatusCode;
+use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
-use tower_ops_observe::{Class, GrpcCode, KnownMethod, Outcome, Phase, Route};
+use tower_ops_observe::{Class, GrpcCode, KnownMethod, Outcome, Phase, Route, TraceIds};
 
 use crate::record::Record;
 use crate::record::kind::Kind;
@@ -25,9 +26,10 @@ pub struct RequestSnapshot {
     pub parent: Option<u64>,
     /// **From the client**, where an inbound id is accepted. At most 128 bytes.
     pub request_id: Option<String>,
-    /// The W3C trace id.
-    #[serde(serialize_with = "hex")]
-    pub trace_id: Option<u128>,
+    /// The ids of its span in a W3C trace, and whether that is recorded. In JSON `trace_id`,
+    /// `span_id` (`null` if only the trace is known) and `sampled`.
+    #[serde(flatten, serialize_with = "trace")]
+    pub trace_ids: Option<TraceIds>,
     /// The id of the connection.
     pub connection: Option<u64>,
     /// `None` for a task.
@@ -100,7 +102,7 @@ impl RequestSnapshot {
             kind: progress.kind,
             parent: record.parent.map(Into::into),
             request_id: record.text.id().map(Into::into),
-            trace_id: (record.trace_id != 0).then_some(record.trace_id),
+            trace_ids: record.trace_ids,
             connection: record.connection,
             method: record.method,
             route,
@@ -144,7 +146,7 @@ impl RequestSnapshot {
     pub fn without_details(self) -> Self {
         Self {
             request_id: None,
-            trace_id: None,
+            trace_ids: None,
             connection: None,
             path: None,
             path_truncated: false,
@@ -175,11 +177,13 @@ impl fmt::Display for RequestSnapshot {
 
 // serde passes what it serialises by reference.
 
-fn hex<S: Serializer>(id: &Option<u128>, serializer: S) -> Result<S::Ok, S::Error> {
-    match id {
-        Some(id) => serializer.collect_str(&format_args!("{id:032x}")),
-        None => serializer.serialize_none(),
-    }
+fn trace<S: Serializer>(ids: &Option<TraceIds>, serializer: S) -> Result<S::Ok, S::Error> {
+    let of_span = ids.filter(|ids| ids.span_id() != 0);
+    let mut fields = serializer.serialize_struct("TraceIds", 3)?;
+    fields.serialize_field("trace_id", &ids.map(|ids| ids.trace_id_hex().to_string()))?;
+    fields.serialize_field("span_id", &of_span.map(|ids| ids.span_id_hex().to_string()))?;
+    fields.serialize_field("sampled", &of_span.map(TraceIds::is_sampled))?;
+    fields.end()
 }
 
 fn method<S: Serializer>(method: &Option<KnownMethod>, serializer: S) -> Result<S::Ok, S::Error> {

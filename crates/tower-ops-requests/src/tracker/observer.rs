@@ -70,7 +70,7 @@ impl Observe for RequestTracker {
             record.parent = parent;
             record.peer = facts.peer();
             record.connection = facts.connection();
-            record.trace_id = facts.trace_id().unwrap_or(0);
+            record.trace_ids = facts.trace_ids();
             record.early_route = certain_route(facts).cloned();
             let id = request_id(facts, request.headers());
             record.text.fill(id, original_path(request));
