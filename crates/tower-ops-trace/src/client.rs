@@ -1,22 +1,19 @@
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll};
 
 use http::uri::Authority;
-use http::{HeaderName, Request, Uri, header};
+use http::{HeaderName, Request};
 use tower_layer::Layer;
 use tower_ops_observe::{
     Ending, Facts, GrpcCode, Observe, ObserveLayer, ObserveService, RequestFacts, TraceIds,
 };
-use tower_service::Service;
 use tracing::Span;
 use tracing::field::Empty;
 use tracing::level_filters::LevelFilter;
 
 use crate::context::TraceContext;
-use crate::fields::{EndFields, version};
+use crate::fields::{EndFields, FullUrl, ServerFields, version};
 use crate::ids;
+use crate::retry_count::count_attempt;
 use crate::sampling::Ratio;
 use crate::spans::SPAN_TARGET;
 use crate::status::{ErrorType, SpanName, SpanStatus};
@@ -31,7 +28,7 @@ pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 /// anything to pass; outside of any exchange it begins a trace. See [`ClientSpans`].
 ///
 /// Put it around the client, within what sends again: one span an attempt. How often a request was
-/// sent is known with a [`RetryCountLayer`] around that.
+/// sent is known with a [`RetryCountLayer`](crate::RetryCountLayer) around that.
 ///
 /// # Examples
 ///
@@ -222,7 +219,7 @@ impl<T> ClientSpans<T> {
     fn open<B>(&self, request: &Request<B>, facts: &Facts, start: &SpanStart<'_>) -> Span {
         let rpc = facts.is_grpc();
         let path = request.uri().path();
-        let server = Server::of(request, self.server.as_ref());
+        let server = ServerFields::of(request, self.server.as_ref());
         let resent = start.resend_count();
         let ids = start.ids();
         tracing::info_span!(
@@ -356,123 +353,5 @@ impl<X> fmt::Debug for ClientSpanExchange<X> {
         f.debug_struct("ClientSpanExchange")
             .field("span", &self.span)
             .finish_non_exhaustive()
-    }
-}
-
-/// To whom a request goes.
-struct Server<'a> {
-    address: Option<&'a str>,
-    port: Option<u16>,
-}
-
-impl<'a> Server<'a> {
-    fn of<B>(request: &'a Request<B>, configured: Option<&'a Authority>) -> Self {
-        let uri = request.uri();
-        let Some(authority) = uri.authority().or(configured) else {
-            let host = request.headers().get(header::HOST);
-            let host = host.and_then(|host| host.to_str().ok());
-            return Self {
-                address: host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name)),
-                port: None,
-            };
-        };
-        let by_scheme = match uri.scheme_str() {
-            Some("https") => Some(443),
-            Some("http") => Some(80),
-            _ => None,
-        };
-        Self {
-            address: Some(authority.host()),
-            port: authority.port_u16().or(by_scheme),
-        }
-    }
-}
-
-/// A target without its query and without credentials.
-struct FullUrl<'a>(&'a Uri);
-
-impl fmt::Display for FullUrl<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(scheme) = self.0.scheme_str() {
-            write!(f, "{scheme}://")?;
-        }
-        f.write_str(self.0.host().unwrap_or_default())?;
-        if let Some(port) = self.0.port_u16() {
-            write!(f, ":{port}")?;
-        }
-        f.write_str(self.0.path())
-    }
-}
-
-/// In the extensions of a request that may be sent again.
-#[derive(Clone, Debug)]
-struct Attempts(Arc<AtomicU32>);
-
-/// How often the request was sent before.
-fn count_attempt<B>(request: &Request<B>) -> u32 {
-    let attempts = request.extensions().get::<Attempts>();
-    attempts.map_or(0, |attempts| attempts.0.fetch_add(1, Ordering::Relaxed))
-}
-
-/// Lets the spans of a [`ClientTraceLayer`] know how often a request was sent before:
-/// `http.request.resend_count`.
-///
-/// Goes around what sends again, which must clone the request with its extensions, as
-/// [`http::Request`]'s `Clone` does. Costs two allocations a request.
-///
-/// # Examples
-///
-/// ```no_run
-/// # use http::{Request, Response};
-/// # use tower::{ServiceBuilder, retry::{Policy, RetryLayer}};
-/// use tower_ops_trace::{ClientTraceLayer, RetryCountLayer};
-///
-/// # fn stack<P>(policy: P) {
-/// let stack = ServiceBuilder::new()
-///     .layer(RetryCountLayer::new())
-///     .layer(RetryLayer::new(policy))
-///     .layer(ClientTraceLayer::new());
-/// # }
-/// ```
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RetryCountLayer(());
-
-impl RetryCountLayer {
-    /// Counts the attempts of every request that passes.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self(())
-    }
-}
-
-impl<S> Layer<S> for RetryCountLayer {
-    type Service = RetryCount<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        RetryCount { inner }
-    }
-}
-
-/// The client that a [`RetryCountLayer`] makes.
-#[derive(Clone, Debug)]
-pub struct RetryCount<S> {
-    inner: S,
-}
-
-impl<S, B> Service<Request<B>> for RetryCount<S>
-where
-    S: Service<Request<B>>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        request.extensions_mut().insert(Attempts(Arc::default()));
-        self.inner.call(request)
     }
 }

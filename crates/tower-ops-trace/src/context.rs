@@ -171,8 +171,8 @@ pub(crate) fn inject(ids: TraceIds, state: Option<&HeaderValue>, headers: &mut H
 #[must_use]
 pub fn parse_traceparent(text: &[u8]) -> Option<TraceIds> {
     let (text, more) = text.split_first_chunk::<55>()?;
-    let version = number([b'0', b'0', b'0', b'0', b'0', b'0', text[0], text[1]])?;
-    let flags = number([b'0', b'0', b'0', b'0', b'0', b'0', text[53], text[54]])?;
+    let ends = number([b'0', b'0', b'0', b'0', text[0], text[1], text[53], text[54]])?;
+    let [_, _, version, flags] = ends.to_be_bytes();
     let mut trace = 0;
     for eight in text[3..35].as_chunks().0 {
         trace = (trace << 32) | u128::from(number(*eight)?);
@@ -186,7 +186,7 @@ pub fn parse_traceparent(text: &[u8]) -> Option<TraceIds> {
     if !hyphens || version == 0xff || !fits || span == 0 {
         return None;
     }
-    TraceIds::new(trace, span, (flags & 0xff) as u8 & KNOWN_FLAGS)
+    TraceIds::new(trace, span, flags & KNOWN_FLAGS)
 }
 
 /// The number that eight lower-case hexadecimal digits are, all eight at once.

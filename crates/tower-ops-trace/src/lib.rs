@@ -51,11 +51,11 @@
 //!
 //! # Cost
 //!
-//! Without a subscriber, 330 instructions an exchange: 45 to look for the caller's context, 50 for new
-//! ids. A caller's context costs 1,300 more, for reading it and for keeping the headers of the W3C
-//! apart from all others. An open span costs 1,900 over that with tracing-subscriber's registry,
-//! most of them the registry's, and an access event 1,200 before it is formatted. Nothing
-//! allocates but what is asked for from a client's headers, and a `tracestate`.
+//! Without a subscriber an exchange costs 320 instructions, of which the search for the caller's
+//! context is 45, and the new ids are 50. A caller's context costs 750 more. An open span adds 1,900
+//! with tracing-subscriber's registry alone, most of them the registry's, and an access event 1,100
+//! before anybody formats it. Allocated are only what the access log is to take from a client, and a
+//! `tracestate`. (callgrind, x86-64, one observer in a tuple with another, five headers.)
 //!
 //! # Features
 //!
@@ -76,6 +76,9 @@ mod context;
 mod fields;
 mod ids;
 mod inbound;
+mod layer;
+mod origin;
+mod retry_count;
 mod sampling;
 mod scope;
 mod spans;
@@ -86,14 +89,14 @@ mod trace_state;
 mod tracer;
 
 pub use self::access::{ACCESS_TARGET, AccessLog};
-pub use self::client::{
-    ClientSpanExchange, ClientSpans, ClientTraceLayer, RetryCount, RetryCountLayer,
-};
+pub use self::client::{ClientSpanExchange, ClientSpans, ClientTraceLayer};
 pub use self::context::{TraceContext, parse_traceparent};
 pub use self::inbound::Inbound;
+pub use self::layer::TraceLayer;
+pub use self::retry_count::{RetryCount, RetryCountLayer};
 pub use self::sampling::{InvalidRatio, Ratio, RouteRule, Sampling};
 pub use self::scope::TraceScoped;
-pub use self::spans::{SPAN_TARGET, SpanExchange, Spans, TraceLayer};
+pub use self::spans::{SPAN_TARGET, SpanExchange, Spans};
 pub use self::status::{ErrorType, SpanName, SpanStatus};
 #[cfg(feature = "tonic")]
 pub use self::tonic::TraceInterceptor;

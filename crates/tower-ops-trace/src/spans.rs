@@ -1,19 +1,16 @@
 use std::fmt;
 
 use http::Request;
-use tower_layer::Layer;
-use tower_ops_observe::{
-    Ending, Facts, GrpcCode, Observe, ObserveLayer, ObserveService, Route, TraceIds, original_path,
-};
+use tower_ops_observe::{Ending, Facts, GrpcCode, Observe, Route, original_path};
 use tracing::Span;
 use tracing::field::{Empty, display};
 use tracing::level_filters::LevelFilter;
 
 use crate::access::{AccessLog, LoggedRequest};
-use crate::context::TraceContext;
 use crate::fields::{EndFields, version};
-use crate::ids;
 use crate::inbound::Inbound;
+use crate::layer::TraceLayer;
+use crate::origin::Decisions;
 use crate::sampling::Sampling;
 use crate::status::{ErrorType, SpanName, SpanStatus};
 use crate::tracer::{ExchangeTracer, SpanStart};
@@ -21,73 +18,13 @@ use crate::tracer::{ExchangeTracer, SpanStart};
 /// The target of the spans of exchanges, for filters: `tower_ops::span`.
 pub const SPAN_TARGET: &str = "tower_ops::span";
 
-/// Opens a span for every request that passes, and closes it with its body.
-///
-/// Made by [`new`](Self::new) with the defaults of [`Spans`], or by [`Spans::into_layer`].
-///
-/// Costs next to nothing where no subscriber wants the span.
-///
-/// # Examples
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() {
-/// use http::{Request, Response};
-/// use tower::{ServiceBuilder, ServiceExt};
-/// use tower_ops_trace::TraceLayer;
-///
-/// let service = ServiceBuilder::new()
-///     .layer(TraceLayer::new())
-///     .service_fn(async |_: Request<()>| {
-///         tracing::info!("stands in the request's span");
-///         Ok::<_, std::convert::Infallible>(Response::new("hello".to_owned()))
-///     });
-/// service.oneshot(Request::new(())).await.unwrap();
-/// # }
-/// ```
-pub struct TraceLayer<T: ExchangeTracer = ()>(ObserveLayer<Spans<T>>);
-
-impl TraceLayer {
-    /// A layer that goes on with the caller's trace, opens spans, and logs nothing by itself.
-    #[must_use]
-    pub fn new() -> Self {
-        Spans::new().into_layer()
-    }
-}
-
-impl Default for TraceLayer {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<T: ExchangeTracer> Clone for TraceLayer<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<T: ExchangeTracer> fmt::Debug for TraceLayer<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TraceLayer").finish_non_exhaustive()
-    }
-}
-
-impl<S, T: ExchangeTracer> Layer<S> for TraceLayer<T> {
-    type Service = ObserveService<S, Spans<T>>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        self.0.layer(inner)
-    }
-}
-
 /// The observer behind a [`TraceLayer`], to go into a tuple with others.
 ///
 /// Put it after the one that assigns the request id, which the span shows, and before those that
 /// want to know the trace, such as a tracker of requests.
 ///
 /// For each request it reads the context that came in, decides whether the trace is recorded, and
-/// gives the exchange the [ids](TraceIds) of its span. They are in the [`Facts`], and all that runs
+/// gives the exchange the [ids](tower_ops_observe::TraceIds) of its span. They are in the [`Facts`], and all that runs
 /// for the request finds them in [`RequestFacts::current`](tower_ops_observe::RequestFacts).
 ///
 /// # The span
@@ -107,8 +44,7 @@ impl<S, T: ExchangeTracer> Layer<S> for TraceLayer<T> {
 #[derive(Clone, Debug)]
 pub struct Spans<T = ()> {
     tracer: T,
-    inbound: Inbound,
-    sampling: Sampling,
+    decisions: Decisions,
     access: Option<AccessLog>,
     probes: bool,
     path: bool,
@@ -123,8 +59,10 @@ impl Spans {
     pub const fn new() -> Self {
         Self {
             tracer: (),
-            inbound: Inbound::accept(),
-            sampling: Sampling::new(),
+            decisions: Decisions {
+                inbound: Inbound::accept(),
+                sampling: Sampling::new(),
+            },
             access: None,
             probes: false,
             path: false,
@@ -144,14 +82,14 @@ impl<T> Spans<T> {
     /// Sets which callers are trusted. All by default.
     #[must_use]
     pub fn with_inbound(mut self, inbound: Inbound) -> Self {
-        self.inbound = inbound;
+        self.decisions.inbound = inbound;
         self
     }
 
     /// Sets which traces are recorded.
     #[must_use]
     pub fn with_sampling(mut self, sampling: Sampling) -> Self {
-        self.sampling = sampling;
+        self.decisions.sampling = sampling;
         self
     }
 
@@ -200,8 +138,7 @@ impl<T> Spans<T> {
     pub fn with_tracer<U>(self, tracer: U) -> Spans<U> {
         let Self {
             tracer: _,
-            inbound,
-            sampling,
+            decisions,
             access,
             probes,
             path,
@@ -210,8 +147,7 @@ impl<T> Spans<T> {
         } = self;
         Spans {
             tracer,
-            inbound,
-            sampling,
+            decisions,
             access,
             probes,
             path,
@@ -226,7 +162,7 @@ impl<T> Spans<T> {
     where
         T: ExchangeTracer,
     {
-        TraceLayer(ObserveLayer::new(self))
+        self.into()
     }
 
     fn open<B>(&self, request: &Request<B>, facts: &Facts, start: &SpanStart<'_>) -> Span {
@@ -303,91 +239,6 @@ fn is_health(path: &str) -> bool {
     path.starts_with("/grpc.health.v1.Health/")
 }
 
-/// Where a span stands.
-struct Origin {
-    ids: TraceIds,
-    parent: Option<TraceIds>,
-    is_remote: bool,
-    /// Whether an observer like this one stands around, and watches the same request.
-    is_same_request: bool,
-}
-
-impl Origin {
-    #[inline]
-    fn start<'a>(&self, link: Option<&'a TraceContext>, facts: &'a Facts) -> SpanStart<'a> {
-        SpanStart {
-            ids: self.ids,
-            parent: self.parent,
-            is_remote: self.is_remote,
-            link,
-            state: facts.trace_state(),
-            resend_count: 0,
-        }
-    }
-}
-
-impl<T> Spans<T> {
-    /// Goes on with the trace of the exchange around this one, or of the caller.
-    ///
-    /// What is left in `caller` is to be linked to. Apart, so that a trace that begins here does not
-    /// pay for it.
-    #[inline(never)]
-    fn follow<B>(
-        &self,
-        caller: &mut Option<TraceContext>,
-        is_probe: bool,
-        request: &Request<B>,
-        facts: &mut Facts,
-    ) -> Origin {
-        let around = facts.trace_ids().filter(|_| facts.is_nested());
-        if let Some(around) = around.filter(|ids| ids.span_id() != 0) {
-            let came = caller.take().map(|caller| caller.ids());
-            return Origin {
-                ids: around.with_span_id(ids::span()),
-                parent: Some(around),
-                is_remote: false,
-                // A client within this process has put its own span into the headers.
-                is_same_request: came.is_none_or(|came| {
-                    (came.trace_id(), came.span_id()) != (around.trace_id(), around.span_id())
-                }),
-            };
-        }
-        let trusted = caller.take_if(|_| self.inbound.accepts(facts, request.headers()));
-        let Some((ids, state)) = trusted.map(TraceContext::into_parts) else {
-            facts.set_trace_state(None);
-            return self.begin(is_probe, request, facts);
-        };
-        facts.set_trace_state(state);
-        let is_sampled = if is_probe {
-            ids.is_sampled()
-        } else {
-            self.sampling.decide(ids, facts, request)
-        };
-        let flags = ids.flags() & !TraceIds::SAMPLED;
-        Origin {
-            ids: ids
-                .with_span_id(ids::span())
-                .with_flags(flags | u8::from(is_sampled)),
-            parent: Some(ids),
-            is_remote: true,
-            is_same_request: false,
-        }
-    }
-
-    /// Begins a trace.
-    #[inline(always)]
-    fn begin<B>(&self, is_probe: bool, request: &Request<B>, facts: &Facts) -> Origin {
-        let ids = ids::new_trace();
-        let is_sampled = !is_probe && self.sampling.decide_new(ids.trace_id(), facts, request);
-        Origin {
-            ids: ids.with_flags(ids.flags() | u8::from(is_sampled)),
-            parent: None,
-            is_remote: false,
-            is_same_request: false,
-        }
-    }
-}
-
 impl<T: ExchangeTracer> Observe for Spans<T> {
     type Exchange = SpanExchange<T::Exchange>;
 
@@ -396,9 +247,9 @@ impl<T: ExchangeTracer> Observe for Spans<T> {
         let mut caller = self.tracer.extract(request.headers());
         let is_probe = !self.probes && facts.is_grpc() && is_health(request.uri().path());
         let origin = if caller.is_none() && !facts.is_nested() {
-            self.begin(is_probe, request, facts)
+            self.decisions.begin(is_probe, request, facts)
         } else {
-            self.follow(&mut caller, is_probe, request, facts)
+            self.decisions.follow(&mut caller, is_probe, request, facts)
         };
         let link = caller.as_ref();
         facts.set_trace_ids(origin.ids);
