@@ -177,7 +177,7 @@ impl LogsBuilder {
     }
 
     /// Sets how many bytes of lines may wait to be written. 8 MiB by default, at least 256 KiB. They
-    /// are shared evenly by the cores, up to 16; as much again is being written meanwhile.
+    /// are shared evenly by the cores, up to 16. Twice as much more is in use while they are written.
     pub const fn queue(mut self, bytes: usize) -> Self {
         self.queue = bytes;
         self

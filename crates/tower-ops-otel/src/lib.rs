@@ -84,7 +84,7 @@
 //!
 //! # Cost
 //!
-//! The span of an exchange costs about 4,300 instructions and 7 allocations; that of one that is not
+//! The span of an exchange costs about 4,500 instructions and 7 allocations; that of one that is not
 //! recorded about 1,000 and 1. The README has all figures.
 //!
 //! # Limits

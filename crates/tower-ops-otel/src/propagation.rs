@@ -22,6 +22,9 @@ mod b3;
 pub(crate) struct Propagation {
     formats: Vec<Format>,
     fields: Vec<String>,
+    /// Whether the W3C's trace context is the first choice, as nearly everywhere.
+    prefers_w3c: bool,
+    has_baggage: bool,
     /// Of traces about which a caller has not decided, as B3 allows.
     ratio: Ratio,
 }
@@ -38,15 +41,30 @@ impl Propagation {
             Format::B3 => &["b3"][..],
             Format::B3Multi => &b3::MULTI[..],
         });
+        let first = formats.iter().find(|&&format| format != Format::Baggage);
         Self {
             formats: formats.to_vec(),
+            prefers_w3c: first == Some(&Format::TraceContext),
+            has_baggage: formats.contains(&Format::Baggage),
             fields: fields.map(|&field| field.to_owned()).collect(),
             ratio,
         }
     }
 
     /// The caller's context: of the first format, in the order chosen, that has a valid one.
+    #[inline]
     pub(crate) fn extract(&self, headers: &HeaderMap) -> Option<TraceContext> {
+        if self.prefers_w3c {
+            let context = TraceContext::extract(headers);
+            if context.is_some() || self.is_w3c_alone() {
+                return context;
+            }
+        }
+        self.extract_any(headers)
+    }
+
+    #[inline(never)]
+    fn extract_any(&self, headers: &HeaderMap) -> Option<TraceContext> {
         self.formats.iter().find_map(|format| match format {
             Format::TraceContext => TraceContext::extract(headers),
             Format::B3 => b3::single(headers, self.ratio).map(without_state),
@@ -76,8 +94,10 @@ impl Propagation {
     }
 
     /// The context with the baggage of the headers.
+    #[inline]
     pub(crate) fn with_baggage(&self, context: Context, headers: &HeaderMap) -> Context {
-        if self.formats.contains(&Format::Baggage) && headers.contains_key(BAGGAGE_HEADER) {
+        // To look through a few names costs less than to hash one.
+        if self.has_baggage && headers.keys().any(|name| *name == BAGGAGE_HEADER) {
             BAGGAGE.extract_with_context(&context, &HeaderExtractor(headers))
         } else {
             context
@@ -86,7 +106,7 @@ impl Propagation {
 
     /// Writes the baggage of the current context into the headers.
     pub(crate) fn inject_baggage(&self, headers: &mut HeaderMap) {
-        if self.formats.contains(&Format::Baggage) {
+        if self.has_baggage {
             Context::map_current(|current| {
                 if !current.baggage().is_empty() {
                     BAGGAGE.inject_context(current, &mut HeaderInjector(headers));
@@ -112,7 +132,7 @@ impl TextMapPropagator for Propagation {
                 injector.set(name.as_str(), value.to_owned());
             }
         }
-        if self.formats.contains(&Format::Baggage) {
+        if self.has_baggage {
             BAGGAGE.inject_context(cx, injector);
         }
     }

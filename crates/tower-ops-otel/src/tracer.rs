@@ -314,21 +314,18 @@ fn outgoing<B>(
         let called = path.strip_prefix('/').unwrap_or(path);
         attributes.push(KeyValue::new("rpc.method", called.to_owned()));
     }
-    if let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) {
-        let host = authority.host();
+    if let Some((host, port)) = start.server(request) {
         attributes.push(KeyValue::new("server.address", host.to_owned()));
-        let default_port = if scheme == "https" { 443 } else { 80 };
+        attributes.extend(port.map(|port| KeyValue::new("server.port", i64::from(port))));
+    }
+    if let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority())
+        && !facts.is_grpc()
+    {
+        // Neither a password nor a query.
         let port = authority.port_u16();
-        attributes.push(KeyValue::new(
-            "server.port",
-            i64::from(port.unwrap_or(default_port)),
-        ));
-        if !facts.is_grpc() {
-            // Neither a password nor a query.
-            let port = port.map_or_else(String::new, |port| format!(":{port}"));
-            let url = format!("{scheme}://{host}{port}{}", uri.path());
-            attributes.push(KeyValue::new("url.full", url));
-        }
+        let port = port.map_or_else(String::new, |port| format!(":{port}"));
+        let url = format!("{scheme}://{}{port}{}", authority.host(), uri.path());
+        attributes.push(KeyValue::new("url.full", url));
     }
     attributes.extend(version(facts));
     if start.resend_count() > 0 {

@@ -11,7 +11,7 @@ use tracing::field::Empty;
 use tracing::level_filters::LevelFilter;
 
 use crate::context::TraceContext;
-use crate::fields::{EndFields, FullUrl, ServerFields, version};
+use crate::fields::{EndFields, FullUrl, version};
 use crate::ids;
 use crate::retry_count::count_attempt;
 use crate::sampling::Ratio;
@@ -219,7 +219,7 @@ impl<T> ClientSpans<T> {
     fn open<B>(&self, request: &Request<B>, facts: &Facts, start: &SpanStart<'_>) -> Span {
         let rpc = facts.is_grpc();
         let path = request.uri().path();
-        let server = ServerFields::of(request, self.server.as_ref());
+        let (address, port) = start.server(request).unzip();
         let resent = start.resend_count();
         let ids = start.ids();
         tracing::info_span!(
@@ -228,8 +228,8 @@ impl<T> ClientSpans<T> {
             otel.name = self.otel_fields.then(|| display(SpanName::outgoing(facts, request))),
             otel.kind = self.otel_fields.then_some("client"),
             http.request.method = facts.method().as_str(),
-            server.address = server.address,
-            server.port = server.port,
+            server.address = address,
+            server.port = port.flatten(),
             url.full = request.uri().authority().map(|_| display(FullUrl(request.uri()))),
             rpc.system.name = rpc.then_some("grpc"),
             rpc.method = rpc.then(|| path.strip_prefix('/').unwrap_or(path)),
@@ -305,6 +305,7 @@ impl<T: ExchangeTracer> Observe for ClientSpans<T> {
             link: None,
             state: facts.trace_state(),
             resend_count: count_attempt(request),
+            server: self.server.as_ref(),
         };
         let mut traced = self.tracer.begin(&start, request, facts);
         let is_wanted =

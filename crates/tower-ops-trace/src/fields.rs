@@ -1,8 +1,7 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use http::uri::Authority;
-use http::{Request, Uri, Version, header};
+use http::{Uri, Version};
 use tracing::Span;
 use tracing::field::{Field, Value};
 
@@ -47,35 +46,6 @@ pub(crate) const fn version(version: Version) -> Option<&'static str> {
         Version::HTTP_3 => "3",
         _ => return None,
     })
-}
-
-/// `server.address` and `server.port`.
-pub(crate) struct ServerFields<'a> {
-    pub(crate) address: Option<&'a str>,
-    pub(crate) port: Option<u16>,
-}
-
-impl<'a> ServerFields<'a> {
-    pub(crate) fn of<B>(request: &'a Request<B>, configured: Option<&'a Authority>) -> Self {
-        let uri = request.uri();
-        let Some(authority) = uri.authority().or(configured) else {
-            let host = request.headers().get(header::HOST);
-            let host = host.and_then(|host| host.to_str().ok());
-            return Self {
-                address: host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name)),
-                port: None,
-            };
-        };
-        let by_scheme = match uri.scheme_str() {
-            Some("https") => Some(443),
-            Some("http") => Some(80),
-            _ => None,
-        };
-        Self {
-            address: Some(authority.host()),
-            port: authority.port_u16().or(by_scheme),
-        }
-    }
 }
 
 /// `url.full`: a target without its query and without credentials.

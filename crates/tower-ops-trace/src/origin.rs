@@ -39,6 +39,7 @@ impl Origin {
             link,
             state: facts.trace_state(),
             resend_count: 0,
+            server: None,
         }
     }
 }

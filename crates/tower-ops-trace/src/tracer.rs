@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Request};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Request, header};
 use tower_ops_observe::{Ending, Facts, TraceIds};
 use tracing::Span;
 
@@ -281,6 +282,7 @@ pub struct SpanStart<'a> {
     pub(crate) link: Option<&'a TraceContext>,
     pub(crate) state: Option<&'a HeaderValue>,
     pub(crate) resend_count: u32,
+    pub(crate) server: Option<&'a Authority>,
 }
 
 impl<'a> SpanStart<'a> {
@@ -325,5 +327,32 @@ impl<'a> SpanStart<'a> {
     #[must_use]
     pub const fn resend_count(&self) -> u32 {
         self.resend_count
+    }
+
+    /// Returns the host and the port of the server that a request goes to, if it goes out: from its
+    /// target, else as [configured](crate::ClientSpans::with_server), else from its header `host`.
+    ///
+    /// A target without a port has that of its scheme.
+    #[must_use]
+    pub fn server<'b, B>(&self, request: &'b Request<B>) -> Option<(&'b str, Option<u16>)>
+    where
+        'a: 'b,
+    {
+        let uri = request.uri();
+        let Some(authority) = uri.authority().or(self.server) else {
+            let host = request.headers().get(header::HOST)?.to_str().ok()?;
+            let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
+            // The colon may be one of an IPv6 address.
+            return Some(match port.parse() {
+                Ok(port) => (name, Some(port)),
+                Err(_) => (host, None),
+            });
+        };
+        let by_scheme = match uri.scheme_str() {
+            Some("https") => Some(443),
+            Some("http") => Some(80),
+            _ => None,
+        };
+        Some((authority.host(), authority.port_u16().or(by_scheme)))
     }
 }

@@ -99,7 +99,7 @@ async fn a_span_has_what_is_known_of_the_request() {
 
 #[tokio::test]
 async fn the_server_comes_from_the_target_or_the_configuration() {
-    let server = |target: &'static str, configured: Option<&'static str>| async move {
+    let asked = |request: Request<()>, configured: Option<&'static str>| async move {
         let (recorder, _guard) = Recorder::start();
         let mut spans = ClientSpans::new();
         if let Some(configured) = configured {
@@ -108,18 +108,29 @@ async fn the_server_comes_from_the_target_or_the_configuration() {
         let Ok(_) = spans
             .into_layer()
             .layer(answering(200))
-            .oneshot(get(target))
+            .oneshot(request)
             .await;
         let span = only(&recorder);
         let field = |name| span.get(name).unwrap_or("none").to_owned();
         (field("server.address"), field("server.port"))
     };
+    let server = |target, configured| asked(get(target), configured);
     let pair = |address: &str, port: &str| (address.to_owned(), port.to_owned());
     assert_eq!(server("http://a/", None).await, pair("a", "80"));
     assert_eq!(server("https://[::1]/", None).await, pair("[::1]", "443"));
     assert_eq!(server("/path", None).await, pair("none", "none"));
     assert_eq!(server("/path", Some("b:50051")).await, pair("b", "50051"));
     assert_eq!(server("http://a:1/", Some("b:50051")).await, pair("a", "1"));
+    for (host, address, port) in [
+        ("c", "c", "none"),
+        ("c:81", "c", "81"),
+        ("[::1]", "[::1]", "none"),
+        ("[::1]:81", "[::1]", "81"),
+    ] {
+        let mut request = get("/path");
+        request.headers_mut().insert("host", host.parse().unwrap());
+        assert_eq!(asked(request, None).await, pair(address, port), "{host}");
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use opentelemetry::Context;
 use opentelemetry::trace::TraceContextExt;
+use opentelemetry_proto::tonic::common::v1::any_value;
 use opentelemetry_proto::tonic::trace::v1::{Span as SpanMessage, span::SpanKind, status};
 use tower::{Layer, Service, ServiceExt};
 use tower_ops_otel::{add_span_attributes, in_span, record_exception};
@@ -407,6 +408,24 @@ async fn an_outgoing_call_is_a_child_of_where_it_is_made() {
     let url = text(&client.attributes, "url.full");
     assert_eq!(url, "http://inventory:8080/items/7");
     assert_eq!(text(&client.attributes, "server.address"), "inventory");
+}
+
+/// A request to a tonic `Channel` has a path only.
+#[tokio::test]
+async fn a_server_that_only_the_configuration_names_is_in_the_span() {
+    let fixture = Fixture::new().await;
+    let client = ClientSpans::new()
+        .with_tracer(fixture.telemetry.tracer())
+        .with_server("inventory:50051".parse().unwrap())
+        .into_layer()
+        .layer(Echo);
+    client.oneshot(request("/items/7", None)).await.unwrap();
+    let exported = fixture.end().await;
+    let attributes = &exported.span("GET").attributes;
+    assert_eq!(text(attributes, "server.address"), "inventory");
+    let port = attributes.iter().find(|it| it.key == "server.port");
+    let port = port.and_then(|it| it.value.as_ref()?.value.clone());
+    assert_eq!(port, Some(any_value::Value::IntValue(50051)));
 }
 
 #[tokio::test]
