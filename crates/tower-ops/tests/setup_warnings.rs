@@ -96,7 +96,7 @@ fn requests_that_are_answered_around_the_layer_are_warned_of() {
 #[test]
 fn the_layer_twice_is_warned_of() {
     let twice = |ops: &Ops| app().layer(ops.layer()).layer(ops.layer());
-    logs(twice, &["/"], "keep the outermost");
+    logs(twice, &["/"], "keep only the outermost");
 }
 
 #[test]
