@@ -119,6 +119,6 @@ pub mod health {
     pub use tower_ops_health_checks as checks;
 }
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "axum", feature = "logs"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
