@@ -39,7 +39,10 @@ use std::{env, error::Error};
 
 use tokio::net::TcpListener;
 use tonic::transport::{Server, server::TcpIncoming};
-use tower_ops::Ops;
+use tower_ops::{
+    Ops,
+    logs::{self, Logs},
+};
 use tower_ops_examples::{
     echo::Playground,
     playground::{FILE_DESCRIPTOR_SET, echo_server::EchoServer},
@@ -47,10 +50,11 @@ use tower_ops_examples::{
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt::init();
+    let _flushed_at_the_end = logs::init();
     let grpc_addr = env::var("GRPC_ADDR").unwrap_or_else(|_| "127.0.0.1:50051".to_owned());
     let ops_addr = env::var("OPS_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
     let ops = Ops::builder("grpc")
+        .logs(Logs::active())
         .ops_addr(ops_addr)
         // Optional: a method that is not named here is learned when it first answers.
         .grpc_methods([

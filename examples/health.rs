@@ -46,6 +46,7 @@ use tokio::net::TcpListener;
 use tower_ops::Ops;
 use tower_ops::health::checks::{Pool, QueueDepth, Redis};
 use tower_ops::health::{Check, Details};
+use tower_ops::logs::{self, Logs};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -57,7 +58,7 @@ struct App {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    tracing_subscriber::fmt::init();
+    let _flushed_at_the_end = logs::init();
     let app_addr = env::var("APP_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let ops_addr = env::var("OPS_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
     let app = App {
@@ -69,6 +70,7 @@ async fn main() -> Result<()> {
 
     // Without the database this service is of no use; without the rest it is of less.
     let mut ops = Ops::builder("health")
+        .logs(Logs::active())
         .ops_addr(&ops_addr)
         .check(often(app.database.check().critical().affects("/orders")))
         .check(often(jobs.into_check("jobs")));

@@ -28,14 +28,23 @@ use hyper_util::{
 };
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
-use tower_ops::{Ops, connections::Acceptor, observe::RouteHook, request_id::RequestId};
+use tower_ops::{
+    Ops,
+    connections::Acceptor,
+    logs::{self, Logs},
+    observe::RouteHook,
+    request_id::RequestId,
+};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt::init();
+    let _flushed_at_the_end = logs::init();
     let app_addr = env::var("APP_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let ops_addr = env::var("OPS_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
-    let ops = Ops::builder("hyper").ops_addr(ops_addr).build()?;
+    let ops = Ops::builder("hyper")
+        .logs(Logs::active())
+        .ops_addr(ops_addr)
+        .build()?;
 
     let service = ServiceBuilder::new()
         // From the signal to stop on, HTTP/1 responses have `connection: close`.
@@ -74,7 +83,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let server = auto::Builder::new(TokioExecutor::new());
             let connection = server.serve_connection(TokioIo::new(io), service);
             if let Err(error) = connection.await {
-                eprintln!("connection failed: {error}");
+                tracing::warn!(%error, "a connection failed");
             }
         });
     }

@@ -319,7 +319,7 @@ async fn take_over(first: &Instance, second: &Instance) -> Result<(), BoxError> 
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    tracing_subscriber::fmt::init();
+    let _flushed_at_the_end = tower_ops::logs::init();
     let first = Instance::start(true).await?;
     let second = Instance::start(false).await?;
     println!("four clients write to {}", first.url(""));

@@ -293,7 +293,9 @@ async fn echo_answers_while_the_request_is_still_sent_and_with_its_trailers() {
 #[tokio::test]
 async fn call_reaches_every_route_and_says_so_if_it_does_not() {
     let service = Service::start("playground").await;
-    let headers = [("x-request-id", "call-1")];
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let parent = format!("00-{trace}-00f067aa0ba902b7-00");
+    let headers = [("x-request-id", "call-1"), ("traceparent", &*parent)];
     for to in [
         "/",
         "/status/503",
@@ -311,10 +313,15 @@ async fn call_reaches_every_route_and_says_so_if_it_does_not() {
             .ask(Protocol::Http1, &format!("/call?to={to}"), &headers)
             .await;
         assert_eq!(answer.status, 200, "{to}");
-        assert_eq!(
-            answer.text(),
-            format!(r#"{{"host":"{}","x-request-id":"call-1"}}"#, service.app()),
-        );
+        // A child of the exchange that is being served, in the caller's trace.
+        let begin = format!(r#"{{"host":"{}","traceparent":"00-{trace}-"#, service.app());
+        let text = answer.text();
+        let rest = text
+            .strip_prefix(&begin)
+            .unwrap_or_else(|| panic!("{text}"));
+        let (span, rest) = rest.split_at(16);
+        assert_ne!(span, "00f067aa0ba902b7");
+        assert_eq!(rest, r#"-00","x-request-id":"call-1"}"#);
     }
     let answer = service.ask(Protocol::Http1, "/call", &[]).await;
     assert_eq!(answer.status, 200, "calls /headers by itself");

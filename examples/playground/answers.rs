@@ -9,6 +9,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use tower_ops::request_id::{self, RequestId};
+use tracing::Instrument as _;
 
 use crate::{
     call::headers_as_json,
@@ -16,6 +17,11 @@ use crate::{
 };
 
 pub(crate) async fn user(Path(id): Path<String>) -> Json<Value> {
+    tracing::debug!(user = id, "asked for a user");
+    find(&id).instrument(tracing::info_span!("find_user")).await
+}
+
+async fn find(id: &str) -> Json<Value> {
     Json(json!({ "id": id }))
 }
 

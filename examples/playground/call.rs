@@ -24,7 +24,9 @@ use hyper_util::{
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tower::{ServiceBuilder, ServiceExt};
+use tower_ops::otel::{SpanTracer, Telemetry};
 use tower_ops::request_id::RequestIdClientLayer;
+use tower_ops::trace::{ClientSpans, ClientTraceLayer};
 
 use crate::limits::{Refusal, refuse};
 
@@ -39,8 +41,11 @@ const CALL_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 const SEEN_HEADERS: HeaderName = HeaderName::from_static("x-playground-seen-headers");
 
 /// `own` is where `/call` finds this service.
-pub(crate) fn routes(own: SocketAddr) -> Router {
+pub(crate) fn routes(own: SocketAddr, telemetry: &Telemetry) -> Router {
     let caller = Caller {
+        trace: ClientSpans::new()
+            .with_tracer(telemetry.tracer())
+            .into_layer(),
         client: Client::builder(TokioExecutor::new()).build_http(),
         address: reachable(own),
     };
@@ -52,6 +57,7 @@ pub(crate) fn routes(own: SocketAddr) -> Router {
 struct Caller {
     client: Client<HttpConnector, Body>,
     address: SocketAddr,
+    trace: ClientTraceLayer<SpanTracer>,
 }
 
 async fn call(
@@ -60,9 +66,11 @@ async fn call(
 ) -> Result<Response, Refusal> {
     let to = query.remove("to").unwrap_or_else(|| "/headers".to_owned());
     let request = caller.request(&to)?;
-    // Sets x-request-id to the id of the request that is being answered.
+    // Sets x-request-id to the id of the request that is being answered, and makes the call a child
+    // of its span.
     let client = ServiceBuilder::new()
         .layer(RequestIdClientLayer::new())
+        .layer(caller.trace)
         .service(caller.client);
 
     let mut response = match timeout(CALL_TIMEOUT, client.oneshot(request)).await {

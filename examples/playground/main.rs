@@ -12,7 +12,7 @@
 //! $ curl http://127.0.0.1:3000/id -H 'x-request-id: demo-1'
 //! {"extension":"demo-1","handler":"demo-1","header":"demo-1","spawned":"demo-1"}
 //! $ curl 'http://127.0.0.1:3000/call?to=/status/503' -H 'x-request-id: demo-2'
-//! {"host":"127.0.0.1:3000","x-request-id":"demo-2"}
+//! {"host":"127.0.0.1:3000","traceparent":"00-…","x-request-id":"demo-2"}
 //! $ curl http://127.0.0.1:3000/error-body/1
 //! ....................(100 bytes)
 //! curl: (18) transfer closed with outstanding read data remaining
@@ -76,6 +76,21 @@
 //! With `TLS_CERT` and `TLS_KEY`, files in PEM, it serves TLS; a renewed certificate is
 //! taken up within a minute.
 //!
+//! It logs one line for each request, and what handlers log, with the ids of the request, to the
+//! standard output: text, or JSON with `LOG_FORMAT=json`. `/logs` has the last of them, and with the
+//! token of `OPERATIONS_TOKEN` the level changes while it runs:
+//!
+//! ```text
+//! $ curl -X PUT 'http://127.0.0.1:8080/loglevel?for=10m' -d debug -H "authorization: Bearer $OPERATIONS_TOKEN"
+//! $ curl http://127.0.0.1:3000/users/7 -H 'x-request-id: demo-3'
+//! $ curl 'http://127.0.0.1:8080/logs?request_id=demo-3'
+//! … DEBUG playground::answers: asked for a user user=7 request_id=demo-3 trace_id=…
+//! … INFO tower_ops::access: request method=GET route=/users/{id} status=200 outcome=completed …
+//! ```
+//!
+//! Spans go by OTLP to `OTEL_EXPORTER_OTLP_ENDPOINT`, if that is set, such as
+//! `http://127.0.0.1:4318`; those of `/status/{code}` are not recorded.
+//!
 //! More that the environment sets:
 //!
 //! | variable | default | sets |
@@ -87,6 +102,7 @@
 //! | `STALL_MS` | 10000 | `stall_timeout` |
 //! | `TIMEOUT_MS` | off | `with_timeout` |
 //! | `CATCH_PANIC=1` | off | `with_catch_panic` |
+//! | `PUBLIC=1` | off | that every request begins a new trace, which links to the caller's |
 //! | `UNIX_PATH` | off | a Unix socket on which it serves as well |
 //! | `OPS_ON_APP` | off | a prefix, such as `/ops`, below which the operations endpoint is on the application's port as well |
 //!
@@ -110,17 +126,26 @@ use tower_ops::{
     Ops, axum_and_grpc,
     connections::{Tls, UnixSocket},
     health::Details,
+    logs::{Logs, LogsGuard},
+    otel::Telemetry,
+    trace::{Inbound, RouteRule},
 };
 use tower_ops_examples::counters::Counters;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use self::settings::Settings;
 
+/// How many bytes of log lines `/logs` has.
+const RING: usize = 1024 * 1024;
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt::init();
+    let telemetry = Telemetry::builder("playground", env!("CARGO_PKG_VERSION")).start()?;
+    let logs = Logs::builder().ring(RING).build()?;
+    let _flushed_at_the_end = install(&logs, &telemetry)?;
     let settings = Settings::from_env()?;
     let counters = Counters::default();
-    let ops = operations(&settings, counters.clone())?;
+    let ops = operations(&settings, counters.clone(), logs, telemetry.clone())?;
 
     let app_addr = &settings.app_addr;
     let listener = TcpListener::bind(app_addr)
@@ -129,7 +154,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let own = listener.local_addr()?;
     // The fallback is that of what is merged last.
     let app = counting::routes(counters, &ops)
-        .merge(routes::app(own))
+        .merge(routes::app(own, &telemetry))
         .layer(Extension(ops.lifecycle().drain_token()));
     let app = axum_and_grpc(app, routes::grpc(&ops));
     let app = operated(app, &ops, &settings);
@@ -142,7 +167,25 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn operations(settings: &Settings, counters: Counters) -> Result<Ops, Box<dyn Error>> {
+/// The one subscriber of the process: log lines, and what handlers trace.
+fn install(logs: &Logs, telemetry: &Telemetry) -> Result<LogsGuard, Box<dyn Error>> {
+    let subscriber = tracing_subscriber::registry()
+        .with(logs.layer())
+        .with(telemetry.layer());
+    tracing::subscriber::set_global_default(subscriber)?;
+    telemetry.check();
+    Ok(logs.activate())
+}
+
+fn operations(
+    settings: &Settings,
+    counters: Counters,
+    logs: Logs,
+    telemetry: Telemetry,
+) -> Result<Ops, Box<dyn Error>> {
+    // Whatever the caller wants.
+    let sampling = { telemetry.sampling() }.with_route("/status/{code}", RouteRule::Off);
+    let is_public = settings.is_public;
     let state_file = settings.state_file.clone();
     let (pre_drain, drain) = (settings.pre_drain, settings.drain);
     let mut ops = Ops::builder("playground")
@@ -155,6 +198,16 @@ fn operations(settings: &Settings, counters: Counters) -> Result<Ops, Box<dyn Er
             }
         })
         .ops_addr(&settings.ops_addr)
+        .logs(logs)
+        .telemetry(telemetry)
+        .trace(|spans| {
+            let spans = spans.with_sampling(sampling);
+            if is_public {
+                spans.with_inbound(Inbound::public_endpoint())
+            } else {
+                spans
+            }
+        })
         // Nothing here is secret: `/requests` shows everybody who asked for what.
         .request_details(true)
         .health(|health| health.details(Details::always()))

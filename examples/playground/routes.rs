@@ -9,13 +9,13 @@ use axum::{
 use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
 use tower::ServiceBuilder;
-use tower_ops::{Ops, observe::RouteHook};
+use tower_ops::{Ops, observe::RouteHook, otel::Telemetry};
 use tower_ops_examples::{echo::Playground, playground::echo_server::EchoServer};
 
 use crate::{answers, bodies, call, live, uploads};
 
 /// `own` is where `/call` finds this service.
-pub(crate) fn app(own: SocketAddr) -> Router {
+pub(crate) fn app(own: SocketAddr, telemetry: &Telemetry) -> Router {
     let users = Router::new().route("/users/{id}", get(answers::user));
     Router::new()
         .route("/", get(async || "tower-ops playground\n"))
@@ -38,7 +38,7 @@ pub(crate) fn app(own: SocketAddr) -> Router {
         .nest("/nested", users.clone())
         // Outer layers see only `/service/…`; the hook records the rest of the route.
         .nest_service("/service", users.layer(RouteHook::new()))
-        .merge(call::routes(own))
+        .merge(call::routes(own, telemetry))
         .layer(middleware::from_fn(call::report_seen_headers))
 }
 

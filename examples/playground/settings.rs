@@ -20,6 +20,7 @@ pub(crate) struct Settings {
     pub(crate) stall: Duration,
     pub(crate) timeout: Option<Duration>,
     pub(crate) catches_panics: bool,
+    pub(crate) is_public: bool,
     pub(crate) state_file: Option<String>,
     pub(crate) awaits_state: bool,
     pub(crate) operations_token: Option<String>,
@@ -40,7 +41,8 @@ impl Settings {
             max_age: millis("MAX_AGE_MS")?,
             stall: millis("STALL_MS")?.unwrap_or(STALL),
             timeout: millis("TIMEOUT_MS")?,
-            catches_panics: text("CATCH_PANIC").is_some_and(|it| it != "0"),
+            catches_panics: is_on("CATCH_PANIC"),
+            is_public: is_on("PUBLIC"),
             state_file: text("STATE_FILE"),
             awaits_state: text("AWAIT_STATE").is_some(),
             operations_token: text("OPERATIONS_TOKEN"),
@@ -51,6 +53,10 @@ impl Settings {
 
 fn text(variable: &str) -> Option<String> {
     env::var(variable).ok()
+}
+
+fn is_on(variable: &str) -> bool {
+    text(variable).is_some_and(|it| it != "0")
 }
 
 /// The milliseconds in an environment variable, if it is set.

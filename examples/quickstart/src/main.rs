@@ -6,8 +6,8 @@
 //!
 //! The application listens on `APP_ADDR` (127.0.0.1:3000), its operations endpoint on `OPS_ADDR`
 //! (127.0.0.1:8080). What it logs goes to the standard output, from level info on unless `RUST_LOG`
-//! sets another: `serving`, with both addresses, as soon as it listens on them. From a second
-//! terminal:
+//! sets another, as text or with `LOG_FORMAT=json` as JSON: `serving`, with both addresses, as soon as
+//! it listens on them, and one line for each request. From a second terminal:
 //!
 //! ```text
 //! $ curl -i http://127.0.0.1:3000/users/42 -H 'x-request-id: demo-1'
@@ -28,13 +28,17 @@ use std::{env, error::Error};
 use axum::{Router, extract::Path, routing::get};
 use tokio::net::TcpListener;
 use tower_ops::Ops;
+use tower_ops::logs::{self, Logs};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt::init();
+    let _flushed_at_the_end = logs::init();
     let app_addr = env::var("APP_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let ops_addr = env::var("OPS_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
-    let ops = Ops::builder("quickstart").ops_addr(&ops_addr).build()?;
+    let ops = Ops::builder("quickstart")
+        .logs(Logs::active())
+        .ops_addr(&ops_addr)
+        .build()?;
 
     let app = Router::new()
         .route("/", get(async || "hello\n"))

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
@@ -43,6 +44,7 @@ fn its_tree_has_no_databases_and_no_grpc_and_no_tls() {
         "tonic",
         "rustls",
         "prost",
+        "opentelemetry",
     ] {
         assert!(!crates.contains(unwanted), "{unwanted}");
     }
@@ -56,6 +58,7 @@ fn start(ops_addr: &str) -> Process {
         .env("APP_ADDR", "127.0.0.1:0")
         .env("OPS_ADDR", ops_addr);
     command.env("NO_COLOR", "1").env_remove("RUST_LOG");
+    command.env_remove("LOG_FORMAT");
     Process::spawn(command).unwrap()
 }
 
@@ -63,15 +66,42 @@ fn start(ops_addr: &str) -> Process {
 async fn its_log_begins_with_what_happens_and_names_the_addresses_once_they_are_open() {
     let mut process = start("127.0.0.1:0");
     let line = process.wait_output("serving name=", LONG).await;
-    for name in ["app=\"", "operations=\""] {
+    for name in ["app=", "operations="] {
         let (_, rest) = line.split_once(name).expect(name);
-        let addr: SocketAddr = rest.split('"').next().unwrap().parse().unwrap();
+        let addr: SocketAddr = rest.split(' ').next().unwrap().parse().unwrap();
         assert_ne!(addr.port(), 0, "{line}");
         TcpStream::connect(addr).expect(name);
     }
     // Nothing is lost by the recorder that is installed: no word about it.
     let output = process.output().join("\n");
     assert!(!output.contains("recorder"), "{output}");
+}
+
+#[tokio::test]
+async fn each_request_is_one_line_of_its_log() {
+    let mut process = start("127.0.0.1:0");
+    let line = process.wait_output("serving name=", LONG).await;
+    let (_, rest) = line.split_once("app=").unwrap();
+    let app = rest.split(' ').next().unwrap();
+    let mut client = TcpStream::connect(app).unwrap();
+    let head = "host: x\r\nx-request-id: demo-1\r\nconnection: close";
+    write!(client, "GET /users/42 HTTP/1.1\r\n{head}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("user 42\n"), "{answer}");
+    process.wait_output("request_id=demo-1", LONG).await;
+    let output = process.output();
+    let lines = output.iter().filter(|line| line.contains("demo-1"));
+    let lines: Vec<_> = lines.collect();
+    assert_eq!(lines.len(), 1, "{output:#?}");
+    for part in [
+        "tower_ops::access: ",
+        "route=/users/{id} ",
+        "status=200 ",
+        "trace_id=",
+    ] {
+        assert!(lines[0].contains(part), "{part}: {}", lines[0]);
+    }
 }
 
 #[tokio::test]
