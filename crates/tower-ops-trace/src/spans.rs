@@ -39,8 +39,8 @@ pub const SPAN_TARGET: &str = "tower_ops::span";
 ///
 /// # A layer around a layer
 ///
-/// A request that passes two of them has one trace, and a second span within the first; the access
-/// log has it once, from the outer one.
+/// A request that passes two of them has one trace, and a second span within the first. Only the
+/// outer one logs it: that is where the access log belongs.
 #[derive(Clone, Debug)]
 pub struct Spans<T = ()> {
     tracer: T,
@@ -194,7 +194,7 @@ impl<T> Spans<T> {
         )
     }
 
-    fn record(&self, span: &Span, shown: Option<&Route>, ending: &Ending<'_>, facts: &Facts) {
+    fn record(&self, span: &Span, shown: Fingerprint, ending: &Ending<'_>, facts: &Facts) {
         static FIELDS: EndFields<9> = EndFields::new([
             "http.route",
             "rpc.system.name",
@@ -207,7 +207,9 @@ impl<T> Spans<T> {
             "outcome",
         ]);
         let rpc = facts.is_grpc();
-        let changed = facts.route().filter(|route| shown != Some(*route));
+        let changed = facts
+            .route()
+            .filter(|route| shown != Fingerprint::of(Some(route)));
         let route = changed.map(Route::as_str);
         let name = self.otel_fields && route.is_some();
         let status = SpanStatus::of(ending, facts);
@@ -216,7 +218,7 @@ impl<T> Spans<T> {
             span,
             [
                 &route.filter(|_| !rpc),
-                &(rpc && shown.is_none()).then_some("grpc"),
+                &(rpc && shown == Fingerprint::of(None)).then_some("grpc"),
                 &route.filter(|_| rpc),
                 &name.then(|| display(SpanName::incoming(facts))),
                 &ending.status().map(|status| status.as_u16()),
@@ -279,7 +281,7 @@ impl<T: ExchangeTracer> Observe for Spans<T> {
     #[inline]
     fn on_end(&self, exchange: &mut Self::Exchange, ending: &Ending<'_>, facts: &Facts) {
         if let Some(OpenSpan { span, shown }) = &exchange.open {
-            self.record(span, shown.as_ref(), ending, facts);
+            self.record(span, *shown, ending, facts);
         }
         // Found anew, and not at all for a tracer that does not look at it.
         let status = SpanStatus::of(ending, facts);
@@ -324,15 +326,28 @@ impl<X> fmt::Debug for SpanExchange<X> {
 #[derive(Debug)]
 struct OpenSpan {
     span: Span,
-    /// The route that it shows.
-    shown: Option<Route>,
+    /// Of the route that it shows.
+    shown: Fingerprint,
 }
 
 impl OpenSpan {
     fn new(span: Span, facts: &Facts) -> Option<Self> {
         (!span.is_disabled()).then(|| Self {
             span,
-            shown: shown(facts).cloned(),
+            shown: Fingerprint::of(shown(facts)),
         })
+    }
+}
+
+/// A hash of a route (FNV-1a). To clone a route writes to what all cores share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fingerprint(u64);
+
+impl Fingerprint {
+    fn of(route: Option<&Route>) -> Self {
+        let Some(route) = route else { return Self(0) };
+        let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let text = route.as_str().bytes();
+        Self(text.fold(0xcbf2_9ce4_8422_2325, mix))
     }
 }

@@ -131,7 +131,36 @@ fn is_value(value: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_goes_on_is_valid_and_bounded(
+            lists in proptest::collection::vec("[a-zA-B0-9@*=, \t~]{0,300}", 0..5),
+        ) {
+            let mut headers = HeaderMap::new();
+            for list in &lists {
+                headers.append(TRACESTATE, HeaderValue::from_str(list).unwrap());
+            }
+            if let Some(state) = TraceState::extract(&headers) {
+                prop_assert!(state.as_str().len() <= MOST_BYTES);
+                prop_assert!((1..=MOST_MEMBERS).contains(&state.iter().count()));
+                prop_assert_eq!(TraceState::parse(state.as_header_value()), Some(state.clone()));
+                for (key, _) in state.iter() {
+                    prop_assert!(lists.iter().any(|list| list.contains(key)));
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_do_no_harm(bytes in proptest::collection::vec(any::<u8>(), 0..700)) {
+            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                let _ = TraceState::parse(&value);
+            }
+        }
+    }
 
     fn parse(text: &str) -> Option<TraceState> {
         TraceState::parse(&HeaderValue::from_str(text).unwrap())
