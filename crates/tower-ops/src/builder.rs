@@ -8,6 +8,7 @@ use tower_ops_requests::{RequestTracker, RequestTrackerBuilder};
 use tower_ops_state::{State, StateBuilder};
 
 use self::recorder::Recorder;
+use self::telemetry::Trace;
 use crate::restoring::{self, Process};
 
 pub(crate) mod addr;
@@ -16,6 +17,7 @@ mod for_tests;
 mod names;
 mod operations;
 mod recorder;
+mod telemetry;
 
 /// Configures an [`Ops`](crate::Ops). Made by [`Ops::builder`](crate::Ops::builder).
 #[derive(Debug)]
@@ -43,7 +45,9 @@ pub struct OpsBuilder {
     tls: Option<tower_ops_connections::Tls>,
     extended_connect: bool,
     trusted_proxies: Vec<String>,
-    spans: bool,
+    trace: Trace,
+    #[cfg(feature = "logs")]
+    logs: Option<tower_ops_logs::Logs>,
     grpc_methods: Vec<String>,
 }
 
@@ -73,7 +77,9 @@ impl OpsBuilder {
             tls: None,
             extended_connect: false,
             trusted_proxies: Vec::new(),
-            spans: true,
+            trace: Trace::default(),
+            #[cfg(feature = "logs")]
+            logs: None,
             grpc_methods: Vec::new(),
         }
     }
@@ -357,13 +363,6 @@ impl OpsBuilder {
     ) -> Self {
         self.trusted_proxies
             .extend(networks.into_iter().map(Into::into));
-        self
-    }
-
-    /// Turns the spans of requests off.
-    #[must_use]
-    pub const fn without_spans(mut self) -> Self {
-        self.spans = false;
         self
     }
 

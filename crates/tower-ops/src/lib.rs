@@ -3,8 +3,8 @@
 //! # Overview
 //!
 //! [`Ops`] gives a service request ids, lists of the requests in flight and of those that ended,
-//! Prometheus metrics, a tracing span for each request, and probes for liveness, readiness and
-//! start-up. One [`layer`](Ops::layer) watches the application, on axum 0.8, tonic 0.14 and hyper 1.
+//! Prometheus metrics, a W3C trace, a tracing span and an access line for each request, and probes
+//! for liveness, readiness and start-up. One [`layer`](Ops::layer) watches the application, on axum 0.8, tonic 0.14 and hyper 1.
 //! An operations endpoint on a port of its own answers `/metrics`, `/requests`, `/health`, `/ready`
 //! and more; `/` lists them.
 //!
@@ -42,7 +42,9 @@
 //! | [`requests`] | tower-ops-requests | what is in flight, and what ended |
 //! | [`resources`] | tower-ops-resources | long-lived resources, closed when nobody uses them |
 //! | [`metrics`] | tower-ops-metrics | server metrics |
-//! | [`trace`] | tower-ops-trace | spans |
+//! | [`trace`] | tower-ops-trace | one trace from the caller to whom it calls, spans, an access log |
+//! | `logs` (feature) | tower-ops-logs | log lines with the ids of the request |
+//! | `otel` (feature) | tower-ops-otel | OpenTelemetry |
 //! | [`health`] | tower-ops-health | checks and probes |
 //! | [`health::checks`] | tower-ops-health-checks | ready-made checks |
 //! | [`state`] | tower-ops-state | capture and restore a running service |
@@ -54,9 +56,11 @@
 //! | feature | adds |
 //! |---|---|
 //! | `axum` (default) | routes from `MatchedPath`, the request id and the connection as extractors, a listener for `axum::serve` |
-//! | `tonic` | interceptors for the request id, incoming connections for tonic's server; with `axum`, both on one port: `axum_and_grpc` |
+//! | `tonic` | interceptors for the request id and the trace, incoming connections for tonic's server; with `axum`, both on one port: `axum_and_grpc` |
 //! | `tls` | TLS by rustls: `OpsBuilder::tls` |
 //! | `systemd` | `READY=1` and `STOPPING=1`, and the sockets that systemd opened |
+//! | `logs` | log lines with the ids of the request, `/loglevel` and `/logs`: `OpsBuilder::logs` |
+//! | `otel` | spans by OTLP: `OpsBuilder::telemetry` |
 //! | `compression` | gzip at `/state` |
 //! | `sqlx`, `redis` | checks of pools of any database of sqlx, and of Redis, in [`health::checks`] |
 //! | `check-certificates`, `check-disk`, `check-dns`, `check-file`, `check-http`, `check-memory`, `check-runtime`, `check-tcp` | more of them |
@@ -94,8 +98,14 @@ pub use tower_ops_core::config::{ConfigError, StartError};
 pub use tower_ops_admin as admin;
 pub use tower_ops_connections as connections;
 pub use tower_ops_lifecycle as lifecycle;
+#[cfg(feature = "logs")]
+#[cfg_attr(docsrs, doc(cfg(feature = "logs")))]
+pub use tower_ops_logs as logs;
 pub use tower_ops_metrics as metrics;
 pub use tower_ops_observe as observe;
+#[cfg(feature = "otel")]
+#[cfg_attr(docsrs, doc(cfg(feature = "otel")))]
+pub use tower_ops_otel as otel;
 pub use tower_ops_request_id as request_id;
 pub use tower_ops_requests as requests;
 pub use tower_ops_resources as resources;

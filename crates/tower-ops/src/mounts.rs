@@ -21,6 +21,8 @@ pub(crate) struct Mounts<'a> {
     pub(crate) tracker: Option<&'a RequestTracker>,
     pub(crate) lifecycle: &'a Lifecycle,
     pub(crate) state: Option<&'a State>,
+    #[cfg(feature = "logs")]
+    pub(crate) logs: Option<&'a tower_ops_logs::Logs>,
     pub(crate) tokens: &'a Tokens,
     pub(crate) request_details: bool,
     pub(crate) prestop: Option<Access>,
@@ -42,6 +44,10 @@ enum Part {
     Metrics,
     Connections,
     Requests,
+    /// The filter of the log, if there is [one](crate::OpsBuilder::logs).
+    LogLevel,
+    /// The last lines of that log, if it keeps them.
+    LastLines,
     Probe,
     /// All checks with their details, which may take long to render.
     Checks,
@@ -53,7 +59,7 @@ enum Part {
 
 /// Every path of the operations endpoint but those of its index, in the order of the index. An
 /// application cannot mount any of them.
-const TABLE: [Row; 12] = [
+const TABLE: [Row; 14] = [
     Row::new(Part::Metrics, "/metrics", "for Prometheus", &[]),
     Row::new(
         Part::Connections,
@@ -69,6 +75,18 @@ const TABLE: [Row; 12] = [
             ("/requests/history", "what ended, and how"),
             ("/requests/stats", "counts and latencies by route"),
         ],
+    ),
+    Row::new(
+        Part::LogLevel,
+        "/loglevel",
+        "what it logs; PUT changes it, for a while with ?for=10m",
+        &[],
+    ),
+    Row::new(
+        Part::LastLines,
+        "/logs",
+        "what it logged last, of one request with ?request_id=",
+        &[],
     ),
     Row::new(
         Part::Probe,
@@ -116,11 +134,18 @@ impl Row {
 }
 
 /// Returns the problems with what the application has mounted: paths of the bundle, and paths below
-/// them.
-pub(crate) fn overlaps(admin: &AdminBuilder, probe_aliases: bool) -> impl Iterator<Item = String> {
-    let rows = TABLE.iter();
-    let rows = rows.filter(move |row| row.part != Part::Alias || probe_aliases);
-    rows.filter_map(|row| {
+/// them. Those that only some services have are free for the others.
+pub(crate) fn overlaps(
+    admin: &AdminBuilder,
+    probe_aliases: bool,
+    has_logs: bool,
+) -> impl Iterator<Item = String> {
+    let is_taken = move |row: &&Row| match row.part {
+        Part::Alias => probe_aliases,
+        Part::LogLevel | Part::LastLines => has_logs,
+        _ => true,
+    };
+    TABLE.iter().filter(is_taken).filter_map(|row| {
         let (path, own) = (admin.overlap(row.path)?, row.path);
         Some(format!(
             "operations: mount {path:?}: overlaps with {own:?}, which the operations endpoint has \
@@ -151,6 +176,8 @@ impl Mounts<'_> {
                 let service = self.tracker?.service().details_if(self.may_see());
                 Mount::new(path, service).reads_only()
             }
+            Part::LogLevel => self.log_level(path)?,
+            Part::LastLines => self.last_lines(path)?,
             Part::Probe => self.probes(path).probe(),
             Part::Checks => self.probes(path),
             Part::Alias if self.probe_aliases => {
@@ -183,6 +210,28 @@ impl Mounts<'_> {
             move |parts: &request::Parts| tokens.role(&parts.headers) == Some(Role::Write);
         let service = service.details_if(self.may_see()).close_if(may_close);
         Mount::new(path, service).changes_if(|method, _| *method == Method::DELETE)
+    }
+
+    #[cfg(feature = "logs")]
+    fn log_level(&self, path: &'static str) -> Option<Mount> {
+        let mount = Mount::new(path, self.logs?.level_service());
+        Some(mount.changes_if(|method, _| *method == Method::PUT))
+    }
+
+    #[cfg(feature = "logs")]
+    fn last_lines(&self, path: &'static str) -> Option<Mount> {
+        let service = self.logs?.ring_service()?.allow_if(self.may_see());
+        Some(Mount::new(path, service).reads_only())
+    }
+
+    #[cfg(not(feature = "logs"))]
+    const fn log_level(&self, _: &'static str) -> Option<Mount> {
+        None
+    }
+
+    #[cfg(not(feature = "logs"))]
+    const fn last_lines(&self, _: &'static str) -> Option<Mount> {
+        None
     }
 
     /// The service has a token, limits and timeouts of its own.

@@ -6,6 +6,7 @@
 )]
 
 use std::fmt::Write as _;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,13 +20,14 @@ use tower_ops::Ops;
 use tower_ops::admin::Secret;
 use tower_ops::health::Check;
 use tower_ops::lifecycle::Phase;
+use tower_ops::logs::Logs;
 use tower_ops_testing::{RawHttp1, free_addr};
 
 const READ: &str = "a-token-to-look-at-things";
 const WRITE: &str = "a-token-to-change-things";
 const LONG: Duration = Duration::from_secs(20);
 
-const PATHS: [&str; 20] = [
+const PATHS: [&str; 22] = [
     "/",
     "/info",
     "/metrics",
@@ -41,6 +43,8 @@ const PATHS: [&str; 20] = [
     "/requests",
     "/requests/history",
     "/requests/stats",
+    "/loglevel",
+    "/logs",
     "/connections",
     "/connections/1",
     "/prestop",
@@ -54,6 +58,7 @@ struct Instance {
     ops: Ops,
     operations: SocketAddr,
     state: Arc<Mutex<u32>>,
+    logs: Logs,
     serving: JoinHandle<()>,
     /// Number 1 of its connections.
     _client: TcpStream,
@@ -64,7 +69,10 @@ impl Instance {
         let operations = free_addr();
         let state = Arc::new(Mutex::new(7));
         let (get, set) = (Arc::clone(&state), Arc::clone(&state));
+        let logs = Logs::builder().environment(false).ring(64 * 1024);
+        let logs = logs.writer(io::sink()).build().unwrap();
         let ops = Ops::builder("orders")
+            .logs(logs.clone())
             .private_recorder()
             .ops_addr(operations.to_string())
             .check(Check::always_ok("db"))
@@ -111,6 +119,7 @@ impl Instance {
             ops,
             operations,
             state,
+            logs,
             serving,
             _client: client,
         }
@@ -126,6 +135,8 @@ impl Instance {
             Some("hands over")
         } else if *self.state.lock().unwrap() != 7 {
             Some("restores")
+        } else if self.logs.filter() != "info" {
+            Some("logs more")
         } else {
             None
         }
@@ -161,13 +172,21 @@ async fn ask(addr: SocketAddr, method: &str, path: &str, caller: &str) -> u16 {
     if caller.starts_with("browser") {
         head.push_str("origin: http://evil.example\r\nsec-fetch-site: cross-site\r\n");
     }
-    let length = if ["POST", "PUT"].contains(&method) {
-        "content-length: 0\r\n"
+    let body = if path == "/loglevel" && method == "PUT" {
+        "debug"
     } else {
         ""
     };
+    let length = if ["POST", "PUT"].contains(&method) {
+        format!("content-length: {}\r\n", body.len())
+    } else {
+        String::new()
+    };
     let mut client = RawHttp1::connect(addr).await.unwrap();
-    client.send(format!("{head}{length}\r\n")).await.unwrap();
+    client
+        .send(format!("{head}{length}\r\n{body}"))
+        .await
+        .unwrap();
     let head = timeout(LONG, client.read_head())
         .await
         .expect("an answer")

@@ -5,13 +5,13 @@ use http::HeaderName;
 use tower_ops_admin::Tokens;
 use tower_ops_connections::Connection;
 use tower_ops_core::config::ConfigError;
+use tower_ops_core::recorder::RecorderHandle;
 use tower_ops_core::sync::Mutex;
 use tower_ops_health::Details;
 use tower_ops_metrics::Prometheus;
 use tower_ops_observe::ObserveLayer;
 use tower_ops_requests::RequestTrackerBuilder;
 use tower_ops_state::StateBuilder;
-use tower_ops_trace::Spans;
 
 use super::OpsBuilder;
 use super::names::{is_grpc_method, is_of_http};
@@ -70,7 +70,13 @@ impl OpsBuilder {
         let mut requests = self.requests;
         // Every part finds the recorder of the process by itself, but not a private one.
         let recorder = prometheus.as_ref().filter(|_| is_private);
-        if let Some(recorder) = recorder.and_then(Prometheus::recorder) {
+        let recorder = recorder.and_then(Prometheus::recorder);
+        let losses = RecorderHandle::new(recorder.clone());
+        #[cfg(feature = "logs")]
+        if let Some(logs) = &self.logs {
+            logs.register_metrics(&losses);
+        }
+        if let Some(recorder) = recorder {
             state = state.map(|state| state.recorder(Arc::clone(&recorder)));
             health = health.recorder(Arc::clone(&recorder));
             connections = connections.recorder(Arc::clone(&recorder));
@@ -83,6 +89,7 @@ impl OpsBuilder {
         let tracker = requests.map(RequestTrackerBuilder::build).transpose()?;
         let lifecycle = lifecycle.build()?;
         drain::register(&lifecycle, &connections, tracker.as_ref());
+        let spans = self.trace.build(&lifecycle, &losses);
         let process = self.process;
         let bound = process.bind(&lifecycle, &health);
         state = state.map(|state| {
@@ -98,6 +105,8 @@ impl OpsBuilder {
         }
         let mounts = Mounts {
             state: state.as_ref(),
+            #[cfg(feature = "logs")]
+            logs: self.logs.as_ref(),
             health: &health,
             prometheus: prometheus.as_ref(),
             connections: &connections,
@@ -112,9 +121,9 @@ impl OpsBuilder {
         let observe = ObserveLayer::new(Observers::new(
             ConnectionFacts::new(proxies),
             request_ids,
+            spans,
             tracker.clone(),
             metrics,
-            self.spans.then(Spans::new),
         ));
         Ok(Ops::new(Parts {
             name: self.name,
@@ -175,9 +184,11 @@ impl OpsBuilder {
         });
         problems.add_part("health", self.health.validate());
         problems.add_part("operations", self.admin.validate());
-        problems
-            .0
-            .extend(mounts::overlaps(&self.admin, self.probe_aliases));
+        problems.0.extend(mounts::overlaps(
+            &self.admin,
+            self.probe_aliases,
+            self.has_logs(),
+        ));
         ConfigError::check("the service", problems.0)?;
         Ok(Parsed {
             // There is always one: without, there was a problem.

@@ -9,7 +9,7 @@ use tower_ops_trace::Spans;
 
 use super::connection_facts::ConnectionFacts;
 
-/// The observers of the bundle as one: the connection, request ids, tracking, metrics and a span,
+/// The observers of the bundle as one: the connection, request ids, a trace, tracking and metrics,
 /// and those that were [added](crate::OpsLayer::with_observer).
 ///
 /// Opaque, since any release may add another.
@@ -17,13 +17,20 @@ pub struct Observers<O = ()> {
     all: All<O>,
 }
 
-/// In this order, since each records facts that later ones read.
+/// The exporter's part of a span.
+#[cfg(feature = "otel")]
+pub(crate) type Tracer = Option<tower_ops_otel::SpanTracer>;
+#[cfg(not(feature = "otel"))]
+pub(crate) type Tracer = ();
+
+/// In this order, since each records facts that later ones read: the span shows the request id, and
+/// the tracker the trace.
 type All<O> = (
     ConnectionFacts,
     RequestIds,
+    Option<Spans<Tracer>>,
     Option<RequestTracker>,
     Metrics,
-    Option<Spans>,
     O,
 );
 
@@ -36,12 +43,12 @@ impl Observers {
     pub(crate) const fn new(
         connection: ConnectionFacts,
         ids: RequestIds,
+        spans: Option<Spans<Tracer>>,
         tracker: Option<RequestTracker>,
         metrics: Metrics,
-        spans: Option<Spans>,
     ) -> Self {
         Self {
-            all: (connection, ids, tracker, metrics, spans, ()),
+            all: (connection, ids, spans, tracker, metrics, ()),
         }
     }
 }
@@ -49,9 +56,9 @@ impl Observers {
 impl<O: Clone> Observers<O> {
     /// Returns them with one more, the last.
     pub(crate) fn with<P>(&self, observer: P) -> Observers<(O, P)> {
-        let (connection, ids, tracker, metrics, spans, added) = self.all.clone();
+        let (connection, ids, spans, tracker, metrics, added) = self.all.clone();
         Observers {
-            all: (connection, ids, tracker, metrics, spans, (added, observer)),
+            all: (connection, ids, spans, tracker, metrics, (added, observer)),
         }
     }
 }
