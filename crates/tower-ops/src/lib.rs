@@ -61,6 +61,7 @@
 //! | `systemd` | `READY=1` and `STOPPING=1`, and the sockets that systemd opened |
 //! | `logs` | log lines with the ids of the request, `/loglevel` and `/logs`: `OpsBuilder::logs` |
 //! | `otel` | spans by OTLP: `OpsBuilder::telemetry` |
+//! | `serde` | [`Settings`] as a part of the application's own settings |
 //! | `compression` | gzip at `/state` |
 //! | `sqlx`, `redis` | checks of pools of any database of sqlx, and of Redis, in [`health::checks`] |
 //! | `check-certificates`, `check-disk`, `check-dns`, `check-file`, `check-http`, `check-memory`, `check-runtime`, `check-tcp` | more of them |
@@ -78,6 +79,7 @@ mod ops;
 mod readiness;
 mod restoring;
 mod serve;
+mod settings;
 mod setup_warnings;
 
 pub use self::builder::OpsBuilder;
@@ -94,6 +96,7 @@ pub use self::serve::Servers;
 pub use self::serve::activity_listener::ActivityListener;
 #[cfg(all(feature = "axum", feature = "tonic"))]
 pub use self::serve::axum_and_grpc::axum_and_grpc;
+pub use self::settings::Settings;
 
 pub use tower_ops_core::config::{ConfigError, StartError};
 

@@ -183,6 +183,18 @@ impl OpsBuilder {
         self
     }
 
+    /// Turns the spans on again.
+    pub(crate) fn with_spans(mut self) -> Self {
+        self.trace.spans.get_or_insert_with(Spans::new);
+        self
+    }
+
+    /// Turns the access log on again.
+    pub(crate) fn with_access_log(mut self) -> Self {
+        self.trace.access_log.get_or_insert_with(AccessLog::new);
+        self
+    }
+
     pub(super) const fn has_logs(&self) -> bool {
         #[cfg(feature = "logs")]
         return self.logs.is_some();
