@@ -225,7 +225,7 @@ impl LogsBuilder {
     /// All that is wrong with them.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let (_, problems) = self.check(self.read_environment());
-        ConfigError::check("the log", problems)
+        ConfigError::from_problems("the log", problems)
     }
 
     /// Starts the thread that writes. Nothing is installed.
@@ -258,7 +258,7 @@ impl LogsBuilder {
 
     pub(crate) fn build_in(self, environment: Environment) -> Result<Logs, ConfigError> {
         let (checked, problems) = self.check(environment);
-        ConfigError::check("the log", problems)?;
+        ConfigError::from_problems("the log", problems)?;
         let queue = Queue::new(self.queue, self.drop_at);
         let ring = self.ring.map(Ring::new);
         let writer = Writer::start(queue, ring, checked.style, self.output.open());
@@ -266,7 +266,7 @@ impl LogsBuilder {
             Ok(writer) => writer,
             Err(error) => {
                 let problem = format!("the thread that writes cannot be started: {error}");
-                ConfigError::check("the log", vec![problem])?;
+                ConfigError::from_problems("the log", vec![problem])?;
                 unreachable!("there is a problem");
             }
         };

@@ -151,7 +151,7 @@ impl TelemetryBuilder {
     pub fn start(mut self) -> Result<Telemetry, ConfigError> {
         let (_, wrong) = Settings::read(&self.defaults, &self.choices);
         self.problems.extend(wrong);
-        ConfigError::check("the telemetry", self.problems)?;
+        ConfigError::from_problems("the telemetry", self.problems)?;
         let mut warnings = Vec::new();
         let environment = self
             .environment

@@ -165,7 +165,7 @@ impl Telemetry {
                 Ok(started) => end = Some(started),
                 Err(error) => {
                     let problem = format!("the telemetry thread: cannot be started: {error}");
-                    ConfigError::check("the telemetry", vec![problem])?;
+                    ConfigError::from_problems("the telemetry", vec![problem])?;
                 }
             }
         }

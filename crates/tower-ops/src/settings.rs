@@ -243,7 +243,7 @@ impl Reading {
     }
 
     fn finish(self) -> Result<Settings, ConfigError> {
-        ConfigError::check("the service", self.problems)?;
+        ConfigError::from_problems("the service", self.problems)?;
         Ok(self.settings)
     }
 }
