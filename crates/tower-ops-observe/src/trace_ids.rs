@@ -271,6 +271,20 @@ mod tests {
     }
 
     #[test]
+    fn facts_are_read_in_place_and_stay_where_the_reader_panics() {
+        let ids = TraceIds::new(1, 2, 0);
+        assert_eq!(RequestFacts::with_current(RequestFacts::trace_ids), None);
+        TraceScope::new(ids, None).enter(|| {
+            let read = || RequestFacts::with_current(|_| panic!("while it reads"));
+            assert!(catch_unwind(read).is_err());
+            assert_eq!(
+                RequestFacts::with_current(RequestFacts::trace_ids),
+                Some(ids)
+            );
+        });
+    }
+
+    #[test]
     fn every_id_is_written_in_full() {
         let ids = TraceIds::new(1, 0xab, 0x0f).unwrap();
         assert_eq!(
