@@ -32,8 +32,8 @@ pub const SPAN_TARGET: &str = "tower_ops::span";
 /// Named `request`, at level `INFO`, with the target [`SPAN_TARGET`]. It is the current span of
 /// the handler and of the body. These fields are set when it is made, where they are known:
 /// `http.request.method`, `url.scheme`, `http.route` or `rpc.system.name` and `rpc.method`,
-/// `network.protocol.version`, `client.address`, `request_id`, `trace_id`, `span_id`, and
-/// `linked_trace_id` for the trace of a caller that is not trusted. At the end, all at once:
+/// `network.protocol.version`, `client.address`, `request_id`, `trace_id`, `span_id`, `trace_flags`,
+/// and `linked_trace_id` for the trace of a caller that is not trusted. At the end, all at once:
 /// the route if it has changed, `http.response.status_code`, `rpc.response.status_code`,
 /// `error.type` (see [`SpanStatus`]) and `outcome`.
 ///
@@ -185,6 +185,7 @@ impl<T> Spans<T> {
             request_id = facts.request_id().and_then(|id| id.to_str().ok()),
             trace_id = ids.trace_id_hex().as_str(),
             span_id = ids.span_id_hex().as_str(),
+            trace_flags = ids.flags_hex().as_str(),
             linked_trace_id = start.link().map(|link| display(link.ids().trace_id_hex())),
             http.response.status_code = Empty,
             rpc.response.status_code = Empty,
