@@ -6,6 +6,7 @@ use std::fmt::{Debug, Write};
 use self::name::Name;
 use crate::escape::{CUT, Escape, Notation, is_plain};
 use crate::format::Style;
+use crate::stamp::PAIRS;
 
 pub(crate) mod access;
 pub(crate) mod name;
@@ -323,50 +324,74 @@ fn push_i64(out: &mut Vec<u8>, number: i64) {
 
 /// Appends a finite number, which is read as the same one again.
 fn push_f64(out: &mut Vec<u8>, number: f64) {
-    const MOST: f64 = 1e9;
-    // Durations and ratios have few decimals. A number of millionths, divided by 1,000,000, is the
-    // number that is nearest to its decimal notation.
-    let millionths = (number.abs() * 1e6 + 0.5) as i64;
-    let is_short = number != 0.0 && number.abs() < MOST;
-    // The standard library writes smaller ones with an exponent.
-    if is_short && millionths >= 100 && millionths as f64 / 1e6 == number.abs() {
-        if number < 0.0 {
-            out.push(b'-');
-        }
-        push_millionths(out, millionths.unsigned_abs());
-    } else {
-        // Writing to a vector does not fail.
-        let _ = std::io::Write::write_fmt(out, format_args!("{number:?}"));
+    // Durations and ratios have few decimals. A number of thousandths, divided by 1,000, is the number
+    // that is nearest to its decimal notation.
+    if push_decimals::<3>(out, number, 1e3) || push_decimals::<6>(out, number, 1e6) {
+        return;
     }
+    // Writing to a vector does not fail.
+    let _ = std::io::Write::write_fmt(out, format_args!("{number:?}"));
 }
 
-fn push_millionths(out: &mut Vec<u8>, millionths: u64) {
-    push_u64(out, millionths / 1_000_000);
-    let mut rest = millionths % 1_000_000;
-    let mut digits = *b".000000";
-    for digit in digits[1..].iter_mut().rev() {
+/// Appends a number, if it has so many decimals at most.
+#[inline]
+fn push_decimals<const DECIMALS: usize>(out: &mut Vec<u8>, number: f64, scale: f64) -> bool {
+    /// The standard library writes smaller ones with an exponent.
+    const LEAST: f64 = 1e-4;
+    const MOST: f64 = 1e9;
+    let size = number.abs();
+    if !(LEAST..MOST).contains(&size) {
+        return false;
+    }
+    let scaled = (size * scale + 0.5) as u64;
+    if scaled as f64 / scale != size {
+        return false;
+    }
+    if number < 0.0 {
+        out.push(b'-');
+    }
+    let unit = scale as u64;
+    push_u64(out, scaled / unit);
+    let mut rest = scaled % unit;
+    let mut digits = [b'0'; DECIMALS];
+    for digit in digits.iter_mut().rev() {
         *digit = b'0' + (rest % 10) as u8;
         rest /= 10;
     }
-    let zeros = digits[2..].iter().rev();
+    out.push(b'.');
+    let end = out.len() + DECIMALS;
+    out.extend_from_slice(&digits);
+    let zeros = digits[1..].iter().rev();
     let zeros = zeros.take_while(|digit| **digit == b'0').count();
-    out.extend_from_slice(&digits[..digits.len() - zeros]);
+    out.truncate(end - zeros);
+    true
 }
 
-pub(crate) fn push_u64(out: &mut Vec<u8>, mut number: u64) {
-    if number < 10 {
-        out.push(b'0' + number as u8);
-        return;
+pub(crate) fn push_u64(out: &mut Vec<u8>, number: u64) {
+    let pair = |number: u64| PAIRS[(number % 100) as usize];
+    // Of fixed lengths, so that no function is called for a few bytes.
+    match number {
+        0..10 => out.push(b'0' + number as u8),
+        10..100 => out.extend_from_slice(&pair(number)),
+        100..1_000 => {
+            let [tens, ones] = pair(number);
+            out.extend_from_slice(&[b'0' + (number / 100) as u8, tens, ones]);
+        }
+        1_000..10_000 => {
+            let ([a, b], [c, d]) = (pair(number / 100), pair(number));
+            out.extend_from_slice(&[a, b, c, d]);
+        }
+        _ => push_large(out, number),
     }
+}
+
+fn push_large(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
-    loop {
+    while number > 0 {
         at -= 1;
         digits[at] = b'0' + (number % 10) as u8;
         number /= 10;
-        if number == 0 {
-            break;
-        }
     }
     out.extend_from_slice(&digits[at..]);
 }

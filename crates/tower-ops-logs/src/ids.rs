@@ -59,16 +59,21 @@ impl Ids {
 
     /// Adds what is missing from the exchange that is being served on this thread.
     pub(crate) fn add_current(&mut self) {
-        if self.request_id.is_empty()
-            && let Some(id) = RequestFacts::current_request_id()
-        {
-            self.set_request_id(id.as_bytes());
+        if !self.request_id.is_empty() && self.trace_id != 0 {
+            return;
         }
-        if self.trace_id == 0
-            && let Some(ids) = RequestFacts::current_trace_ids()
-        {
-            self.set_trace(ids);
-        }
+        RequestFacts::with_current(|facts| {
+            if self.request_id.is_empty()
+                && let Some(id) = facts.request_id()
+            {
+                self.set_request_id(id.as_bytes());
+            }
+            if self.trace_id == 0
+                && let Some(ids) = facts.trace_ids()
+            {
+                self.set_trace(ids);
+            }
+        });
     }
 
     /// Adds what is missing from a span around it.
@@ -146,13 +151,17 @@ impl Ids {
 
 /// Returns a number as lower-case hexadecimal digits, all eight at once.
 const fn hex_of_u32(number: u32) -> [u8; 8] {
-    const ONES: u64 = u64::MAX / 255;
     let spread = number as u64;
     let spread = ((spread << 16) | spread) & 0x0000_ffff_0000_ffff;
     let spread = ((spread << 8) | spread) & 0x00ff_00ff_00ff_00ff;
-    let nibbles = ((spread << 4) | spread) & 0x0f0f_0f0f_0f0f_0f0f;
+    written(((spread << 4) | spread) & 0x0f0f_0f0f_0f0f_0f0f).to_be_bytes()
+}
+
+/// Returns the digits of eight numbers that are less than 16.
+const fn written(nibbles: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
     let letters = ((nibbles + 6 * ONES) >> 4) & ONES;
-    (nibbles + b'0' as u64 * ONES + letters * (b'a' - b'0' - 10) as u64).to_be_bytes()
+    nibbles + b'0' as u64 * ONES + letters * (b'a' - b'0' - 10) as u64
 }
 
 fn hex_of_u64(number: u64) -> [u8; 16] {
@@ -195,15 +204,15 @@ fn u8_of_hex(text: &str) -> Option<u8> {
     Some(eight_digits([b'0', b'0', b'0', b'0', b'0', b'0', high, low])? as u8)
 }
 
-/// Reads eight digits at once. What is none is written in another way again.
+/// Reads eight digits at once. What is none is more than 15, or is written in another way again.
 fn eight_digits(digits: [u8; 8]) -> Option<u32> {
     const ONES: u64 = u64::MAX / 255;
     let text = u64::from_be_bytes(digits);
     let nibbles = (text & (0x0f * ONES)).wrapping_add(9 * ((text >> 6) & ONES));
+    let are_digits = nibbles & (0xf0 * ONES) == 0 && written(nibbles) == text;
     let pairs = (nibbles | (nibbles >> 4)) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs | (pairs >> 8)) & 0x0000_ffff_0000_ffff;
-    let number = (fours | (fours >> 16)) as u32;
-    (hex_of_u32(number) == digits).then_some(number)
+    are_digits.then_some((fours | (fours >> 16)) as u32)
 }
 
 /// Returns the id of a scope that is entered, for tests of what stands around a line.

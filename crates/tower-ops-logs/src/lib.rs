@@ -87,8 +87,8 @@
 //!
 //! # Cost
 //!
-//! An `info!` with a message in an exchange costs some 1,850 instructions as JSON, and 200 more for
-//! each field; a span of two fields some 1,800 more than the registry needs. A line allocates nothing
+//! An `info!` with a message in an exchange costs some 1,700 instructions as JSON, and 190 more for
+//! each field; a span of two fields some 1,700 more than the registry needs. A line allocates nothing
 //! once the buffers have grown, a span one box. No two threads write the same memory, as long as there
 //! are no more of them than shards of the queue. What the filter does not want costs a comparison.
 //!

@@ -79,7 +79,7 @@ impl Dates {
 }
 
 /// The digits of the numbers below 100.
-const PAIRS: [[u8; 2]; 100] = {
+pub(crate) const PAIRS: [[u8; 2]; 100] = {
     let mut pairs = [[0; 2]; 100];
     let mut number = 0;
     while number < pairs.len() {

@@ -60,6 +60,34 @@ impl RequestFacts {
         with(|current| current.facts.are_some.then(|| current.facts.clone())).flatten()
     }
 
+    /// Calls `read` with what is current on this thread, and copies nothing: the facts of the
+    /// exchange that is being served, or what a scope ([`RequestIdScope`],
+    /// [`TraceScope`](crate::TraceScope)) sets outside of any.
+    ///
+    /// Returns `None`, without a call, where nothing is current. Nothing is while `read` runs. If
+    /// `read` panics, the facts are current again after that.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use http::HeaderValue;
+    /// use tower_ops_observe::{RequestFacts, RequestIdScope};
+    ///
+    /// let mut scope = RequestIdScope::new(Some(HeaderValue::from_static("nightly-job")));
+    /// let length = |facts: &RequestFacts| facts.request_id().map(HeaderValue::len);
+    /// assert_eq!(scope.enter(|| RequestFacts::with_current(length)), Some(Some(11)));
+    /// assert_eq!(RequestFacts::with_current(length), None);
+    /// ```
+    #[inline]
+    pub fn with_current<R>(read: impl FnOnce(&Self) -> R) -> Option<R> {
+        let result = CURRENT.try_with(|slot| {
+            let current = slot.take();
+            let taken = PutBack { slot, current };
+            taken.current.as_deref().map(|current| read(&current.facts))
+        });
+        result.ok().flatten()
+    }
+
     /// Returns the request id that is the current one on this thread: that of the exchange that is
     /// being served, or of the [scope](RequestIdScope) that is entered.
     #[must_use]
@@ -158,7 +186,20 @@ thread_local! {
     static CURRENT: Cell<CurrentSlot> = const { Cell::new(None) };
 }
 
-/// Calls with what is current on this thread. Nothing is while it runs: it must not ask.
+/// Makes it the current one again, also where the code in between unwinds.
+struct PutBack<'a> {
+    slot: &'a Cell<CurrentSlot>,
+    current: CurrentSlot,
+}
+
+impl Drop for PutBack<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.slot.set(self.current.take());
+    }
+}
+
+/// Calls with what is current on this thread. Nothing is while it runs: it must not ask, nor panic.
 pub(crate) fn with<R>(act: impl FnOnce(&mut Current) -> R) -> Option<R> {
     // An error means that the thread is ending, and with it everything that reads this.
     let result = CURRENT.try_with(|slot| {

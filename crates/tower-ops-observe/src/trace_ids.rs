@@ -124,14 +124,16 @@ impl fmt::Display for TraceIds {
 pub struct Hex<const N: usize>([u8; N]);
 
 impl<const N: usize> Hex<N> {
+    #[inline]
     fn of(number: u128) -> Self {
-        let bytes = number.to_be_bytes();
-        let bytes = &bytes[bytes.len() - N / 2..];
-        let mut digits = [b'0'; N];
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
-            pair[0] = digit(byte >> 4);
-            pair[1] = digit(byte & 0xf);
+        let mut all = [0; 32];
+        for (at, eight) in all.chunks_exact_mut(8).enumerate() {
+            #[expect(clippy::cast_possible_truncation, reason = "32 bits each")]
+            let part = (number >> (96 - 32 * at)) as u32;
+            eight.copy_from_slice(&eight_digits(part));
         }
+        let mut digits = [0; N];
+        digits.copy_from_slice(&all[32 - N..]);
         Self(digits)
     }
 
@@ -148,12 +150,15 @@ impl<const N: usize> Hex<N> {
     }
 }
 
-const fn digit(nibble: u8) -> u8 {
-    if nibble < 10 {
-        b'0' + nibble
-    } else {
-        b'a' + nibble - 10
-    }
+/// Returns the digits of a number, all eight computed at once.
+const fn eight_digits(number: u32) -> [u8; 8] {
+    const ONES: u64 = u64::MAX / 255;
+    let spread = number as u64;
+    let spread = ((spread << 16) | spread) & 0x0000_ffff_0000_ffff;
+    let spread = ((spread << 8) | spread) & 0x00ff_00ff_00ff_00ff;
+    let nibbles = ((spread << 4) | spread) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = ((nibbles + 6 * ONES) >> 4) & ONES;
+    (nibbles + b'0' as u64 * ONES + letters * (b'a' - b'0' - 10) as u64).to_be_bytes()
 }
 
 impl<const N: usize> fmt::Display for Hex<N> {
@@ -268,6 +273,20 @@ mod tests {
         });
         assert_eq!(RequestFacts::current_trace_ids(), None);
         assert!(RequestFacts::current().is_none());
+    }
+
+    #[test]
+    fn facts_are_read_in_place_and_stay_where_the_reader_panics() {
+        let ids = TraceIds::new(1, 2, 0);
+        assert_eq!(RequestFacts::with_current(RequestFacts::trace_ids), None);
+        TraceScope::new(ids, None).enter(|| {
+            let read = || RequestFacts::with_current(|_| panic!("while it reads"));
+            assert!(catch_unwind(read).is_err());
+            assert_eq!(
+                RequestFacts::with_current(RequestFacts::trace_ids),
+                Some(ids)
+            );
+        });
     }
 
     #[test]

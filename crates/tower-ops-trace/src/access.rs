@@ -1,6 +1,7 @@
 use std::fmt::Write;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
+use tower_ops_core::http::millis;
 use tower_ops_observe::{Class, Ending, Facts, TraceIds, original_path};
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
@@ -59,7 +60,7 @@ const LONGEST_TEXT: usize = 512;
 /// | `status` | the HTTP status, if there was a response's head |
 /// | `grpc` | the gRPC status, by its name |
 /// | `outcome` | `completed`, `failed`, `cancelled_during_body` … |
-/// | `duration_ms`, `ttfb_ms` | to the end, and to the response's head |
+/// | `duration_ms`, `ttfb_ms` | to the end, and to the response's head: milliseconds, with microseconds as fractions |
 /// | `bytes_in`, `bytes_out` | of the bodies; what came in only where it can be counted |
 /// | `peer` | an address, if an observer sets it |
 /// | `request_id`, `trace_id`, `span_id`, `trace_flags` | |
@@ -202,6 +203,7 @@ impl AccessLog {
         (!line.is_empty()).then_some(line)
     }
 
+    #[inline(never)]
     pub(crate) fn end(&self, request: &LoggedRequest, ending: &Ending<'_>, facts: &Facts) {
         let class = ending.class();
         let level = index_of(class).map_or(Level::INFO, |index| self.levels[index]);
@@ -274,8 +276,4 @@ fn cut(text: &str) -> &str {
         .take_while(|end| *end <= LONGEST_TEXT)
         .last()
         .unwrap_or(0)]
-}
-
-fn millis(duration: std::time::Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
 }

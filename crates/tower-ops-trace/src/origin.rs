@@ -17,6 +17,7 @@ pub(crate) struct Decisions {
 }
 
 /// Where a span stands.
+#[derive(Clone, Copy)]
 pub(crate) struct Origin {
     pub(crate) ids: TraceIds,
     parent: Option<TraceIds>,
@@ -47,9 +48,7 @@ impl Origin {
 impl Decisions {
     /// Goes on with the trace of the exchange around this one, or of the caller.
     ///
-    /// What is left in `caller` is to be linked to. Apart, so that a trace that begins here does not
-    /// pay for it.
-    #[inline(never)]
+    /// What is left in `caller` is to be linked to.
     pub(crate) fn follow<B>(
         &self,
         caller: &mut Option<TraceContext>,

@@ -6,11 +6,13 @@ use tracing::Span;
 use tracing::field::{Empty, display};
 use tracing::level_filters::LevelFilter;
 
-use crate::access::{AccessLog, LoggedRequest};
+use crate::access::AccessLog;
+use crate::context::TraceContext;
 use crate::fields::{EndFields, version};
+use crate::heard::{self, Fingerprint, Heard, OpenSpan, shown};
 use crate::inbound::Inbound;
 use crate::layer::TraceLayer;
-use crate::origin::Decisions;
+use crate::origin::{Decisions, Origin};
 use crate::sampling::Sampling;
 use crate::status::{ErrorType, SpanName, SpanStatus};
 use crate::tracer::{ExchangeTracer, SpanStart};
@@ -32,8 +34,8 @@ pub const SPAN_TARGET: &str = "tower_ops::span";
 /// Named `request`, at level `INFO`, with the target [`SPAN_TARGET`]. It is the current span of
 /// the handler and of the body. These fields are set when it is made, where they are known:
 /// `http.request.method`, `url.scheme`, `http.route` or `rpc.system.name` and `rpc.method`,
-/// `network.protocol.version`, `client.address`, `request_id`, `trace_id`, `span_id`, and
-/// `linked_trace_id` for the trace of a caller that is not trusted. At the end, all at once:
+/// `network.protocol.version`, `client.address`, `request_id`, `trace_id`, `span_id`, `trace_flags`,
+/// and `linked_trace_id` for the trace of a caller that is not trusted. At the end, all at once:
 /// the route if it has changed, `http.response.status_code`, `rpc.response.status_code`,
 /// `error.type` (see [`SpanStatus`]) and `outcome`.
 ///
@@ -165,7 +167,7 @@ impl<T> Spans<T> {
         self.into()
     }
 
-    fn open<B>(&self, request: &Request<B>, facts: &Facts, start: &SpanStart<'_>) -> Span {
+    fn make<B>(&self, request: &Request<B>, facts: &Facts, start: &SpanStart<'_>) -> Span {
         let route = shown(facts).map(Route::as_str);
         let rpc = facts.is_grpc();
         let ids = start.ids();
@@ -185,6 +187,7 @@ impl<T> Spans<T> {
             request_id = facts.request_id().and_then(|id| id.to_str().ok()),
             trace_id = ids.trace_id_hex().as_str(),
             span_id = ids.span_id_hex().as_str(),
+            trace_flags = ids.flags_hex().as_str(),
             linked_trace_id = start.link().map(|link| display(link.ids().trace_id_hex())),
             http.response.status_code = Empty,
             rpc.response.status_code = Empty,
@@ -194,6 +197,7 @@ impl<T> Spans<T> {
         )
     }
 
+    #[inline(never)]
     fn record(&self, span: &Span, shown: Fingerprint, ending: &Ending<'_>, facts: &Facts) {
         static FIELDS: EndFields<9> = EndFields::new([
             "http.route",
@@ -231,14 +235,81 @@ impl<T> Spans<T> {
     }
 }
 
-/// The route that a new span shows. Until the service answers, every gRPC method that is not known
-/// yet is `_OTHER`, also one that is about to be learned.
-fn shown(facts: &Facts) -> Option<&Route> {
-    facts.route().filter(|route| **route != Route::OTHER)
-}
-
 fn is_health(path: &str) -> bool {
     path.starts_with("/grpc.health.v1.Health/")
+}
+
+impl<T: ExchangeTracer> Spans<T> {
+    /// Begins an exchange that has another one around it, or a caller with a context. Apart, so that
+    /// a trace that begins here does not pay for it.
+    #[inline(never)]
+    fn follow<B>(
+        &self,
+        mut caller: Option<TraceContext>,
+        is_probe: bool,
+        request: &Request<B>,
+        facts: &mut Facts,
+    ) -> SpanExchange<T::Exchange> {
+        let origin = self.decisions.follow(&mut caller, is_probe, request, facts);
+        self.begin(origin, caller.as_ref(), is_probe, request, facts)
+    }
+
+    #[inline(always)]
+    fn begin<B>(
+        &self,
+        origin: Origin,
+        link: Option<&TraceContext>,
+        is_probe: bool,
+        request: &Request<B>,
+        facts: &mut Facts,
+    ) -> SpanExchange<T::Exchange> {
+        facts.set_trace_ids(origin.ids);
+        let mut traced = self
+            .tracer
+            .begin(&origin.start(link, facts), request, facts);
+        // With nobody there to listen, even a disabled span costs hundreds of
+        // instructions where tracing's `log` feature is on; axum turns it on.
+        let is_open = LevelFilter::current() >= LevelFilter::INFO
+            && (origin.ids.is_sampled() || !self.sampled_only);
+        let is_logged = self.access.is_some() && !is_probe && !origin.is_same_request;
+        let mut heard = None;
+        if is_open {
+            heard = self.open(&mut traced, origin, link, request, facts);
+        }
+        if is_logged && let Some(log) = &self.access {
+            heard.get_or_insert_with(heard::take).logged = Some(log.begin(request));
+        }
+        SpanExchange { heard, traced }
+    }
+
+    /// Opens the `tracing` span, if somebody wants it.
+    #[inline(never)]
+    fn open<B>(
+        &self,
+        traced: &mut T::Exchange,
+        origin: Origin,
+        link: Option<&TraceContext>,
+        request: &Request<B>,
+        facts: &Facts,
+    ) -> Option<Box<Heard>> {
+        let start = origin.start(link, facts);
+        let make = || self.make(request, facts, &start);
+        let open = OpenSpan::new(self.tracer.open(traced, make), facts)?;
+        let mut heard = heard::take();
+        heard.open = Some(open);
+        Some(heard)
+    }
+
+    /// Logs the exchange and closes its span.
+    #[inline(never)]
+    fn close(&self, heard: Box<Heard>, ending: &Ending<'_>, facts: &Facts) {
+        if let (Some(log), Some(request)) = (&self.access, &heard.logged) {
+            log.end(request, ending, facts);
+        }
+        // The span closes when its last handle goes: tasks that the handler
+        // spawned may hold it longer, this exchange does not.
+        heard::give_back(heard);
+    }
 }
 
 impl<T: ExchangeTracer> Observe for Spans<T> {
@@ -246,60 +317,33 @@ impl<T: ExchangeTracer> Observe for Spans<T> {
 
     #[inline]
     fn on_request<B>(&self, request: &mut Request<B>, facts: &mut Facts) -> Self::Exchange {
-        let mut caller = self.tracer.extract(request.headers());
+        let caller = self.tracer.extract(request.headers());
         let is_probe = !self.probes && facts.is_grpc() && is_health(request.uri().path());
-        let origin = if caller.is_none() && !facts.is_nested() {
-            self.decisions.begin(is_probe, request, facts)
-        } else {
-            self.decisions.follow(&mut caller, is_probe, request, facts)
-        };
-        let link = caller.as_ref();
-        facts.set_trace_ids(origin.ids);
-        let mut traced = self
-            .tracer
-            .begin(&origin.start(link, facts), request, facts);
-        // With nobody there to listen, even a disabled span costs hundreds of
-        // instructions where tracing's `log` feature is on; axum turns it on.
-        let mut open = None;
-        if LevelFilter::current() >= LevelFilter::INFO
-            && (origin.ids.is_sampled() || !self.sampled_only)
-        {
-            let start = origin.start(link, facts);
-            let make = || self.open(request, facts, &start);
-            let span = self.tracer.open(&mut traced, make);
-            open = OpenSpan::new(span, facts);
+        if caller.is_some() || facts.is_nested() {
+            return self.follow(caller, is_probe, request, facts);
         }
-        let is_logged = !is_probe && !origin.is_same_request;
-        let access = self.access.as_ref().filter(|_| is_logged);
-        SpanExchange {
-            open,
-            traced,
-            logged: access.map(|log| log.begin(request)),
-        }
+        let origin = self.decisions.begin(is_probe, request, facts);
+        self.begin(origin, None, is_probe, request, facts)
     }
 
     #[inline]
     fn on_end(&self, exchange: &mut Self::Exchange, ending: &Ending<'_>, facts: &Facts) {
-        if let Some(OpenSpan { span, shown }) = &exchange.open {
-            self.record(span, *shown, ending, facts);
+        let heard = exchange.heard.take();
+        if let Some(open) = heard.as_ref().and_then(|heard| heard.open.as_ref()) {
+            self.record(&open.span, open.shown, ending, facts);
         }
         // Found anew, and not at all for a tracer that does not look at it.
         let status = SpanStatus::of(ending, facts);
         self.tracer.end(&mut exchange.traced, ending, facts, status);
-        if let (Some(log), Some(request)) = (&self.access, &exchange.logged) {
-            log.end(request, ending, facts);
-        }
-        // The span closes when its last handle goes: tasks that the handler
-        // spawned may hold it longer, this exchange does not.
-        if exchange.open.is_some() {
-            exchange.open = None;
+        if let Some(heard) = heard {
+            self.close(heard, ending, facts);
         }
     }
 
     #[inline(always)]
     fn in_scope<R>(&self, exchange: &mut Self::Exchange, step: impl FnOnce() -> R) -> R {
-        let SpanExchange { open, traced, .. } = exchange;
-        let Some(open) = open else {
+        let SpanExchange { heard, traced } = exchange;
+        let Some(open) = heard.as_ref().and_then(|heard| heard.open.as_ref()) else {
             return self.tracer.in_scope(traced, step);
         };
         let _entered = open.span.enter();
@@ -309,45 +353,15 @@ impl<T: ExchangeTracer> Observe for Spans<T> {
 
 /// One exchange's part of [`Spans`].
 pub struct SpanExchange<X = ()> {
-    /// `Some` until the end, if somebody wants the span.
-    open: Option<OpenSpan>,
+    /// `Some` until the end, if somebody wants the span or the event.
+    heard: Option<Box<Heard>>,
     traced: X,
-    logged: Option<LoggedRequest>,
 }
 
 impl<X> fmt::Debug for SpanExchange<X> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SpanExchange")
-            .field("open", &self.open)
+            .field("heard", &self.heard)
             .finish_non_exhaustive()
-    }
-}
-
-#[derive(Debug)]
-struct OpenSpan {
-    span: Span,
-    /// Of the route that it shows.
-    shown: Fingerprint,
-}
-
-impl OpenSpan {
-    fn new(span: Span, facts: &Facts) -> Option<Self> {
-        (!span.is_disabled()).then(|| Self {
-            span,
-            shown: Fingerprint::of(shown(facts)),
-        })
-    }
-}
-
-/// A hash of a route (FNV-1a). To clone a route writes to what all cores share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Fingerprint(u64);
-
-impl Fingerprint {
-    fn of(route: Option<&Route>) -> Self {
-        let Some(route) = route else { return Self(0) };
-        let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        let text = route.as_str().bytes();
-        Self(text.fold(0xcbf2_9ce4_8422_2325, mix))
     }
 }

@@ -142,7 +142,8 @@ async fn the_span_has_what_is_known_of_the_exchange() {
     assert_eq!(span.get("network.protocol.version"), Some("1.1"));
     assert_eq!(span.get("trace_id").map(str::len), Some(32));
     assert_eq!(span.get("span_id").map(str::len), Some(16));
-    assert_eq!(span.fields.len(), 9, "{:?}", span.fields);
+    assert_eq!(span.get("trace_flags"), Some("03"));
+    assert_eq!(span.fields.len(), 10, "{:?}", span.fields);
     assert!(span.closed);
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ptr;
 
 use tracing::Metadata;
 use tracing::callsite::Identifier;
@@ -91,21 +92,53 @@ pub(crate) struct Site {
 /// The call sites that have logged on a thread.
 #[derive(Debug, Default)]
 pub(crate) struct Sites {
-    of_style: [HashMap<Identifier, Site, BuildHasherDefault<Address>>; Style::COUNT],
+    all: Vec<Site>,
+    of_style: [HashMap<Identifier, usize, BuildHasherDefault<Address>>; Style::COUNT],
+    /// The latest of each place, which is found without a search.
+    latest: [Option<Latest>; LATEST],
+}
+
+const LATEST: usize = 32;
+
+#[derive(Clone, Copy, Debug)]
+struct Latest {
+    metadata: &'static Metadata<'static>,
+    style: Style,
+    index: usize,
 }
 
 impl Sites {
+    #[inline]
     pub(crate) fn get(&mut self, metadata: &'static Metadata<'static>, style: Style) -> &Site {
-        let site = self.of_style[style as usize].entry(metadata.callsite());
-        site.or_insert_with(|| {
+        let mut address = Address::default();
+        address.write_usize(ptr::from_ref(metadata).addr());
+        let place = (address.finish() >> 16) as usize % LATEST;
+        let index = match self.latest[place] {
+            Some(it) if ptr::eq(it.metadata, metadata) && it.style == style => it.index,
+            _ => self.find(place, metadata, style),
+        };
+        &self.all[index]
+    }
+
+    #[inline(never)]
+    fn find(&mut self, place: usize, metadata: &'static Metadata<'static>, style: Style) -> usize {
+        let index = self.of_style[style as usize].entry(metadata.callsite());
+        let index = *index.or_insert_with(|| {
             let fields = metadata.fields().iter();
-            Site {
+            self.all.push(Site {
                 is_access: metadata.target() == ACCESS,
                 knows_its_ids: metadata.target().starts_with("tower_ops"),
                 names: fields.map(|field| Name::new(field.name(), style)).collect(),
                 head: json::head(*metadata.level(), metadata.target()).into(),
-            }
-        })
+            });
+            self.all.len() - 1
+        });
+        self.latest[place] = Some(Latest {
+            metadata,
+            style,
+            index,
+        });
+        index
     }
 }
 

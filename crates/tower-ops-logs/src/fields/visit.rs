@@ -69,13 +69,23 @@ impl<'a> Sorter<'a> {
     }
 
     fn take_id(&mut self, id: IdField, value: Value<'_>) -> bool {
-        let mut text = ShortText::default();
-        let text = match value {
-            Value::Str(text) => Some(text),
-            Value::Debug(value) => text.format(value),
-            _ => None,
-        };
-        text.is_some_and(|text| self.ids.take(id, text) == Taken::AsId)
+        match value {
+            Value::Str(text) => self.ids.take(id, text) == Taken::AsId,
+            Value::Debug(value) => {
+                let mut text = ShortText::default();
+                let text = text.format(value);
+                text.is_some_and(|text| self.ids.take(id, text) == Taken::AsId)
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns an event's message, if that is what the field is, and none is there yet.
+    #[inline]
+    fn message_of(&mut self, field: &Field) -> Option<&mut Vec<u8>> {
+        let name = self.names.get(field.index())?;
+        let message = self.message.as_deref_mut()?;
+        (name.place == Place::Message && message.is_empty()).then_some(message)
     }
 }
 
@@ -123,6 +133,12 @@ impl Visit for Sorter<'_> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
+        if let Some(name) = self.names.get(field.index())
+            && let Place::Id(id) = name.place
+            && self.ids.take(id, value) == Taken::AsId
+        {
+            return;
+        }
         match self.only_field(field) {
             Some(name) => {
                 let style = self.style;
@@ -143,7 +159,15 @@ impl Visit for Sorter<'_> {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.sort(field, Value::Debug(value));
+        let style = self.style;
+        if let Some(message) = self.message_of(field) {
+            let mut escape = Escape::new(message, style.notation(), MESSAGE);
+            // An error means that it was cut, or that the value is one that cannot be formatted.
+            let _ = write!(escape, "{value:?}");
+            self.fields.is_cut |= escape.is_cut();
+        } else {
+            self.sort(field, Value::Debug(value));
+        }
     }
 }
 

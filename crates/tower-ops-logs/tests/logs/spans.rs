@@ -26,6 +26,27 @@ fn the_event_wins_over_the_inner_span_and_that_over_the_outer_one() {
 }
 
 #[test]
+fn what_is_spawned_in_the_span_of_an_exchange_has_its_ids() {
+    let log = log();
+    let span = tracing::info_span!(
+        target: "tower_ops::span",
+        "request",
+        request_id = "order-7",
+        trace_id = "4bf92f3577b34da6a3ce929d0e0e4736",
+        span_id = "00f067aa0ba902b7",
+        trace_flags = "03",
+    );
+    // No exchange is current there.
+    span.in_scope(|| tracing::info!("spawned"));
+    let line = log.lines().remove(0);
+    let ids = line.split_once("\"spawned\"").unwrap().1;
+    assert_eq!(
+        ids,
+        r#","request_id":"order-7","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","span_id":"00f067aa0ba902b7","trace_flags":"03"}"#
+    );
+}
+
+#[test]
 fn what_is_recorded_later_takes_the_place_of_what_was_before() {
     let log = log();
     let span = tracing::info_span!("span", status = 200, route = Empty, untouched = true);
