@@ -4,7 +4,8 @@ use std::fmt;
 use http::{HeaderMap, Response, StatusCode, Version, header};
 use http_body::Body;
 
-use crate::facts::{Facts, KnownMethod, Side};
+use crate::facts::{Facts, Side};
+use crate::known_method::KnownMethod;
 
 /// How long a response's body must be by its head, and what hyper makes of one
 /// that is not so long.
