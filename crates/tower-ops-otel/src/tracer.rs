@@ -11,6 +11,7 @@ use opentelemetry::{Context, Key, KeyValue, StringValue};
 use tower_ops_observe::{Ending, Facts, KnownMethod, RequestFacts, Route, Side, original_path};
 use tower_ops_trace::{
     ErrorType, ExchangeTracer, SpanContext, SpanName, SpanStart, SpanStatus, TraceContext,
+    truncated,
 };
 use tracing::Span;
 
@@ -235,7 +236,7 @@ impl ExchangeTracer for SpanTracer {
         if status.is_error() {
             span.set_status(Status::error(""));
         }
-        // Whoever holds the context longer, such as a task that was spawned, does not hold it open.
+        // A task that was spawned may hold the context longer: it does not hold the span open.
         span.end();
     }
 }
@@ -292,7 +293,8 @@ fn incoming<B>(request: &Request<B>, facts: &Facts, attributes: &mut Vec<KeyValu
     attributes.push(method(facts));
     attributes.push(KeyValue::new("url.scheme", facts.scheme()));
     if !facts.is_grpc() {
-        attributes.push(KeyValue::new("url.path", original_path(request).to_owned()));
+        let path = truncated(original_path(request));
+        attributes.push(KeyValue::new("url.path", path.to_owned()));
     }
     attributes.extend(version(facts));
     if let Some(peer) = facts.peer() {
@@ -312,7 +314,7 @@ fn outgoing<B>(
         attributes.push(KeyValue::new("rpc.system.name", "grpc"));
         let path = uri.path();
         let called = path.strip_prefix('/').unwrap_or(path);
-        attributes.push(KeyValue::new("rpc.method", called.to_owned()));
+        attributes.push(KeyValue::new("rpc.method", truncated(called).to_owned()));
     }
     if let Some((host, port)) = start.server(request) {
         attributes.push(KeyValue::new("server.address", host.to_owned()));
@@ -324,7 +326,11 @@ fn outgoing<B>(
         // Neither a password nor a query.
         let port = authority.port_u16();
         let port = port.map_or_else(String::new, |port| format!(":{port}"));
-        let url = format!("{scheme}://{}{port}{}", authority.host(), uri.path());
+        let url = format!(
+            "{scheme}://{}{port}{}",
+            authority.host(),
+            truncated(uri.path())
+        );
         attributes.push(KeyValue::new("url.full", url));
     }
     attributes.extend(version(facts));

@@ -7,6 +7,7 @@ use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
 use crate::sampling::{Ratio, RouteRule, RouteRules};
+use crate::truncated::{LONGEST, truncated};
 
 /// A level is part of an event's call site.
 macro_rules! emit {
@@ -44,9 +45,6 @@ macro_rules! emit {
 
 /// The target of access-log events, for filters: `tower_ops::access`.
 pub const ACCESS_TARGET: &str = "tower_ops::access";
-
-/// What is kept of a path, a user agent or a header. The rest is cut off.
-const LONGEST_TEXT: usize = 512;
 
 /// Logs one event for every exchange, at its end: however it ends.
 ///
@@ -179,7 +177,9 @@ impl AccessLog {
             .filter(|_| self.user_agent)
             .map(text);
         LoggedRequest(Some(Box::new(FromClient {
-            path: self.path.then(|| cut(original_path(request)).to_owned()),
+            path: self
+                .path
+                .then(|| truncated(original_path(request)).to_owned()),
             agent,
             headers: self.headers_of(headers),
         })))
@@ -265,15 +265,6 @@ fn is_secret(name: &HeaderName, value: &HeaderValue) -> bool {
 
 fn text(value: &HeaderValue) -> String {
     let bytes = value.as_bytes();
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST_TEXT)]);
-    cut(&text).to_owned()
-}
-
-fn cut(text: &str) -> &str {
-    // `str::floor_char_boundary` needs Rust 1.91.
-    let end = text.char_indices().map(|(at, char)| at + char.len_utf8());
-    &text[..end
-        .take_while(|end| *end <= LONGEST_TEXT)
-        .last()
-        .unwrap_or(0)]
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST)]);
+    truncated(&text).to_owned()
 }

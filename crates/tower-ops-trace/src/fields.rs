@@ -5,6 +5,8 @@ use http::{Uri, Version};
 use tracing::Span;
 use tracing::field::{Field, Value};
 
+use crate::truncated::truncated;
+
 /// The fields that spans of one call site get at their end. Looked up by their names once.
 pub(crate) struct EndFields<const N: usize> {
     names: [&'static str; N],
@@ -48,7 +50,7 @@ pub(crate) const fn version(version: Version) -> Option<&'static str> {
     })
 }
 
-/// `url.full`: a target without its query and without credentials.
+/// `url.full`: a target without its query and without credentials. A proxy's has a client's path.
 pub(crate) struct FullUrl<'a>(pub(crate) &'a Uri);
 
 impl fmt::Display for FullUrl<'_> {
@@ -60,6 +62,6 @@ impl fmt::Display for FullUrl<'_> {
         if let Some(port) = self.0.port_u16() {
             write!(f, ":{port}")?;
         }
-        f.write_str(self.0.path())
+        f.write_str(truncated(self.0.path()))
     }
 }

@@ -89,6 +89,7 @@ mod status;
 mod tonic;
 mod trace_state;
 mod tracer;
+mod truncated;
 
 pub use self::access::{ACCESS_TARGET, AccessLog};
 pub use self::client::{ClientSpanExchange, ClientSpans, ClientTraceLayer};
@@ -104,6 +105,7 @@ pub use self::status::{ErrorType, SpanName, SpanStatus};
 pub use self::tonic::TraceInterceptor;
 pub use self::trace_state::TraceState;
 pub use self::tracer::{ExchangeTracer, SpanContext, SpanStart};
+pub use self::truncated::truncated;
 pub use tower_ops_observe::TraceIds;
 
 #[cfg(doctest)]

@@ -16,6 +16,7 @@ use crate::origin::{Decisions, Origin};
 use crate::sampling::Sampling;
 use crate::status::{ErrorType, SpanName, SpanStatus};
 use crate::tracer::{ExchangeTracer, SpanStart};
+use crate::truncated::truncated;
 
 /// The target of the spans of exchanges, for filters: `tower_ops::span`.
 pub const SPAN_TARGET: &str = "tower_ops::span";
@@ -110,7 +111,8 @@ impl<T> Spans<T> {
         self
     }
 
-    /// Adds `url.path` to the span, without the query: text from a client.
+    /// Adds `url.path` to the span, without the query and [truncated](crate::truncated): text from a
+    /// client.
     #[must_use]
     pub const fn with_path(mut self) -> Self {
         self.path = true;
@@ -178,7 +180,7 @@ impl<T> Spans<T> {
             otel.kind = self.otel_fields.then_some("server"),
             http.request.method = facts.method().as_str(),
             url.scheme = facts.scheme(),
-            url.path = self.path.then(|| original_path(request)),
+            url.path = self.path.then(|| truncated(original_path(request))),
             http.route = route.filter(|_| !rpc),
             rpc.system.name = route.filter(|_| rpc).map(|_| "grpc"),
             rpc.method = route.filter(|_| rpc),

@@ -410,6 +410,29 @@ async fn an_outgoing_call_is_a_child_of_where_it_is_made() {
     assert_eq!(text(&client.attributes, "server.address"), "inventory");
 }
 
+/// Spans wait in a queue: what a client sends must not make them large.
+#[tokio::test]
+async fn a_path_is_truncated_on_both_sides() {
+    let fixture = Fixture::new().await;
+    let client = ClientSpans::new()
+        .with_tracer(fixture.telemetry.tracer())
+        .into_layer()
+        .layer(Echo);
+    // A proxy: what it sends has the path that came in.
+    let proxy = async move |incoming: Request<Body>| {
+        let target = format!("http://inventory{}", incoming.uri().path());
+        client.oneshot(request(&target, None)).await.unwrap();
+    };
+    let long = format!("/{}", "a".repeat(60_000));
+    let router = Router::new().route("/{*path}", get(proxy));
+    answer(&fixture, router, request(&long, None)).await;
+    let exported = fixture.end().await;
+    let path = text(&exported.span("GET /{*path}").attributes, "url.path");
+    assert_eq!(path, &long[..512]);
+    let url = text(&exported.span("GET").attributes, "url.full");
+    assert_eq!(url, format!("http://inventory{}", &long[..512]));
+}
+
 /// A request to a tonic `Channel` has a path only.
 #[tokio::test]
 async fn a_server_that_only_the_configuration_names_is_in_the_span() {
