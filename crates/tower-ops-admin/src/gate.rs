@@ -1,4 +1,4 @@
-//! Why a request is refused whoever sent it, before tokens are checked.
+//! Why a request is refused for any caller, before tokens are checked.
 
 use http::header::{HeaderName, ORIGIN, USER_AGENT};
 use http::uri::Uri;

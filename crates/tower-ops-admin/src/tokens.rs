@@ -97,12 +97,12 @@ impl Tokens {
     }
 
     /// Returns what the token in these headers permits; `None` without one, or with an unknown one.
-    /// For services that show more to whoever has a token.
+    /// For services that show more to callers with a token.
     #[must_use]
     pub fn role(&self, headers: &HeaderMap) -> Option<Role> {
         let inner = self.inner.as_ref()?;
         let given = TokenDigest::from_headers(headers)?;
-        // Both are always compared: the time that it takes tells nothing about the token.
+        // Both are always compared: the time that it takes does not depend on the token.
         let may_write = Inner::has(&inner.write, &given);
         let may_read = Inner::has(&inner.read, &given);
         if may_write {

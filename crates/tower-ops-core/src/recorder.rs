@@ -8,7 +8,7 @@ use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 /// A recorder of the `metrics` crate that can be shared.
 pub type SharedRecorder = Arc<dyn Recorder + Send + Sync>;
 
-/// The recorder that was given, or the process's, whoever installs it.
+/// The recorder that was given, or the one that is installed for the process.
 ///
 /// Clones are cheap and are the same one.
 ///

@@ -1,4 +1,4 @@
-//! What a line costs whoever logs it: `crates/tower-ops-logs/benches/instructions.sh`, which runs this
+//! What a line costs the thread that logs it: `crates/tower-ops-logs/benches/instructions.sh`, which runs this
 //! under callgrind and counts the instructions of `measured` alone.
 //!
 //! Everything is logged within an exchange that has a request id and trace ids, in a span as

@@ -4,7 +4,7 @@
 //! # Overview
 //!
 //! A layer for `tracing` renders the fields of a span once, when it is made, and each event as one
-//! line. A thread of its own writes the lines, so that whoever logs never waits for whoever reads.
+//! line. A thread of its own writes the lines, so that no caller waits for the reader.
 //!
 //! - No client can forge a line: all text is escaped in one place, values and lines are bounded, keys
 //!   stand once, and the names that a line needs for itself are its own.

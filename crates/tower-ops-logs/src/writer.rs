@@ -1,4 +1,4 @@
-//! A thread that writes the lines, so that whoever logs never waits for whoever reads.
+//! A thread that writes the lines, so that no caller waits for the reader.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};

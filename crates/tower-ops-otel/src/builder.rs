@@ -11,7 +11,7 @@ use crate::telemetry::Telemetry;
 
 /// Sets up [`Telemetry`].
 ///
-/// The environment wins over what is chosen here, so that whoever operates the service has the last
+/// The environment wins over what is chosen here, so that the operator of the service has the last
 /// word.
 #[must_use = "nothing happens until it is started"]
 pub struct TelemetryBuilder {

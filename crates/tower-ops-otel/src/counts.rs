@@ -92,7 +92,7 @@ impl Counts {
     pub(crate) fn exported(&self, by: u64) {
         let total = self.exported.fetch_add(by, Ordering::Relaxed) + by;
         for published in self.published.iter().filter_map(OnceLock::get) {
-            // Sets what is the greater: whoever comes late does not set it back.
+            // Sets what is the greater: a late thread does not set it back.
             published.exported.absolute(total);
         }
     }

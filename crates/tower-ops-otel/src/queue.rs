@@ -14,7 +14,7 @@ const CLOSED: usize = 1 << (usize::BITS - 1);
 
 /// The end that requests see.
 ///
-/// An entry first reserves a place. So whoever closes the queue knows how many are still on their
+/// An entry first reserves a place. So the thread that closes the queue knows how many are still on their
 /// way into it, and none is lost uncounted between the last look and the end.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
@@ -99,7 +99,7 @@ impl<T> Outlet<T> {
         while entries.len() < self.queue.settings.batch {
             match self.receiver.try_recv() {
                 Ok(entry) => entries.push(entry),
-                // Whoever has reserved a place is between two instructions of `push`.
+                // A thread that has reserved a place is between two instructions of `push`.
                 Err(_) if self.len() > entries.len() && patience > 0 => {
                     patience -= 1;
                     std::thread::yield_now();

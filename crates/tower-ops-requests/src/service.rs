@@ -145,7 +145,7 @@ impl RequestsService {
         if filter.needs_details() && !(self.details)(parts) {
             return Answer::problem(
                 StatusCode::FORBIDDEN,
-                "request_id: needs permission to see details",
+                "request_id: is for callers who may see details: send a token, or let everybody see them",
             );
         }
         let registry = &self.tracker.inner.registry;

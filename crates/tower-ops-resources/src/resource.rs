@@ -19,11 +19,11 @@ type Closer<T> = Box<dyn FnOnce(T) -> Pin<Box<dyn Future<Output = ()> + Send>> +
 
 /// A resource and its closer.
 ///
-/// The registry holds one reference, and each guard one. Whoever drops the last reference runs the
+/// The registry holds one reference, and each guard one. Dropping the last reference runs the
 /// closer. So it runs exactly once, and never while the resource is in use.
 pub(crate) struct Resource<T> {
     connection: T,
-    // Never locked: whoever takes the closer owns the resource. The lock makes the resource `Sync`,
+    // Never locked: the thread that takes the closer owns the resource. The lock makes the resource `Sync`,
     // which a closer is not.
     closer: Mutex<Option<Closer<T>>>,
     pub(crate) name: Cow<'static, str>,

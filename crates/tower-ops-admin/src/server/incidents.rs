@@ -7,7 +7,7 @@ use tower_ops_core::recorder::{Description, RecorderHandle};
 const EVICTED: &str = "admin_connections_evicted_total";
 const ACCEPT_ERRORS: &str = "admin_accept_errors_total";
 
-/// How often a kind of incident is logged at most: whoever causes one can cause thousands.
+/// How often a kind of incident is logged at most: a client that causes one can cause thousands.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// What goes wrong with connections: each incident is counted, and some are logged.

@@ -88,7 +88,7 @@ impl Connection {
         first
     }
 
-    /// Records the time before the state has its reason: whoever reads the reason also reads a time
+    /// Records the time before the state has its reason: a thread that reads the reason also reads a time
     /// that is not an earlier close's.
     fn note_closing(&self) {
         let record = &*self.record;

@@ -96,7 +96,7 @@ impl RingService {
         if let Some(ring) = &shared.ring {
             ring.for_each(&mut take);
         }
-        // The thread may wait for whoever reads the output.
+        // The thread may wait for the reader of the output.
         shared.for_each_waiting(take);
         let content_type = if style.is_json() {
             "application/x-ndjson"

@@ -183,7 +183,7 @@ impl Run {
     fn sleep(&self) {
         let shared = &*self.shared;
         shared.sleeps.store(true, Ordering::SeqCst);
-        // Whoever came before that woke nobody.
+        // A caller that came before that woke nobody.
         let may_sleep = shared.queue.is_empty()
             && shared.wanted_flush().is_none()
             && !shared.stops.load(Ordering::SeqCst);

@@ -104,7 +104,7 @@ fn of_the_process(builder: &MetricsBuilder) -> Result<Option<Prometheus>, Config
     }
     // For debugging only: nothing is lost, and installing another recorder later is an error.
     tracing::debug!(
-        "installed a Prometheus recorder for the process: whoever installs another one later fails, \
+        "installed a Prometheus recorder for the process: installing another one later fails, \
          and axum-prometheus panics; build that first and give its handle to \
          Ops::builder(..).prometheus(..), or keep ours apart with private_recorder()"
     );
